@@ -1,0 +1,104 @@
+"""Candidate pools: P problems with up to N candidate solutions each, and what is checked about them.
+
+Every selection metric of this package takes tensors of shape [P, N]. Where problems have different numbers of
+candidates, the rows are padded and a boolean mask ``valid_PN`` marks the real ones; what stands at the other places is
+never read.
+
+Shape suffixes: P problems, N candidates a problem.
+"""
+
+import torch
+from torch import Tensor
+
+
+def check_pool(correct_PN: Tensor, valid_PN: Tensor | None) -> Tensor:
+    """Check the correctness and the mask of a pool.
+
+    Args:
+        correct_PN: correctness of each candidate, bool or a number in [0, 1], shape [P, N].
+        valid_PN: boolean mask of the real candidates, shape [P, N]; None when all are.
+
+    Returns:
+        The mask, boolean, shape [P, N].
+
+    Raises:
+        ValueError: for a wrong shape or mask type, an empty pool, or correctness outside [0, 1].
+    """
+    if correct_PN.ndim != 2:
+        raise ValueError(f"correct_PN must have shape [problems, candidates], found {list(correct_PN.shape)}")
+    if correct_PN.numel() == 0:
+        raise ValueError(f"correct_PN is empty, found shape {list(correct_PN.shape)}")
+    if valid_PN is None:
+        valid_PN = torch.ones_like(correct_PN, dtype=torch.bool)
+    check_same_shape("valid_PN", valid_PN, correct_PN)
+    if valid_PN.dtype != torch.bool:
+        raise ValueError(f"valid_PN must be boolean, found {valid_PN.dtype}")
+
+    in_range_PN = (correct_PN >= 0) & (correct_PN <= 1)
+    raise_at_first("correct_PN", correct_PN, valid_PN & ~in_range_PN, "it must lie in [0, 1]")
+    without_candidates = (~valid_PN.any(dim=1)).nonzero()
+    if len(without_candidates):
+        raise ValueError(f"valid_PN leaves problem {int(without_candidates[0])} without a candidate")
+    return valid_PN
+
+
+def check_scores(scores_PN: Tensor, valid_PN: Tensor) -> None:
+    """Raise a ValueError unless scores have the mask's shape and no valid candidate's score is NaN."""
+    check_same_shape("scores_PN", scores_PN, valid_PN)
+    raise_at_first("scores_PN", scores_PN, valid_PN & scores_PN.isnan(), "every candidate needs a number")
+
+
+def check_ids(name: str, ids_PN: Tensor, valid_PN: Tensor, lowest: int) -> None:
+    """Raise a ValueError unless ids have the mask's shape, are integers, and none is below ``lowest``."""
+    check_same_shape(name, ids_PN, valid_PN)
+    if ids_PN.is_floating_point() or ids_PN.is_complex() or ids_PN.dtype == torch.bool:
+        raise ValueError(f"{name} must hold integers, found {ids_PN.dtype}")
+    raise_at_first(name, ids_PN, valid_PN & (ids_PN < lowest), f"ids start at {lowest}")
+
+
+def check_same_shape(name: str, tensor: Tensor, reference: Tensor) -> None:
+    """Raise a ValueError unless both tensors have the same shape."""
+    if tensor.shape != reference.shape:
+        raise ValueError(f"{name} must have shape {list(reference.shape)}, found {list(tensor.shape)}")
+
+
+def raise_at_first(name: str, values_PN: Tensor, wrong_PN: Tensor, rule: str) -> None:
+    """Raise a ValueError that names the first problem and candidate for which ``wrong_PN`` is true, if any is."""
+    wrong = wrong_PN.nonzero()
+    if len(wrong):
+        problem, candidate = wrong[0].tolist()
+        value = values_PN[problem, candidate].item()
+        raise ValueError(f"{name} of problem {problem}, candidate {candidate} is {value}: {rule}")
+
+
+def mean_at_n(curves_PN: Tensor, n: int) -> Tensor:
+    """Mean over problems of per-problem curves at one n.
+
+    Args:
+        curves_PN: value of each problem for n = 1..N, NaN where its pool is smaller than n, shape [P, N].
+        n: number of candidates drawn.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: if n < 1, or n is larger than some problem's pool.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, found {n}")
+    sizes_P = (~curves_PN.isnan()).sum(dim=1)
+    too_small = (sizes_P < n).nonzero()
+    if len(too_small):
+        problem = int(too_small[0])
+        raise ValueError(
+            f"n is {n}, but problem {problem} has only {int(sizes_P[problem])} candidates "
+            f"({len(too_small)} of {len(sizes_P)} problems have fewer than {n})"
+        )
+    return curves_PN[:, n - 1].mean()
+
+
+def log_choose(total: Tensor, chosen: Tensor) -> Tensor:
+    """Natural logarithm of the binomial coefficient, broadcast; -inf where it is zero (``chosen`` > ``total``)."""
+    total, chosen = total.double(), chosen.double()
+    log_ways = torch.lgamma(total + 1) - torch.lgamma(chosen + 1) - torch.lgamma((total - chosen).clamp(min=0) + 1)
+    return log_ways.masked_fill(chosen > total, -torch.inf)

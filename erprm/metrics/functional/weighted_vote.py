@@ -1,0 +1,158 @@
+"""Expected accuracy of a score-weighted vote among n of N candidates.
+
+Shape suffixes: P problems, N candidates a problem (in the order drawn, once a draw is made).
+"""
+
+import torch
+from torch import Tensor
+
+from erprm.metrics.functional.groups import Groups, group_candidates
+from erprm.metrics.functional.pools import check_ids, check_pool, check_scores, mean_at_n, raise_at_first
+
+# Scores are put on a grid of 2^-40 of their problem's largest: integer sums do not depend on the order of the
+# candidates, so equal totals are equal and tie fairly.
+GRID = 2**40
+
+
+def weighted_vote_accuracy(
+    scores_PN: Tensor,
+    answers_PN: Tensor,
+    correct_PN: Tensor,
+    n: int,
+    valid_PN: Tensor | None = None,
+    n_draws: int = 100,
+    seed: int = 0,
+) -> Tensor:
+    """Expected accuracy of the answer whose candidates' scores have the largest sum, among n candidates.
+
+    Exact at n = 1 and where n is the whole pool; in between, a seeded Monte Carlo estimate from ``n_draws`` random
+    orders for each problem (the first n of an order are a random subset), of standard error at most
+    ``0.5 / sqrt(n_draws * P)``. Ties win with equal probability, a subset without any answer counts as wrong, and where
+    candidates with one answer differ in correctness, the answer counts with their mean.
+
+    Args:
+        scores_PN: score of each candidate, finite and not negative, shape [P, N]. A sum of negative scores would be a
+            vote against an answer: turn logits or log-probabilities into probabilities first.
+        answers_PN: integer id of each candidate's answer, equal ids within a problem mean equal answers, -1 means no
+            answer (such a candidate never votes). Shape [P, N].
+        correct_PN: correctness of each candidate, bool or a number in [0, 1], shape [P, N].
+        n: number of candidates drawn without replacement.
+        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
+        n_draws: number of random orders.
+        seed: seed of the random orders.
+
+    Returns:
+        A float64 scalar.
+
+    Raises:
+        ValueError: for mismatched shapes, an empty pool, a score that is negative, infinite or NaN, ids that are no
+            integers or below -1, correctness outside [0, 1], n < 1, n larger than some problem's pool, or n_draws < 1.
+
+    Example:
+        Two wrong candidates outvote the right one unless its score is larger than both together.
+
+        >>> answers, correct = torch.tensor([[5, 3, 3]]), torch.tensor([[True, False, False]])
+        >>> weighted_vote_accuracy(torch.tensor([[0.9, 0.3, 0.4]]), answers, correct, n=3)
+        tensor(1., dtype=torch.float64)
+        >>> weighted_vote_accuracy(torch.tensor([[0.9, 0.6, 0.5]]), answers, correct, n=3)
+        tensor(0., dtype=torch.float64)
+    """
+    return mean_at_n(weighted_vote_curves(scores_PN, answers_PN, correct_PN, valid_PN, n_draws, seed), n)
+
+
+def weighted_vote_curves(
+    scores_PN: Tensor,
+    answers_PN: Tensor,
+    correct_PN: Tensor,
+    valid_PN: Tensor | None = None,
+    n_draws: int = 100,
+    seed: int = 0,
+) -> Tensor:
+    """Expected accuracy of a score-weighted vote, of every problem for every n.
+
+    Args:
+        scores_PN: score of each candidate, finite and not negative, shape [P, N].
+        answers_PN: integer id of each candidate's answer, -1 for none, shape [P, N].
+        correct_PN: correctness of each candidate, bool or a number in [0, 1], shape [P, N].
+        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
+        n_draws: number of random orders.
+        seed: seed of the random orders.
+
+    Returns:
+        Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
+
+    Raises:
+        ValueError: as :func:`weighted_vote_accuracy`.
+    """
+    valid_PN = check_pool(correct_PN, valid_PN)
+    check_scores(scores_PN, valid_PN)
+    outside_PN = (scores_PN < 0) | scores_PN.isinf()
+    raise_at_first("scores_PN", scores_PN, valid_PN & outside_PN, "a vote's weight is finite and not negative")
+    check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
+    if n_draws < 1:
+        raise ValueError(f"n_draws must be at least 1, found {n_draws}")
+
+    votes_PN = valid_PN & (answers_PN != -1)
+    groups = group_candidates(answers_PN, correct_PN, votes_PN)
+    scores_PN = scores_PN.double().masked_fill(~votes_PN, 0)
+    largest_P1 = scores_PN.max(dim=1, keepdim=True).values
+    weights_PN = (scores_PN / largest_P1.masked_fill(largest_P1 == 0, 1) * GRID).round().long()
+
+    generator = torch.Generator().manual_seed(seed)
+    curves_PN = torch.zeros_like(scores_PN)
+    for _ in range(n_draws):
+        key_PN = torch.rand(scores_PN.shape, generator=generator, dtype=torch.float64).to(scores_PN.device)
+        order_PN = key_PN.masked_fill(~valid_PN, torch.inf).argsort(dim=1)
+        curves_PN += _value_of_leaders(groups, weights_PN, order_PN)
+    curves_PN /= n_draws
+
+    # A single candidate wins with its own answer, whatever its score: no need to sample.
+    sizes_P = valid_PN.sum(dim=1)
+    curves_PN[:, 0] = (groups.sizes_PC * groups.correct_PC).sum(dim=1) / sizes_P
+    beyond_pool_PN = torch.arange(1, scores_PN.shape[1] + 1, device=scores_PN.device) > sizes_P[:, None]
+    return curves_PN.masked_fill(beyond_pool_PN, torch.nan)
+
+
+def _value_of_leaders(groups: Groups, weights_PN: Tensor, order_PN: Tensor) -> Tensor:
+    """Mean correctness of the answers with the largest total, after each candidate of one order of drawing.
+
+    Args:
+        groups: the candidates grouped by answer.
+        weights_PN: weight of each candidate's vote, integers of at least 0, shape [P, N].
+        order_PN: candidates in the order drawn, shape [P, N].
+
+    Returns:
+        Float64, 0 as long as no candidate with an answer is drawn, shape [P, N].
+    """
+    answer_PN, weight_PN = groups.index_PN.gather(1, order_PN), weights_PN.gather(1, order_PN)
+    votes_PN = answer_PN < groups.sizes_PC.shape[1]
+    value_PN = groups.correct_PC.gather(1, answer_PN.masked_fill(~votes_PN, 0))
+    total_PN, first_PN = _running_totals(answer_PN, weight_PN)
+
+    # An answer's total only grows, so it can come to the top only when a candidate of its own is drawn. (A vote of no
+    # weight changes nothing, except that it brings a new answer into play.)
+    counts_PN = votes_PN & (first_PN | (weight_PN > 0))
+    total_PN = total_PN.masked_fill(~counts_PN, -1)
+    largest_PN = total_PN.cummax(dim=1).values
+    joins_PN = (counts_PN & (total_PN == largest_PN)).double()
+    overtakes_PN = torch.ones_like(counts_PN)
+    overtakes_PN[:, 1:] = largest_PN[:, 1:] > largest_PN[:, :-1]
+
+    leaders_PN = _sum_since(overtakes_PN, joins_PN)
+    return _sum_since(overtakes_PN, joins_PN * value_PN) / leaders_PN.clamp(min=1)
+
+
+def _running_totals(answer_PN: Tensor, weight_PN: Tensor) -> tuple[Tensor, Tensor]:
+    """Total weight of each candidate's answer up to and with that candidate, and whether it is the answer's first."""
+    by_answer_PN, order_PN = answer_PN.sort(dim=1, stable=True)
+    first_PN = torch.ones_like(by_answer_PN, dtype=torch.bool)
+    first_PN[:, 1:] = by_answer_PN[:, 1:] != by_answer_PN[:, :-1]
+    total_PN = _sum_since(first_PN, weight_PN.gather(1, order_PN))
+    return torch.zeros_like(total_PN).scatter(1, order_PN, total_PN), first_PN.scatter(1, order_PN, first_PN)
+
+
+def _sum_since(start_PN: Tensor, values_PN: Tensor) -> Tensor:
+    """Cumulative sum along the row of values of at least 0 that starts anew wherever ``start_PN`` is true."""
+    sums_PN = values_PN.cumsum(dim=1)
+    before_PN = (sums_PN - values_PN).masked_fill(~start_PN, 0)
+    return sums_PN - before_PN.cummax(dim=1).values

@@ -1,0 +1,55 @@
+import math
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from erprm.metrics import Aggregation, aggregate_solutions, aggregate_steps
+
+SOLUTIONS = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=6), min_size=1, max_size=5)
+
+
+@pytest.mark.parametrize(("method", "expected"), [("min", 0.25), ("prod", 0.0625), ("mean", 0.4166667), ("last", 0.5)])
+def test_each_method_by_hand(method: Aggregation, expected: float) -> None:
+    score = aggregate_steps(torch.tensor([0.5, 0.25, 0.5]), method)
+    assert score.shape == ()
+    assert score.item() == pytest.approx(expected, abs=1e-7)
+
+
+@given(SOLUTIONS)
+def test_solutions_of_different_lengths_equal_python_arithmetic(solutions: list[list[float]]) -> None:
+    scores = torch.tensor([score for solution in solutions for score in solution], dtype=torch.float64)
+    lengths = torch.tensor([len(solution) for solution in solutions])
+    expected: dict[Aggregation, list[float]] = {
+        "min": [min(solution) for solution in solutions],
+        "prod": [math.prod(solution) for solution in solutions],
+        "mean": [math.fsum(solution) / len(solution) for solution in solutions],
+        "last": [solution[-1] for solution in solutions],
+    }
+    for method, values in expected.items():
+        assert aggregate_solutions(scores, lengths, method).tolist() == pytest.approx(values, rel=1e-12)
+
+
+def test_product_of_many_small_float32_scores_does_not_underflow() -> None:
+    product = aggregate_steps(torch.full((100,), 0.001), "prod")
+    assert math.log10(product.item()) == pytest.approx(-300, abs=1e-4)
+
+
+def test_bad_input_is_refused() -> None:
+    scores = torch.tensor([0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="method must be one of min, prod, mean, last, found 'median'"):
+        aggregate_steps(scores, "median")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=re.escape("lengths_M[1] is 0: a solution has at least one step")):
+        aggregate_solutions(scores, torch.tensor([3, 0]), "min")
+    with pytest.raises(ValueError, match="lengths_M adds up to 4, but there are 3 steps"):
+        aggregate_solutions(scores, torch.tensor([3, 1]), "min")
+    with pytest.raises(ValueError, match=re.escape("lengths_M must hold integers in shape [solutions]")):
+        aggregate_solutions(scores, torch.tensor([3.0]), "min")
+    with pytest.raises(ValueError, match=re.escape("step_scores_S[2] (solution 1) is NaN")):
+        aggregate_solutions(torch.tensor([0.1, 0.2, math.nan]), torch.tensor([2, 1]), "last")
+    with pytest.raises(ValueError, match=re.escape("step values must have shape [steps], found [1, 3]")):
+        aggregate_solutions(scores[None], torch.tensor([3]), "min")
+    with pytest.raises(ValueError, match=re.escape("lengths_M[0] is 0: a solution has at least one step")):
+        aggregate_steps(torch.tensor([]), "min")

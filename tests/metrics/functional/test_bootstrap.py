@@ -1,0 +1,65 @@
+import re
+
+import pytest
+import torch
+
+from erprm.metrics import bootstrap_interval, paired_bootstrap_interval
+
+
+def test_interval_of_a_coin_is_the_binomial_one() -> None:
+    # The mean of a resample is Binomial(100, 1/2) / 100, whose 2.5% and 97.5% quantiles are 0.40 and 0.60:
+    # P(X <= 39) = 0.0176, P(X <= 40) = 0.0284.
+    values = torch.tensor([0.0, 1.0] * 50)
+    low, high = bootstrap_interval(values, n_resamples=20_000)
+    assert (low.item(), high.item()) == pytest.approx((0.40, 0.60), abs=1e-9)
+
+
+def test_level_sets_the_quantiles() -> None:
+    # Quartiles of Binomial(100, 1/2): P(X <= 46) = 0.2421, P(X <= 47) = 0.3086.
+    low, high = bootstrap_interval(torch.tensor([0.0, 1.0] * 50), level=0.5, n_resamples=20_000)
+    assert (low.item(), high.item()) == pytest.approx((0.47, 0.53), abs=1e-9)
+
+
+def test_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    # 400 independent evaluations of 200 problems each, as columns.
+    values = (torch.rand(200, 400, generator=torch.Generator().manual_seed(0)) < 0.7).double()
+    low, high = bootstrap_interval(values, n_resamples=1000)
+    covered = ((low <= 0.7) & (0.7 <= high)).double().mean()
+    assert 0.91 <= covered <= 0.98
+
+
+def test_columns_are_the_intervals_of_each_column() -> None:
+    values = torch.rand(30, 3, generator=torch.Generator().manual_seed(0))
+    low, high = bootstrap_interval(values)
+    for column in range(3):
+        low_alone, high_alone = bootstrap_interval(values[:, column])
+        assert (low[column].item(), high[column].item()) == pytest.approx((low_alone.item(), high_alone.item()))
+
+
+def test_paired_interval_of_a_constant_gain_has_no_width() -> None:
+    baseline = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = paired_bootstrap_interval(baseline + 0.25, baseline)
+    assert (low.item(), high.item()) == pytest.approx((0.25, 0.25))
+
+
+def test_paired_interval_of_one_flipped_problem_in_four() -> None:
+    # One problem of four gains 1: the mean gain of a resample is Binomial(4, 1/4) / 4, with
+    # P(X = 0) = 0.316, P(X <= 2) = 0.949 and P(X <= 3) = 0.996.
+    values, baseline = torch.tensor([1.0, 1.0, 0.0, 1.0]), torch.tensor([1.0, 0.0, 0.0, 1.0])
+    low, high = paired_bootstrap_interval(values, baseline, n_resamples=20_000)
+    assert (low.item(), high.item()) == pytest.approx((0, 0.75))
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match=re.escape("must have shape [P] or [P, n] and not be empty, found [0]")):
+        bootstrap_interval(torch.tensor([]))
+    with pytest.raises(ValueError, match=re.escape("found [1, 1, 1]")):
+        bootstrap_interval(torch.zeros(1, 1, 1))
+    with pytest.raises(ValueError, match=re.escape("values_P[1, 0] is NaN")):
+        bootstrap_interval(torch.tensor([[0.5], [torch.nan]]))
+    with pytest.raises(ValueError, match="level must lie between 0 and 1, found 95"):
+        bootstrap_interval(torch.zeros(3), level=95)
+    with pytest.raises(ValueError, match="n_resamples must be at least 1, found 0"):
+        bootstrap_interval(torch.zeros(3), n_resamples=0)
+    with pytest.raises(ValueError, match=re.escape("baseline_P must have shape [3], found [2]")):
+        paired_bootstrap_interval(torch.zeros(3), torch.zeros(2))
