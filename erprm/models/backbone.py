@@ -1,0 +1,123 @@
+"""Loading of pretrained backbones and tokenizers, and what every module of the package does with its optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class BackboneError(ValueError):
+    """A backbone or tokenizer that cannot be loaded or does not fit."""
+
+
+def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
+    """Loads a tokenizer from a folder or the hub.
+
+    Raises:
+        BackboneError: if there is none; names the path.
+    """
+    _check_local(path, gguf_file)
+    try:
+        return AutoTokenizer.from_pretrained(path, **_gguf(gguf_file))  # type: ignore[no-any-return]
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"no tokenizer could be loaded from {path!r}: {error}") from error
+
+
+def load_causal_lm(
+    path: str, gguf_file: str | None = None, *, dtype: Dtype = "float32", attn_implementation: str = "sdpa"
+) -> PreTrainedModel:
+    """Loads a causal language model from a folder or the hub; weights only as safetensors or GGUF.
+
+    Raises:
+        BackboneError: if there is none; names the path.
+    """
+    _check_local(path, gguf_file)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attn_implementation,
+            **(_gguf(gguf_file) or {"use_safetensors": True}),
+        )
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"no causal language model could be loaded from {path!r}: {error}") from error
+    return model  # type: ignore[no-any-return]
+
+
+def _gguf(gguf_file: str | None) -> dict[str, Any]:
+    return {"gguf_file": gguf_file} if gguf_file else {}
+
+
+def _check_local(path: str, gguf_file: str | None) -> None:
+    """Says what is wrong with a local path before the hub is asked for it."""
+    if Path(path).is_absolute() or path.startswith("."):
+        missing = Path(path) / gguf_file if gguf_file else Path(path)
+        if not missing.exists():
+            raise BackboneError(f"backbone: {str(missing)!r} does not exist")
+
+
+def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Grows the embedding to the tokenizer's size; a larger one (padded for speed) is left as it is."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        model.resize_token_embeddings(len(tokenizer))
+
+
+def optimizer_with_schedule(
+    module: L.LightningModule, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None
+) -> Any:
+    """What ``configure_optimizers`` returns: the optimizer over trainable parameters, the schedule stepped each step.
+
+    Raises:
+        ValueError: if a schedule is asked for but the length of the training is not known.
+    """
+    built = optimizer([parameter for parameter in module.parameters() if parameter.requires_grad])
+    if scheduler is None:
+        return built
+    total_steps = module.trainer.estimated_stepping_batches
+    if math.isinf(total_steps):
+        raise ValueError("a schedule needs to know the length of the training: set trainer.max_epochs or max_steps")
+    return {
+        "optimizer": built,
+        "lr_scheduler": {"scheduler": scheduler(built, int(total_steps)), "interval": "step"},
+    }
+
+
+def logits_at(backbone: PreTrainedModel, input_ids: Tensor, position_ids: Tensor, index: Tensor) -> Tensor:
+    """Next-token logits of a causal LM at a few places of packed rows.
+
+    The forward is the backbone's own, hooks of sharding included; only the input of its output layer is cut down to
+    the places asked for, so no tensor of all places by the vocabulary exists.
+
+    Args:
+        backbone: a causal LM.
+        input_ids: tokens ``[R, T]``.
+        position_ids: positions ``[R, T]``, restarting at 0 with each sequence.
+        index: places in the flattened rows ``[S]``.
+
+    Returns:
+        Logits ``[S, V]``.
+    """
+
+    def keep_places(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].flatten(0, 1)[index],)
+
+    hook = backbone.get_output_embeddings().register_forward_pre_hook(keep_places)
+    try:
+        logits = backbone(input_ids=input_ids, position_ids=position_ids, use_cache=False).logits
+    finally:
+        hook.remove()
+    return cast(Tensor, logits)

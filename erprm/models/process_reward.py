@@ -1,0 +1,260 @@
+"""The autoregressive process reward model: a causal LM whose next-token logits at each step tag judge the step.
+
+Shape suffixes: R packed rows of T tokens, S scored steps, V vocabulary, 2 the good and the bad label.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from transformers import PreTrainedModel
+
+from erprm.data.packing import StepBatch, pack_by_budget, pack_solutions
+from erprm.data.solutions import SolutionRow
+from erprm.models.backbone import (
+    Dtype,
+    OptimizerFactory,
+    SchedulerFactory,
+    fit_embeddings,
+    load_causal_lm,
+    load_tokenizer,
+    logits_at,
+    optimizer_with_schedule,
+)
+from erprm.models.losses import NonFiniteLossError, step_losses
+from erprm.models.schedule import CosineWithWarmup
+from erprm.models.step_metrics import StepMetrics
+from erprm.steps import Solution, StepEncoder, StepFormat
+
+STEP_FORMAT_FILE = "step_format.json"
+
+
+class ProcessRewardModel(L.LightningModule):
+    """Trains a causal LM to give each step of a solution its reward, and scores steps with it.
+
+    For another backbone override :meth:`build_backbone`; for another kind of head, :meth:`step_logits`.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        tokenizer: str | None = None,
+        gguf_file: str | None = None,
+        step_format: StepFormat | str | None = None,
+        optimizer: OptimizerFactory = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),  # type: ignore[arg-type]
+        scheduler: SchedulerFactory | None = CosineWithWarmup,
+        dtype: Dtype = "float32",
+        attn_implementation: str = "sdpa",
+        gradient_checkpointing: bool = False,
+        score_max_tokens: int = 4096,
+        score_row_tokens: int | None = None,
+    ) -> None:
+        """Notes the settings; weights are loaded by :meth:`configure_model`.
+
+        Args:
+            backbone: folder or hub id of a causal language model.
+            tokenizer: folder or hub id of its tokenizer; by default ``backbone``.
+            gguf_file: name of a GGUF file in the folder, for backbone and tokenizer.
+            step_format: layout of steps as tokens: its fields, or the name of a preset. By default the one saved with
+                the backbone by :meth:`save_pretrained`, else the preset ``er_prm``.
+            optimizer: makes the optimizer from the trainable parameters.
+            scheduler: makes the learning-rate schedule from the optimizer and the total number of optimizer steps;
+                null for a constant learning rate.
+            dtype: type of the weights.
+            attn_implementation: attention of transformers; ``sdpa`` keeps packed solutions apart everywhere.
+            gradient_checkpointing: recompute activations in the backward pass to save memory.
+            score_max_tokens: tokens of a batch when scoring.
+            score_row_tokens: tokens of one of its rows; by default a batch is one row.
+
+        Raises:
+            ValueError: if the step format is not a known preset.
+        """
+        super().__init__()
+        self.backbone_path = backbone
+        self.tokenizer_path = tokenizer or backbone
+        self.gguf_file = gguf_file
+        self.step_format = _resolve_step_format(step_format, backbone)
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.dtype_name: Dtype = dtype
+        self.attn_implementation = attn_implementation
+        self.gradient_checkpointing = gradient_checkpointing
+        self.score_max_tokens = score_max_tokens
+        self.score_row_tokens = score_row_tokens
+        self.backbone: PreTrainedModel | None = None
+        self.validation_metrics = StepMetrics()
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, **settings: Any) -> ProcessRewardModel:
+        """A model with its weights loaded, in evaluation mode, from what :meth:`save_pretrained` wrote."""
+        model = cls(str(path), **settings)
+        model.configure_model()
+        return model.eval()
+
+    @cached_property
+    def step_encoder(self) -> StepEncoder:
+        """The step format on the backbone's tokenizer."""
+        return self.step_format.bind(load_tokenizer(self.tokenizer_path, self.gguf_file))
+
+    def build_backbone(self) -> PreTrainedModel:
+        """Loads the backbone; override for one that ``AutoModelForCausalLM`` does not know."""
+        return load_causal_lm(
+            self.backbone_path, self.gguf_file, dtype=self.dtype_name, attn_implementation=self.attn_implementation
+        )
+
+    def configure_model(self) -> None:
+        """Builds the backbone once, as wide as the tokenizer; Lightning calls this before fit, test and predict."""
+        if self.backbone is not None:
+            return
+        self.backbone = self.build_backbone()
+        fit_embeddings(self.backbone, self.step_encoder.tokenizer)
+        self.backbone.train(self.training)
+        if self.gradient_checkpointing:
+            self.backbone.gradient_checkpointing_enable()
+
+    def step_logits(self, batch: StepBatch) -> Tensor:
+        """Logits of the good and the bad label at each scored step of packed rows.
+
+        Returns:
+            ``[S, 2]``.
+        """
+        assert self.backbone is not None, "configure_model has not been called"
+        logits_SV = logits_at(self.backbone, batch.input_ids, batch.position_ids, batch.tag_index)
+        return logits_SV[:, [self.step_encoder.positive_id, self.step_encoder.negative_id]]
+
+    def forward(self, batch: StepBatch) -> Tensor:
+        """Scores of the steps of packed rows: P(good) at each tag ``[S]``, in float32."""
+        return self.step_logits(batch).float().softmax(-1)[:, 0]
+
+    def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
+        """Loss of one packed batch.
+
+        Raises:
+            NonFiniteLossError: if it is NaN or infinite; names the batch's records.
+        """
+        loss = step_losses(self.step_logits(batch), batch.labels).mean()
+        if not torch.isfinite(loss):
+            raise NonFiniteLossError(loss, self.global_step, batch_idx, batch.record_ids)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
+        """Gathers the loss and the step metrics."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: StepBatch, batch_idx: int) -> None:
+        """Gathers the loss and the step metrics."""
+        self._evaluate(batch)
+
+    def _evaluate(self, batch: StepBatch) -> None:
+        logits_S2 = self.step_logits(batch)
+        losses_S = step_losses(logits_S2, batch.labels)
+        self.validation_metrics.update(logits_S2.float().softmax(-1)[:, 0], batch.labels, losses_S, batch.problem)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs ``val/loss``, ``val/accuracy``, ``val/auroc``, ... (see :class:`StepMetrics`)."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the same under ``test/``."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, stage: str) -> None:
+        self.log_dict({f"{stage}/{name}": value for name, value in self.validation_metrics.compute().items()})
+        self.validation_metrics.reset()
+
+    def predict_step(self, batch: Sequence[SolutionRow], batch_idx: int) -> list[Tensor]:
+        """Step scores of the solutions of some rows."""
+        return self.score_steps([entry.solution for entry in batch])
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and the schedule of the settings."""
+        return optimizer_with_schedule(self, self.optimizer_factory, self.scheduler_factory)
+
+    @torch.no_grad()
+    def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+        """Scores every step of every solution, packed.
+
+        Args:
+            solutions: questions with steps.
+
+        Returns:
+            For each solution P(good) of its steps ``[steps]``, float32, on the CPU.
+
+        Raises:
+            StepFormatError: if a solution cannot be laid out.
+            ValueError: if a solution is longer than the backbone's context.
+        """
+        encoded = self.step_encoder.encode_batch(solutions)
+        lengths = [len(solution.input_ids) for solution in encoded]
+        self._check_context(lengths, solutions)
+        longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        scores: list[Tensor] = [torch.empty(0)] * len(solutions)
+        for pack in pack_by_budget(lengths, max([self.score_max_tokens, *lengths]), longest_first):
+            batch = pack_solutions(
+                [encoded[i].input_ids for i in pack],
+                [encoded[i].tag_positions for i in pack],
+                row_tokens=self.score_row_tokens,
+            )
+            scores_S = self(self.transfer_batch_to_device(batch, self.device, 0)).cpu()
+            for i, part in zip(pack, scores_S.split([len(encoded[i].tag_positions) for i in pack]), strict=True):
+                scores[i] = part
+        return scores
+
+    def _check_context(self, lengths: Sequence[int], solutions: Sequence[Solution]) -> None:
+        assert self.backbone is not None, "configure_model has not been called"
+        context = getattr(self.backbone.config, "max_position_embeddings", None)
+        for length, solution in zip(lengths, solutions, strict=True):
+            if context is not None and length > context:
+                raise ValueError(
+                    f"the solution of {solution.question[:60]!r} has {length} tokens; the backbone reads {context}"
+                )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes a plain Hugging Face folder: weights as safetensors, tokenizer, and the step format.
+
+        ``AutoModelForCausalLM`` loads it as it is; :meth:`from_pretrained` also finds the step format.
+        """
+        assert self.backbone is not None, "configure_model has not been called"
+        folder = Path(folder)
+        self.backbone.save_pretrained(folder)
+        self.step_encoder.tokenizer.save_pretrained(folder)
+        (folder / STEP_FORMAT_FILE).write_text(
+            json.dumps(self.step_format.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Stores the step format beside the weights."""
+        checkpoint["step_format"] = self.step_format.to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses weights that were trained with another step format.
+
+        Raises:
+            ValueError: naming the fields that differ, with both values.
+        """
+        saved, own = checkpoint.get("step_format"), self.step_format.to_dict()
+        if saved is not None and saved != own:
+            changes = ", ".join(
+                f"{key}: {saved.get(key)!r} -> {own[key]!r}" for key in own if saved.get(key) != own[key]
+            )
+            raise ValueError(f"the checkpoint was trained with another step_format (checkpoint -> config): {changes}")
+
+
+def _resolve_step_format(step_format: StepFormat | str | None, backbone: str) -> StepFormat:
+    if isinstance(step_format, StepFormat):
+        return step_format
+    if isinstance(step_format, str):
+        return StepFormat.preset(step_format)
+    saved = Path(backbone) / STEP_FORMAT_FILE
+    if saved.is_file():
+        return StepFormat(**json.loads(saved.read_text(encoding="utf-8")))
+    return StepFormat.preset("er_prm")

@@ -1,0 +1,189 @@
+import json
+import math
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from erprm.data import ProcessRewardDataModule
+from erprm.data.packing import pack_solutions
+from erprm.data.records import write_records
+from erprm.models import NonFiniteLossError, ProcessRewardModel
+from erprm.models.losses import step_losses
+from erprm.steps import Solution, StepFormat
+from tests.tiny import make_record, save_tiny_llama
+
+SOLUTIONS = [
+    Solution("What is 3 and 4 more?", ["Step 1: 3 + 4 = 7.", "Step 2: The answer is: 7"]),
+    Solution("What is 1?", ["Step 1: 1", "Step 2: 1", "Step 3: 15"]),
+    Solution("What is 5 and 5 more?", ["ten"]),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_llama(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture
+def model(folder: Path) -> ProcessRewardModel:
+    return ProcessRewardModel.from_pretrained(folder)
+
+
+def plain_scores(folder: Path, solution: Solution, tag: str = " ки") -> list[float]:
+    """The official way: the whole text through a plain causal LM, softmax of the two labels at each tag."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    lm = AutoModelForCausalLM.from_pretrained(folder).eval()
+    text = solution.question + " " + "\n".join(step + tag for step in solution.steps)
+    input_ids = torch.tensor([tokenizer.encode(text)])
+    labels = [tokenizer.encode(label)[-1] for label in (" +", " -")]
+    with torch.no_grad():
+        scores = lm(input_ids).logits[0][:, labels].softmax(-1)[:, 0]
+    return scores[input_ids[0] == tokenizer.encode(tag)[-1]].tolist()
+
+
+def fit(model: L.LightningModule, data: L.LightningDataModule, folder: Path, **settings: object) -> L.Trainer:
+    trainer = L.Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,  # type: ignore[arg-type]
+    )
+    trainer.fit(model, datamodule=data)
+    return trainer
+
+
+def test_loss_is_the_cross_entropy_of_the_two_way_softmax() -> None:
+    # softmax of (ln 3, 0) is (3/4, 1/4)
+    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
+    expected = [-(0.9 * math.log(0.75) + 0.1 * math.log(0.25)), math.log(2.0)]
+    assert step_losses(logits, torch.tensor([0.9, 0.3])).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_step_scores_equal_a_plain_causal_lm_on_the_whole_text(model: ProcessRewardModel, folder: Path) -> None:
+    for solution, scores in zip(SOLUTIONS, model.score_steps(SOLUTIONS), strict=True):
+        assert scores.tolist() == pytest.approx(plain_scores(folder, solution), abs=1e-6)
+
+
+def test_scores_do_not_depend_on_the_row_a_solution_is_packed_into(folder: Path) -> None:
+    alone = [score for s in SOLUTIONS for score in ProcessRewardModel.from_pretrained(folder).score_steps([s])]
+    for settings in ({"score_max_tokens": 4096}, {"score_max_tokens": 60}, {"score_row_tokens": 60}):
+        model = ProcessRewardModel.from_pretrained(folder, **settings)
+        for a, b in zip(alone, model.score_steps(SOLUTIONS), strict=True):
+            assert a.tolist() == pytest.approx(b.tolist(), abs=1e-6)
+
+
+def test_only_the_tags_hidden_states_reach_the_output_layer(model: ProcessRewardModel) -> None:
+    assert model.backbone is not None
+    seen: list[torch.Size] = []
+    model.backbone.get_output_embeddings().register_forward_hook(lambda _m, _i, output: seen.append(output.shape))
+    model.score_steps(SOLUTIONS)
+    assert [shape[0] for shape in seen] == [6]
+
+
+def test_packed_gradients_equal_the_sum_of_single_solution_gradients(model: ProcessRewardModel) -> None:
+    assert model.backbone is not None
+    model.double()
+    encoded = [model.step_encoder.encode(solution) for solution in SOLUTIONS]
+    labels = [torch.linspace(0.1, 0.9, len(e.tag_positions)).numpy() for e in encoded]
+
+    def gradients(chosen: list[int], row_tokens: int | None = None) -> list[Tensor]:
+        batch = pack_solutions(
+            [encoded[i].input_ids for i in chosen],
+            [encoded[i].tag_positions for i in chosen],
+            [labels[i] for i in chosen],
+            row_tokens=row_tokens,
+        )
+        model.zero_grad()
+        logits_S2 = model.step_logits(batch)
+        difference_S = logits_S2[:, 0] - logits_S2[:, 1]
+        torch.nn.functional.binary_cross_entropy_with_logits(
+            difference_S, batch.labels.double(), reduction="sum"
+        ).backward()
+        return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+    singles = [gradients([i]) for i in range(3)]
+    for packed in (gradients([0, 1, 2]), gradients([0, 1, 2], row_tokens=60)):
+        for whole, *parts in zip(packed, *singles, strict=True):
+            torch.testing.assert_close(whole, sum(parts), atol=1e-12, rtol=1e-9)
+
+
+def test_saved_folder_loads_with_equal_scores_here_and_as_a_plain_causal_lm(
+    model: ProcessRewardModel, tmp_path: Path
+) -> None:
+    before = model.score_steps(SOLUTIONS)
+    model.save_pretrained(tmp_path)
+    assert {file.suffix for file in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja"}
+    again = ProcessRewardModel.from_pretrained(tmp_path)
+    for solution, old, new in zip(SOLUTIONS, before, again.score_steps(SOLUTIONS), strict=True):
+        assert torch.equal(old, new)
+        assert plain_scores(tmp_path, solution) == pytest.approx(old.tolist(), abs=1e-6)
+
+
+def test_added_tokens_grow_the_embedding_and_travel_with_the_folder(tmp_path: Path) -> None:
+    folder = save_tiny_llama(tmp_path / "without", with_tags=False)
+    model = ProcessRewardModel.from_pretrained(folder, step_format=StepFormat(add_tokens=True))
+    assert model.backbone is not None
+    rows = model.backbone.get_input_embeddings().weight.shape[0]
+    assert rows == len(model.step_encoder.tokenizer)
+    model.save_pretrained(tmp_path / "with")
+    again = ProcessRewardModel.from_pretrained(tmp_path / "with")
+    assert again.step_format == StepFormat(add_tokens=True)
+    for solution, old, new in zip(SOLUTIONS, model.score_steps(SOLUTIONS), again.score_steps(SOLUTIONS), strict=True):
+        assert torch.equal(old, new)
+        assert plain_scores(tmp_path / "with", solution) == pytest.approx(old.tolist(), abs=1e-6)
+
+
+def test_training_on_constant_labels_brings_every_score_to_the_label(folder: Path, tmp_path: Path) -> None:
+    records = [make_record(i, [[1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [1.0]]) for i in range(40)]
+    write_records(records, tmp_path / "r.parquet")
+    data = ProcessRewardDataModule(str(tmp_path / "r.parquet"), eta=0.0, max_tokens=600, cache_dir=str(tmp_path))
+    model = ProcessRewardModel(str(folder), optimizer=lambda p: torch.optim.AdamW(p, lr=0.01), scheduler=None)
+    trainer = fit(model, data, tmp_path, max_epochs=12)
+    scores = model.score_steps([Solution("What is 3 and 4 more?", [f"Step {i}: 3 = {i}." for i in (1, 2, 3)])])[0]
+    assert scores.tolist() == pytest.approx([0.25, 0.25, 1.0], abs=0.1)
+    # The loss of soft labels is bounded below by their entropy: (2 * H(1/4) + H(1)) / 3.
+    entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert trainer.callback_metrics["val/loss"].item() == pytest.approx(2 * entropy / 3, abs=0.03)
+    assert trainer.callback_metrics["val/correlation"].item() > 0.95
+
+
+def test_a_non_finite_loss_stops_and_names_the_records(folder: Path, tmp_path: Path) -> None:
+    class Broken(ProcessRewardModel):
+        def step_logits(self, batch: object) -> Tensor:
+            return super().step_logits(batch) * math.nan  # type: ignore[arg-type]
+
+    write_records([make_record(7), make_record(8)], tmp_path / "r.parquet")
+    data = ProcessRewardDataModule(
+        str(tmp_path / "r.parquet"), validation_fraction=0.5, max_tokens=600, cache_dir=str(tmp_path)
+    )
+    with pytest.raises(NonFiniteLossError, match=r"loss is nan at optimizer step 0, batch 0, .* sum/[78] \(row [01]\)"):
+        fit(Broken(str(folder)), data, tmp_path, max_epochs=1, num_sanity_val_steps=0)
+
+
+def test_weights_of_another_step_format_are_refused(folder: Path) -> None:
+    model = ProcessRewardModel(str(folder))
+    saved = StepFormat(separator=" ").to_dict()
+    with pytest.raises(ValueError, match=r"separator: ' ' -> '\\n'"):
+        model.on_load_checkpoint({"step_format": saved})
+
+
+def test_a_solution_longer_than_the_context_is_refused(model: ProcessRewardModel) -> None:
+    with pytest.raises(ValueError, match=r"has \d+ tokens; the backbone reads 512"):
+        model.score_steps([Solution("q" * 600, ["a"])])
+
+
+def test_a_backbone_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"backbone: '.*nowhere' does not exist"):
+        ProcessRewardModel.from_pretrained(tmp_path / "nowhere")
+
+
+def test_the_step_format_is_written_beside_the_weights(model: ProcessRewardModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "step_format.json").read_text(encoding="utf-8"))["tag"] == " ки"
