@@ -1,6 +1,6 @@
 """Expected values by going through every subset of a pool, the slow and obvious way."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
@@ -27,10 +27,10 @@ def weighted_vote(
     """Mean correctness of a drawn candidate with the winning answer, a fair draw among tied answers."""
 
     def value(drawn: tuple[int, ...]) -> float:
-        totals: Counter[int] = Counter()
+        totals: defaultdict[int, float] = defaultdict(float)
         for i in drawn:
             if answers[i] != -1:
-                totals[answers[i]] += weights[i]  # type: ignore[assignment]
+                totals[answers[i]] += weights[i]
         if not totals:
             return 0.0
         winners = [answer for answer, total in totals.items() if total == max(totals.values())]

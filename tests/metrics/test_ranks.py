@@ -29,7 +29,7 @@ LABELS_S = torch.rand(40, generator=GENERATOR)
 PROBLEMS_S = torch.randint(0, 4, (40,), generator=GENERATOR)
 LENGTHS_M = torch.full((10,), 4)
 
-# Metric, and its arguments cut down to a share of the data: `begin` and `end` in tenths.
+# Each metric, and its arguments from a share of the problems, steps and solutions.
 METRICS: list[tuple[Callable[[], Metric], Callable[[slice, slice, slice], tuple[Tensor, ...]]]] = [
     (lambda: BestOfNAccuracy(2), lambda p, _s, _m: (SCORES_PN[p], CORRECT_PN[p])),
     (lambda: MajorityVoteAccuracy(3), lambda p, _s, _m: (ANSWERS_PN[p], CORRECT_PN[p])),
@@ -54,8 +54,7 @@ def values_of(begin: int, end: int) -> list[float]:
 
 def run_rank(rank: int, folder: Path) -> None:
     """Give rank 0 six tenths of the data and rank 1 the rest; each saves what it computes."""
-    store = dist.FileStore(str(folder / "store"), 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
     torch.save(values_of(0, 6) if rank == 0 else values_of(6, 10), folder / f"{rank}.pt")
     dist.destroy_process_group()
 

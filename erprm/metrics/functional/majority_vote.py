@@ -30,8 +30,9 @@ from torch import Tensor
 from erprm.metrics.functional.groups import group_candidates
 from erprm.metrics.functional.pools import check_ids, check_pool, log_choose, mean_at_n
 
-# Problems are taken in blocks whose polynomials together have about this many coefficients: few enough to stay in a
-# processor's cache, many enough to make one tensor operation worth its call.
+# Problems are taken in blocks whose polynomials together have up to this many coefficients. They stay in a processor's
+# cache, and below the size from which torch splits an operation over threads: there are very many small operations, and
+# to wait for other threads at each of them takes minutes on a busy machine.
 BLOCK_COEFFICIENTS = 32_768
 
 # Binomials of m are stored times 2^(-m / 2), so that those of pools up to this size fit a float64.
@@ -42,7 +43,7 @@ def majority_vote_accuracy(answers_PN: Tensor, correct_PN: Tensor, n: int, valid
     """Expected accuracy of the most frequent answer among n candidates, over all subsets, averaged over problems.
 
     Exact, with ties broken fairly. A subset in which no candidate has an answer counts as wrong. Where candidates with
-    one answer differ in correctness, the answer counts with their mean.
+    one answer differ in correctness, the answer counts with the mean over all of them.
 
     Args:
         answers_PN: integer id of each candidate's answer, equal ids within a problem mean equal answers, -1 means no
@@ -96,18 +97,24 @@ def majority_vote_curves(answers_PN: Tensor, correct_PN: Tensor, valid_PN: Tenso
     pool_P = valid_PN.sum(dim=1)
 
     ways_MD = _binomials(n_candidates, correct_PN.device)
-    won_PD = _won_with_one_vote(sizes_PC, values_PC, pool_P, ways_MD)
+    won_PD = torch.zeros(len(pool_P), n_candidates + 1, dtype=torch.float64, device=correct_PN.device)
+    for rows in torch.arange(len(pool_P), device=correct_PN.device).split(_block_size(1, n_candidates)):
+        won_PD[rows] = _won_with_one_vote(sizes_PC[rows], values_PC[rows], pool_P[rows], ways_MD)
     for votes in range(2, int(sizes_PC.max()) + 1):
         contenders_P = (sizes_PC >= votes).sum(dim=1)
         for contenders in contenders_P[contenders_P > 0].unique().tolist():
-            n_nodes = math.ceil(contenders / 2)
-            block = max(1, BLOCK_COEFFICIENTS // (n_nodes * n_candidates))
-            for rows in (contenders_P == contenders).nonzero()[:, 0].split(block):
+            block_size = _block_size(math.ceil(contenders / 2), n_candidates)
+            for rows in (contenders_P == contenders).nonzero()[:, 0].split(block_size):
                 sizes_RC, values_RC = sizes_PC[rows, :contenders], values_PC[rows, :contenders]
                 won_PD[rows] += _won_with(votes, sizes_RC, values_RC, pool_P[rows], ways_MD)
 
     subsets_PD = ways_MD[pool_P]
     return (won_PD / subsets_PD).masked_fill(subsets_PD == 0, torch.nan)[:, 1:]
+
+
+def _block_size(n_nodes: int, n_candidates: int) -> int:
+    """Number of problems in a block."""
+    return max(1, BLOCK_COEFFICIENTS // (n_nodes * (n_candidates + 1)))
 
 
 def _won_with(votes: int, sizes_PC: Tensor, values_PC: Tensor, pool_P: Tensor, ways_MD: Tensor) -> Tensor:
@@ -171,7 +178,7 @@ def _times(polynomials_PUD: Tensor, factors_PI: Tensor, shift: int = 0) -> Tenso
 
 def _binomials(n_candidates: int, device: torch.device) -> Tensor:
     """``C(m, i) * 2^(-m / 2)`` for m and i from 0 to N, shape [M, D]."""
-    m = torch.arange(n_candidates + 1, device=device)
+    m = torch.arange(n_candidates + 1, dtype=torch.float64, device=device)
     return (log_choose(m[:, None], m) - m[:, None] * math.log(2) / 2).exp()
 
 

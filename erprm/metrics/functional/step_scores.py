@@ -63,7 +63,7 @@ def within_problem_auroc(scores_S: Tensor, labels_S: Tensor, problems_S: Tensor)
     check_not_empty(scores_S)
     check_step_scores(scores_S, labels_S)
     check_problems(problems_S, scores_S)
-    problem_S = problems_S.unique(return_inverse=True)[1]
+    problem_S: Tensor = problems_S.unique(return_inverse=True)[1]
     order_S = scores_S.argsort(stable=True)
     order_S = order_S[problem_S[order_S].argsort(stable=True)]
     scores_S, problem_S = scores_S[order_S], problem_S[order_S]

@@ -28,7 +28,7 @@ def weighted_vote_accuracy(
     Exact at n = 1 and where n is the whole pool; in between, a seeded Monte Carlo estimate from ``n_draws`` random
     orders for each problem (the first n of an order are a random subset), of standard error at most
     ``0.5 / sqrt(n_draws * P)``. Ties win with equal probability, a subset without any answer counts as wrong, and where
-    candidates with one answer differ in correctness, the answer counts with their mean.
+    candidates with one answer differ in correctness, the answer counts with the mean over all of them.
 
     Args:
         scores_PN: score of each candidate, finite and not negative, shape [P, N]. A sum of negative scores would be a

@@ -1,5 +1,6 @@
 import math
 import re
+from random import Random
 
 import pytest
 import torch
@@ -22,12 +23,12 @@ def test_best_of_n_equals_mean_over_all_subsets(candidates: list[tuple[float, fl
 
 
 @given(st.lists(CANDIDATES, min_size=1, max_size=4), st.randoms(use_true_random=False))
-def test_padding_anywhere_in_a_row_does_not_count(pools: list[list[tuple[float, float]]], random: object) -> None:
+def test_padding_anywhere_in_a_row_does_not_count(pools: list[list[tuple[float, float]]], random: Random) -> None:
     width = max(map(len, pools)) + 2
     rows = []
     for pool in pools:
         row = [(score, right, True) for score, right in pool] + [(math.nan, math.nan, False)] * (width - len(pool))
-        random.shuffle(row)  # type: ignore[attr-defined]
+        random.shuffle(row)
         rows.append(row)
     scores, correct, valid = torch.tensor(rows, dtype=torch.float64).unbind(dim=2)
     curves = best_of_n_curves(scores, correct, valid.bool())

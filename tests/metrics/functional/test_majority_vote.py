@@ -1,3 +1,4 @@
+import math
 import re
 
 import pytest
@@ -63,9 +64,12 @@ def test_answers_of_equal_size_win_equally_often_in_a_large_pool() -> None:
 
 
 def test_two_answers_in_the_largest_pool_win_by_symmetry() -> None:
-    answers = torch.arange(2000)[None] % 2
+    # 20 candidates give one answer, 20 another, the other 1960 none: somebody votes unless all n come from those.
+    answers = torch.full((1, 2000), -1)
+    answers[0, :40] = torch.arange(40) % 2
     curve = majority_vote_curves(answers, answers == 0)[0]
-    assert curve.tolist() == pytest.approx([0.5] * 2000, abs=1e-9)
+    expected = [0.5 * (1 - math.comb(1960, n) / math.comb(2000, n)) for n in range(1, 2001)]
+    assert curve.tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_candidates_without_answer_never_win() -> None:

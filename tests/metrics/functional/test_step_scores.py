@@ -105,7 +105,7 @@ def test_bad_input_is_refused() -> None:
         within_problem_auroc(scores, labels[:1], problems)
     with pytest.raises(ValueError, match=re.escape("problems_S must have shape [2], found [1]")):
         within_problem_auroc(scores, labels, problems[:1])
-    with pytest.raises(ValueError, match="problems_S must hold integers, found torch.float32"):
+    with pytest.raises(ValueError, match=re.escape("problems_S must hold integers, found torch.float32")):
         within_problem_auroc(scores, labels, problems.float())
     with pytest.raises(ValueError, match=re.escape("scores_S must have shape [steps], found [1, 2]")):
         step_calibration_error(scores[None], labels[None])

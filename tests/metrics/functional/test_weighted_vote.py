@@ -10,19 +10,21 @@ from erprm.metrics import majority_vote_curves, weighted_vote_accuracy, weighted
 from tests.metrics.enumeration import mean_over_subsets, weighted_vote
 
 # Scores are quarters, so sums are exact in the enumeration and ties are frequent.
-CANDIDATE = st.tuples(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.integers(-1, 3), st.floats(0, 1))
+CANDIDATE = st.tuples(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.integers(-1, 3))
+CORRECTNESS = {-1: 0.0, 0: 1.0, 1: 0.0, 2: 0.25, 3: 0.0}
 
 
 @settings(max_examples=25)
 @given(st.lists(CANDIDATE, min_size=1, max_size=7))
-def test_weighted_vote_estimates_mean_over_all_subsets(pool: list[tuple[float, int, float]]) -> None:
-    scores, answers, correct = zip(*pool, strict=True)
+def test_weighted_vote_estimates_mean_over_all_subsets(pool: list[tuple[float, int]]) -> None:
+    scores, answers = zip(*pool, strict=True)
+    correct = [CORRECTNESS[answer] for answer in answers]
     vote = weighted_vote(scores, answers, correct)
     expected = [mean_over_subsets(len(pool), n, vote) for n in range(1, len(pool) + 1)]
 
     # The same problem in 100 rows of 200 draws each: a standard error of at most 0.5 / sqrt(20000) = 0.0035.
-    rows = torch.tensor([pool] * 100, dtype=torch.float64)
-    curves = weighted_vote_curves(rows[..., 0], rows[..., 1].long(), rows[..., 2], n_draws=200)
+    scores_PN, answers_PN, correct_PN = (torch.tensor([row] * 100) for row in (scores, answers, correct))
+    curves = weighted_vote_curves(scores_PN, answers_PN, correct_PN, n_draws=200)
     assert curves.mean(dim=0).tolist() == pytest.approx(expected, abs=5 * 0.0036)
     assert curves[:, 0].tolist() == pytest.approx([expected[0]] * 100, abs=1e-12)
     assert curves[:, -1].tolist() == pytest.approx([expected[-1]] * 100, abs=1e-12)
@@ -43,8 +45,13 @@ def test_equal_scores_give_the_majority_vote() -> None:
     assert curves.mean(dim=0).tolist() == pytest.approx(expected.tolist(), abs=5 * 0.5 / math.sqrt(200 * 200))
 
 
+def test_an_answer_counts_with_the_mean_correctness_of_its_candidates() -> None:
+    scores, answers = torch.tensor([[0.9, 0.1, 0.5]]), torch.tensor([[0, 0, 1]])
+    assert weighted_vote_accuracy(scores, answers, torch.tensor([[1.0, 0.5, 0.0]]), n=3).item() == 0.75
+
+
 def test_order_of_candidates_does_not_break_ties() -> None:
-    # Three times 0.1 against 0.1 in any order: as floats, 0.1 + 0.1 + 0.1 differs from 0.3.
+    # As floats, (0.1 + 0.2) + 0.3 and (0.3 + 0.2) + 0.1 differ.
     scores = torch.tensor([[0.1, 0.2, 0.3, 0.3, 0.2, 0.1]], dtype=torch.float64)
     answers = torch.tensor([[0, 0, 0, 1, 1, 1]])
     assert weighted_vote_accuracy(scores, answers, answers == 0, n=6).item() == 0.5

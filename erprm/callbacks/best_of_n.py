@@ -1,0 +1,215 @@
+"""Best-of-N on a fixed pool of candidates, at every validation epoch, with the model as it is then."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from erprm.data.datamodule import default_cache_dir
+from erprm.data.pools import GradedPool, grade_pool, read_pool
+from erprm.data.sources import load_problems
+from erprm.metrics.evaluation import Curve, pool_curves, powers_of_two, score_curves
+from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
+from erprm.models.scorer import StepScorer
+from erprm.rollout.pools import PoolSampling, cached_pool
+from erprm.steps import Solution
+
+log = logging.getLogger(__name__)
+
+
+class BestOfN(L.Callback):
+    """Scores a pool of candidate solutions and logs how often the best-scored of n is right.
+
+    The pool is read (or sampled) and graded once; at each validation epoch its candidates are scored by the module's
+    ``score_steps`` (see :class:`erprm.models.StepScorer`, all that is asked of the module). Logged are
+
+    - ``<name>/bon@n``: expected accuracy of the best-scored of n candidates, exact over all subsets of the pool,
+    - ``<name>/weighted_vote@n``: of the answer whose candidates' scores sum highest (left out if a score is negative),
+    - ``<name>/majority@n``, ``<name>/pass@n``, ``<name>/random@n``, ``<name>/random_text@n``: what the pool reaches
+      with no scores (see :func:`erprm.metrics.evaluation.pool_curves`).
+
+    Each is a mean over problems; the 95% intervals are in ``results`` and in the files written under
+    ``<log_dir>/best_of_n/``. ``ModelCheckpoint(monitor="gsm8k/bon@4")`` finds the logged value. Under several
+    processes each scores the whole pool, so that sharded forwards stay in step.
+
+    Attributes:
+        results: curve of each method, of the latest evaluation.
+    """
+
+    def __init__(
+        self,
+        candidates: str | PoolSampling,
+        name: str = "best_of_n",
+        gold: str | None = None,
+        gold_source: Literal["gsm8k", "math", "jsonl"] = "jsonl",
+        kind: Literal["auto", "gsm8k", "math"] = "auto",
+        step_style: str = "lines",
+        aggregation: Aggregation = "min",
+        ns: list[int] | None = None,
+        limit: int | None = None,
+        every_n_epochs: int = 1,
+    ) -> None:
+        """Notes the settings; nothing is read yet.
+
+        Args:
+            candidates: pool file (see :mod:`erprm.data.pools`), or what to sample once.
+            name: opens the names of the logged values; two callbacks in one trainer need two names.
+            gold: file or hub id of problems with answers, for a pool file without them.
+            gold_source: layout of ``gold``.
+            kind: how final answers are compared.
+            step_style: how candidates are split into steps.
+            aggregation: score of a solution from its steps: ``min``, ``prod``, ``mean`` or ``last``.
+            ns: numbers of candidates; by default the powers of two up to the smallest problem's candidates.
+            limit: use the first so many problems of the pool.
+            every_n_epochs: evaluate at every so many validation epochs.
+
+        Raises:
+            ValueError: if a number is below 1.
+        """
+        for key, value in {"limit": limit, "every_n_epochs": every_n_epochs, "ns": min(ns) if ns else None}.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{key} is {value}; it must be at least 1")
+        self.candidates = candidates
+        self.name = name
+        self.gold = gold
+        self.gold_source = gold_source
+        self.kind = kind
+        self.step_style = step_style
+        self.aggregation: Aggregation = aggregation
+        self.ns = ns
+        self.limit = limit
+        self.every_n_epochs = every_n_epochs
+        self.results: dict[str, Curve] = {}
+        self._pool: GradedPool | None = None
+        self._pool_results: dict[str, Curve] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Tells instances in one trainer apart."""
+        return self._generate_state_key(name=self.name)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Reads, or samples, and grades the pool, before training starts.
+
+        Raises:
+            TypeError: if the module has no ``score_steps``.
+            FileNotFoundError: if a file is not there.
+            PoolError: if the pool cannot be graded.
+            ValueError: if another callback has the same name, or ``ns`` asks for more candidates than there are.
+        """
+        if not isinstance(pl_module, StepScorer):
+            raise TypeError(
+                f"BestOfN needs a module with score_steps(solutions); {type(pl_module).__name__} has none "
+                "(see erprm.models.StepScorer)"
+            )
+        namesakes = [c for c in trainer.callbacks if isinstance(c, BestOfN) and c.name == self.name]  # type: ignore[attr-defined]
+        if len(namesakes) > 1:
+            raise ValueError(f"{len(namesakes)} BestOfN callbacks are named {self.name!r}; give each a name of its own")
+        if self._pool is None and stage != "predict":
+            self._load()
+
+    def _load(self) -> None:
+        path = self._pool_file()
+        gold = None if self.gold is None else load_problems(self.gold_source, self.gold)
+        pool = read_pool(path, gold)[: self.limit]
+        smallest = min(len(entry.candidates) for entry in pool)
+        self.ns = self.ns or powers_of_two(smallest)
+        if max(self.ns) > smallest:
+            raise ValueError(
+                f"{self.name}: ns asks for {max(self.ns)} candidates, but a problem of {path} has only {smallest}"
+            )
+        graded = grade_pool(pool, self.kind, self.step_style)
+        self._pool_results = pool_curves(
+            graded.correct_PN, graded.answers_PN, graded.texts_PN, graded.valid_PN, self.ns
+        )
+        self._pool = graded
+
+    def _pool_file(self) -> Path:
+        if isinstance(self.candidates, PoolSampling):
+            return cached_pool(self.candidates, default_cache_dir())
+        return Path(self.candidates)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluates, except in the sanity check."""
+        if not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._evaluate(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluates."""
+        self._evaluate(trainer, pl_module)
+
+    def _evaluate(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pool, ns = self._pool, self.ns
+        assert pool is not None, "setup has not been called"
+        assert ns is not None
+        assert isinstance(pl_module, StepScorer)
+        with trainer.precision_plugin.forward_context():
+            scores_PN = self.score_pool(pl_module, pool)
+        curves = score_curves(scores_PN, pool.correct_PN, pool.answers_PN, pool.valid_PN, ns)
+        self.results = {**curves, **self._pool_results}
+        pl_module.log_dict(
+            {
+                f"{self.name}/{method}@{n}": mean
+                for method, curve in self.results.items()
+                for n, mean in zip(curve.n, curve.mean, strict=True)
+            },
+            batch_size=1,
+        )
+        if trainer.is_global_zero and trainer.log_dir is not None:
+            self._write(Path(trainer.log_dir), trainer)
+
+    def score_pool(self, scorer: StepScorer, pool: GradedPool) -> Tensor:
+        """Aggregated score of every candidate ``[P, N]``; ``-inf`` where a candidate has no step, and in padding.
+
+        Candidates that are the same text are scored once.
+
+        Raises:
+            ValueError: if the scorer returns not one score for each step.
+        """
+        texts = [(solution.question, tuple(solution.steps)) for solution in pool.solutions]
+        distinct = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text[1]))}
+        scores_U = self._score_distinct(scorer, [Solution(*text) for text in distinct])
+        scores_PN = torch.full(pool.valid_PN.shape, -math.inf, dtype=torch.float64)
+        scores_PN[pool.valid_PN] = torch.tensor(
+            [float(scores_U[distinct[text]]) if text in distinct else -math.inf for text in texts], dtype=torch.float64
+        )
+        return scores_PN
+
+    def _score_distinct(self, scorer: StepScorer, solutions: list[Solution]) -> Tensor:
+        scores = scorer.score_steps(solutions) if solutions else []
+        if len(scores) != len(solutions):
+            raise ValueError(f"score_steps returned {len(scores)} scores for {len(solutions)} solutions")
+        for solution, step_scores in zip(solutions, scores, strict=True):
+            if len(step_scores) != len(solution.steps):
+                raise ValueError(
+                    f"score_steps returned {len(step_scores)} scores for the {len(solution.steps)} steps of a solution "
+                    f"of {solution.question[:60]!r}"
+                )
+        if not solutions:
+            return torch.empty(0, dtype=torch.float64)
+        lengths_U = torch.tensor([len(step_scores) for step_scores in scores])
+        flat_S = torch.cat([torch.as_tensor(step_scores).float().cpu() for step_scores in scores])
+        return aggregate_solutions(flat_S, lengths_U, self.aggregation)
+
+    def _write(self, log_dir: Path, trainer: L.Trainer) -> None:
+        assert self._pool is not None
+        folder = log_dir / "best_of_n"
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "name": self.name,
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "aggregation": self.aggregation,
+            "problems": len(self._pool.problem_ids),
+            "curves": {method: asdict(curve) for method, curve in self.results.items()},
+        }
+        path = folder / f"{self.name.replace('/', '_')}-step={trainer.global_step}.json"
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

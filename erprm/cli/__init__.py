@@ -1,0 +1,66 @@
+"""The command line. Only what a command needs is imported, and only once it is chosen."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from erprm import __version__
+
+# command -> (module with a main(arguments), what it does)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "fit": ("erprm.cli.lightning", "train a process reward model (LightningCLI)"),
+    "validate": ("erprm.cli.lightning", "evaluate on the validation split"),
+    "test": ("erprm.cli.lightning", "evaluate on the test data"),
+    "predict": ("erprm.cli.lightning", "score the steps of a file of solutions"),
+    "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
+    "convert": ("erprm.cli.convert", "turn step-labelled data of other projects into rollout records"),
+    "demo": ("erprm.cli.demo", "the whole loop in a small world of its own, in minutes on a CPU"),
+}
+
+
+def usage() -> str:
+    """The text of ``erprm --help``."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {description}" for name, (_, description) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: erprm COMMAND [--config FILE.yaml] [--KEY VALUE ...]",
+            "",
+            "Entropy-Regularized Process Reward Models (arXiv 2412.11006).",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "erprm COMMAND --help lists a command's keys; erprm --version prints the version.",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: command and its arguments; by default those of the process.
+
+    Returns:
+        The exit status: 0, or 2 for a command that does not exist.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(f"erprm {__version__}")
+        return 0
+    command = arguments[0]
+    if command not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        print(f"erprm: unknown command {command!r}{hint} (known: {', '.join(COMMANDS)})", file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[command][0])
+    return int(module.main(arguments) or 0)

@@ -1,0 +1,69 @@
+"""``erprm fit | validate | test | predict``: LightningCLI on the package's module and data module."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from erprm.callbacks import BestOfN
+from erprm.cli.suggestions import with_suggestion
+from erprm.data import ProcessRewardDataModule
+from erprm.models import ProcessRewardModel
+
+
+class ErprmArgumentParser(LightningArgumentParser):
+    """Adds to the message on an unknown key the known key it resembles."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Ends the program with the message."""
+        super().error(with_suggestion(message, _known_keys()), ex)
+        raise AssertionError("unreachable: error() ends the program")
+
+
+def _known_keys() -> set[str]:
+    classes = (ProcessRewardModel, ProcessRewardDataModule, L.Trainer, BestOfN)
+    return {name for cls in classes for name in inspect.signature(cls).parameters} | {"trainer", "model", "data"}
+
+
+class ErprmCLI(LightningCLI):
+    """LightningCLI with the package's defaults.
+
+    ``model`` and ``data`` are given as ``class_path`` and ``init_args``; without ``class_path`` they are
+    :class:`ProcessRewardModel` and :class:`ProcessRewardDataModule`.
+    """
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Sets the defaults of the package."""
+        parser.set_defaults(
+            {
+                "model": {"class_path": "erprm.models.ProcessRewardModel"},
+                "data": {"class_path": "erprm.data.datamodule.ProcessRewardDataModule"},
+            }
+        )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs a LightningCLI subcommand."""
+    torch.set_float32_matmul_precision("high")
+    ErprmCLI(
+        ProcessRewardModel,
+        ProcessRewardDataModule,
+        seed_everything_default=0,
+        # The module takes its optimizer and its schedule as settings of its own.
+        auto_configure_optimizers=False,
+        parser_class=ErprmArgumentParser,
+        parser_kwargs={"prog": "erprm"},
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        # A resumed run writes the same file again.
+        save_config_kwargs={"overwrite": True},
+        # Given explicitly, the process's own arguments would draw a warning.
+        args=None if list(arguments) == sys.argv[1:] else list(arguments),
+    )
+    return 0

@@ -1,0 +1,298 @@
+"""The data module: rollout records -> labels at the configured eta -> packed batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader, Dataset
+
+from erprm.data.labels import LabelMethod, label_eta
+from erprm.data.packing import StepBatch, check_token_limits, pack_solutions
+from erprm.data.records import RolloutRecord, content_fingerprint, read_records, records_fingerprint
+from erprm.data.sampler import TokenBudgetSampler, replicas
+from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
+from erprm.data.sources import validation_problems
+from erprm.data.tokenized import TokenizedRollouts, TruncationCounts
+from erprm.steps import STEP_STYLES, StepEncoder
+
+
+def default_cache_dir() -> Path:
+    """``$ERPRM_CACHE``, or ``~/.cache/erprm``."""
+    return Path(os.environ.get("ERPRM_CACHE") or "~/.cache/erprm").expanduser()
+
+
+class PackedSteps(Dataset[StepBatch]):
+    """Labelled solutions; an index is the list of the solutions that share a batch."""
+
+    def __init__(
+        self,
+        rollouts: TokenizedRollouts,
+        labels: npt.NDArray[np.float32],
+        members: npt.NDArray[np.int64],
+        row_tokens: int | None = None,
+    ) -> None:
+        """Takes some of the solutions.
+
+        Args:
+            rollouts: tokenised solutions.
+            labels: label of every step of ``rollouts``; NaN for none.
+            members: which solutions belong to this data set.
+            row_tokens: the most tokens of a row; ``None``: a batch is one row.
+        """
+        self.rollouts = rollouts
+        self.labels = labels
+        self.members = members
+        self.row_tokens = row_tokens
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each solution."""
+        return self.rollouts.lengths[self.members]
+
+    def __getitem__(self, index: list[int] | int) -> StepBatch:
+        data = self.rollouts
+        chosen = self.members[[index] if isinstance(index, int) else index]
+        tokens = [data.tokens[data.token_offsets[i] : data.token_offsets[i + 1]] for i in chosen]
+        steps = [slice(data.tag_offsets[i], data.tag_offsets[i + 1]) for i in chosen]
+        return pack_solutions(
+            tokens,
+            [data.tags[span] for span in steps],
+            [self.labels[span] for span in steps],
+            [int(data.problem[i]) for i in chosen],
+            [f"{data.problem_ids[data.problem[i]]} (row {data.row[i]})" for i in chosen],
+            self.row_tokens,
+        )
+
+
+class ProcessRewardDataModule(L.LightningDataModule):
+    """Rollout records as packed, labelled batches for training a process reward model.
+
+    The tokenizer and the step format come from the module being trained (its ``step_encoder``), so that training and
+    scoring cannot disagree; give ``step_encoder`` to use the data with a module that has none.
+
+    To bring other data, override :meth:`records`.
+    """
+
+    def __init__(
+        self,
+        rollouts: str | None = None,
+        validation_rollouts: str | None = None,
+        validation_fraction: float = 0.05,
+        test_rollouts: str | None = None,
+        predict_solutions: str | None = None,
+        predict_step_style: str = "lines",
+        labels: LabelMethod = "er",
+        eta: float = 1.0,
+        max_tokens: int = 4096,
+        row_tokens: int | None = None,
+        max_length: int = 512,
+        num_workers: int = 0,
+        cache_dir: str | None = None,
+        seed: int = 0,
+        step_encoder: StepEncoder | None = None,
+    ) -> None:
+        """Checks the settings; nothing is read yet.
+
+        Args:
+            rollouts: Parquet file, folder of them, or hub id, of rollout records to train on.
+            validation_rollouts: records to validate on; by default a share of the problems of ``rollouts``.
+            validation_fraction: that share, by problem, in (0, 1).
+            test_rollouts: records for ``test``.
+            predict_solutions: JSONL file of solutions for ``predict`` (see :mod:`erprm.data.solutions`).
+            predict_step_style: how a solution given as one text is split into steps.
+            labels: ``er``, ``soft``, ``hard`` or ``outcome`` (see :mod:`erprm.data.labels`).
+            eta: entropy regularization of ``er`` labels: a float, 0, ``.inf`` or ``-.inf``.
+            max_tokens: tokens of a batch: the batch size.
+            row_tokens: tokens of one of its rows; by default a batch is one row (see :mod:`erprm.data.packing`).
+            max_length: most tokens of one solution; steps that do not fit are dropped from its end and counted.
+            num_workers: data-loading processes.
+            cache_dir: where tokenised data is kept; by default ``$ERPRM_CACHE`` or ``~/.cache/erprm``.
+            seed: of the validation split and the shuffles.
+            step_encoder: tokenisation, where the module being trained has no ``step_encoder``.
+
+        Raises:
+            ValueError: if a setting is out of range; the message names it.
+        """
+        super().__init__()
+        try:
+            label_eta(labels, eta)
+        except ValueError as error:
+            raise ValueError(f"data: {error}") from error
+        check_token_limits(max_length, row_tokens, max_tokens)
+        if validation_rollouts is None and not 0.0 < validation_fraction < 1.0:
+            raise ValueError(f"data.validation_fraction is {validation_fraction}; it must be in (0, 1)")
+        if predict_step_style not in STEP_STYLES:
+            known = ", ".join(sorted(STEP_STYLES))
+            raise ValueError(f"data.predict_step_style is {predict_step_style!r}; it must be one of {known}")
+        self.rollouts = rollouts
+        self.validation_rollouts = validation_rollouts
+        self.validation_fraction = validation_fraction
+        self.test_rollouts = test_rollouts
+        self.predict_solutions = predict_solutions
+        self.predict_step_style = predict_step_style
+        self.label_method: LabelMethod = labels
+        self.eta = float(eta)
+        self.max_tokens = max_tokens
+        self.row_tokens = row_tokens
+        self.max_length = max_length
+        self.num_workers = num_workers
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.seed = seed
+        self._step_encoder = step_encoder
+        self.train_set: PackedSteps
+        self.validation_set: PackedSteps
+        self.test_set: PackedSteps
+        self.predict_set: SolutionDataset
+
+    @property
+    def step_encoder(self) -> StepEncoder:
+        """The tokenisation: the one given, else that of the module being trained.
+
+        Raises:
+            RuntimeError: if there is neither.
+        """
+        if self._step_encoder is not None:
+            return self._step_encoder
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        encoder = getattr(module, "step_encoder", None)
+        if not isinstance(encoder, StepEncoder):
+            raise RuntimeError(
+                f"{type(self).__name__} needs a tokenisation: give step_encoder=StepFormat(...).bind(tokenizer), or "
+                f"train a module that has a step_encoder (found {type(module).__name__})"
+            )
+        return encoder
+
+    def records(self, source: str) -> Iterable[RolloutRecord]:
+        """Records of one source; override to read another layout."""
+        return read_records(source)
+
+    def load(self, source: str) -> TokenizedRollouts:
+        """Tokenised solutions of one source, from the cache where it has them."""
+        return TokenizedRollouts.open_or_build(
+            lambda: self.records(source),
+            self._fingerprint(source),
+            self.step_encoder,
+            self.max_length,
+            self.cache_dir,
+            name=source,
+        )
+
+    def _fingerprint(self, source: str) -> str:
+        if type(self).records is ProcessRewardDataModule.records:
+            return records_fingerprint(source)
+        # What an overridden reader makes of a file may change while the file does not.
+        return content_fingerprint(self.records(source))
+
+    def prepare_data(self) -> None:
+        """Builds the tokenised caches of the stage, on one process a machine, so that the others find them."""
+        stage = self.trainer.state.fn if self.trainer is not None else TrainerFn.FITTING
+        for source in self._sources(stage):
+            self.load(source)
+
+    def _sources(self, stage: str | None) -> list[str]:
+        """The sources that a stage reads."""
+        if stage == "test":
+            return [_required("test_rollouts", self.test_rollouts)]
+        if stage == "validate" and self.validation_rollouts is not None:
+            return [self.validation_rollouts]
+        if stage in ("fit", "validate"):
+            rollouts = _required("rollouts", self.rollouts)
+            return [rollouts] if self.validation_rollouts is None else [rollouts, self.validation_rollouts]
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Opens the caches of the stage and computes the labels.
+
+        Raises:
+            ValueError: if a setting that the stage needs is missing, or a part of the data has no labelled step.
+        """
+        if stage == "predict":
+            path = _required("predict_solutions", self.predict_solutions)
+            self.predict_set = SolutionDataset(read_solutions(path, self.predict_step_style))
+            return
+        loaded = []
+        for source in self._sources(stage):
+            loaded.append(self.load(source))
+            self._warn_of_truncation(source, loaded[-1].counts)
+        if stage == "test":
+            self.test_set = self._labelled(loaded[0])
+        elif self.validation_rollouts is None:
+            self.train_set, self.validation_set = self._split(loaded[0])
+        else:
+            self.validation_set = self._labelled(loaded[-1])
+            if stage == "fit":
+                self.train_set = self._labelled(loaded[0])
+
+    def _warn_of_truncation(self, source: str, counts: TruncationCounts) -> None:
+        if counts.dropped_steps:
+            rank_zero_warn(
+                f"{source}: data.max_length={self.max_length} cuts off {counts.dropped_steps} step(s), and with them "
+                f"{counts.dropped_solutions} of {counts.solutions + counts.dropped_solutions} solution(s) wholly"
+            )
+
+    def _split(self, rollouts: TokenizedRollouts) -> tuple[PackedSteps, PackedSteps]:
+        held_out = validation_problems(set(rollouts.problem_ids), self.validation_fraction, self.seed)
+        is_held_out = np.array([name in held_out for name in rollouts.problem_ids])[rollouts.problem]
+        return self._labelled(rollouts, ~is_held_out), self._labelled(rollouts, is_held_out)
+
+    def _labelled(self, rollouts: TokenizedRollouts, chosen: npt.NDArray[np.bool_] | None = None) -> PackedSteps:
+        labels = rollouts.labels(self.label_method, self.eta)
+        # Truncation may have cut the only labelled step of an outcome-labelled solution.
+        has_label = np.add.reduceat(~np.isnan(labels), rollouts.tag_offsets[:-1]) > 0
+        members = np.flatnonzero(has_label if chosen is None else has_label & chosen)
+        if not len(members):
+            raise ValueError(
+                f"data: no labelled solution is left (labels={self.label_method!r}, max_length={self.max_length})"
+            )
+        return PackedSteps(rollouts, labels, members, self.row_tokens)
+
+    def train_dataloader(self) -> DataLoader[StepBatch]:
+        """Packed batches, reshuffled each epoch."""
+        return self._loader(self.train_set, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[StepBatch]:
+        """Packed batches in a fixed order."""
+        return self._loader(self.validation_set, shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[StepBatch]:
+        """Packed batches in a fixed order."""
+        return self._loader(self.test_set, shuffle=False)
+
+    def predict_dataloader(self) -> DataLoader[list[SolutionRow]]:
+        """Solutions to score, in the order of their file."""
+        return DataLoader(self.predict_set, batch_size=None)
+
+    def _loader(self, dataset: PackedSteps, *, shuffle: bool) -> DataLoader[StepBatch]:
+        num_replicas, rank = replicas(self.trainer)
+        sampler = TokenBudgetSampler(
+            dataset,
+            dataset.lengths,
+            self.max_tokens,
+            num_replicas=num_replicas,
+            rank=rank,
+            shuffle=shuffle,
+            seed=self.seed,
+        )
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+
+def _required(name: str, value: str | None) -> str:
+    if value is None:
+        raise ValueError(f"data.{name} is not set; it must name a file, a folder or a hub data set")
+    return value

@@ -1,0 +1,91 @@
+"""Step labels from raw completion rewards: the entropy-regularized reward and the baselines it is compared with.
+
+=========  ==========================================================================================
+method     label of a step
+=========  ==========================================================================================
+er         entropy-regularized reward at ``eta`` (arXiv 2412.11006, eq. 2)
+soft       mean of the completion rewards: ``er`` at eta = 0 (Math-Shepherd's soft estimation)
+hard       max of the completion rewards: ``er`` at eta = +inf (Math-Shepherd's hard estimation)
+outcome    none, except the last step's: its graded outcome (an outcome reward model)
+=========  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from erprm.rewards import entropy_regularized_reward
+
+LabelMethod = Literal["er", "soft", "hard", "outcome"]
+
+
+def label_eta(method: str, eta: object) -> float:
+    """The eta of the reward family that a label method stands for; ``outcome`` reads single rewards, so any would do.
+
+    Raises:
+        ValueError: if the method is unknown, or ``eta`` is no number, whether the method uses it or not.
+    """
+    if method not in get_args(LabelMethod):
+        raise ValueError(f"label method {method!r} is unknown; known are {', '.join(get_args(LabelMethod))}")
+    if isinstance(eta, bool) or not isinstance(eta, Real) or math.isnan(eta):
+        raise ValueError(f"eta is {eta!r}; it must be a number, inf or -inf (in YAML .inf or -.inf)")
+    return {"er": float(eta), "soft": 0.0, "hard": math.inf, "outcome": 0.0}[method]
+
+
+def step_labels(rewards: Sequence[Sequence[float]], method: LabelMethod, eta: float = 1.0) -> list[float]:
+    """Labels of the steps of one solution.
+
+    Args:
+        rewards: completion rewards of each step, in [0, 1]; the last step's list holds the graded outcome.
+        method: see the module's table.
+        eta: entropy regularization of ``er``.
+
+    Returns:
+        One label in [0, 1] a step; NaN where the method gives the step no label.
+
+    >>> step_labels([[1.0, 0.0, 0.0, 0.0], [1.0]], "soft")
+    [0.25, 1.0]
+    """
+    values = np.array([reward for step in rewards for reward in step], dtype=np.float32)
+    offsets = np.cumsum([0, *(len(step) for step in rewards)])
+    last = np.zeros(len(rewards), dtype=bool)
+    last[-1:] = True
+    return [float(label) for label in flat_step_labels(values, offsets, last, method, eta)]
+
+
+def flat_step_labels(
+    rewards: npt.NDArray[np.float32],
+    reward_offsets_S1: npt.NDArray[np.int64],
+    is_last_S: npt.NDArray[np.bool_],
+    method: LabelMethod,
+    eta: float,
+) -> npt.NDArray[np.float32]:
+    """Labels of many steps at once.
+
+    Args:
+        rewards: all completion rewards, step after step.
+        reward_offsets_S1: step s holds ``rewards[offsets[s] : offsets[s + 1]]``.
+        is_last_S: whether a step is the last of its solution.
+        method: see the module's table.
+        eta: entropy regularization of ``er``.
+
+    Returns:
+        Labels ``[S]``; NaN where the method gives no label.
+    """
+    family_eta = label_eta(method, eta)
+    counts_S = np.diff(reward_offsets_S1)
+    labels_S = np.empty(len(counts_S), dtype=np.float32)
+    for count in np.unique(counts_S):
+        steps = np.flatnonzero(counts_S == count)
+        rewards_GK = rewards[reward_offsets_S1[steps][:, None] + np.arange(count)]
+        labels_S[steps] = entropy_regularized_reward(torch.from_numpy(rewards_GK), family_eta).numpy()
+    if method == "outcome":
+        labels_S[~is_last_S] = np.nan
+    return labels_S

@@ -1,0 +1,173 @@
+r"""Supervised fine-tuning data for a policy: prompt and completion, loss on the completion alone.
+
+A row of the JSONL file is ``{"prompt": "<question>\n", "completion": "<steps and answer>"}``, the layout TRL calls
+prompt-completion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedTokenizerBase
+
+from erprm.data.json_rows import read_json_rows
+from erprm.data.packing import check_token_limits, pack_rows
+from erprm.data.sampler import TokenBudgetSampler, replicas
+
+
+@dataclass
+class PolicyBatch:
+    """Packed rows of prompts with their completions (see :mod:`erprm.data.packing`).
+
+    Attributes:
+        input_ids: tokens ``[R, T]``.
+        position_ids: positions ``[R, T]``, restarting at 0 with each sample.
+        predict_index: places in the flattened rows whose next token is learned ``[S]``.
+        targets: those next tokens ``[S]``.
+        record_ids: name of each sample of the batch, for messages.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    predict_index: Tensor
+    targets: Tensor
+    record_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PolicySample:
+    """Tokens of a prompt and its completion; the first ``prompt_length`` carry no loss. ``name`` is for messages."""
+
+    input_ids: list[int]
+    prompt_length: int
+    name: str
+
+
+class PackedSamples(Dataset[PolicyBatch]):
+    """Tokenised samples; an index is the list of the samples that share a batch."""
+
+    def __init__(self, samples: list[PolicySample], row_tokens: int | None = None) -> None:
+        """Takes tokenised samples, and the most tokens of a row."""
+        self.samples = samples
+        self.row_tokens = row_tokens
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: list[int]) -> PolicyBatch:
+        samples = [self.samples[i] for i in index]
+        input_ids, position_ids, starts = pack_rows([sample.input_ids for sample in samples], self.row_tokens)
+        predict = [
+            np.arange(start + sample.prompt_length - 1, start + len(sample.input_ids) - 1)
+            for sample, start in zip(samples, starts, strict=True)
+        ]
+        predict_index = torch.from_numpy(np.concatenate(predict))
+        targets = input_ids.flatten()[predict_index + 1]
+        return PolicyBatch(input_ids, position_ids, predict_index, targets, [sample.name for sample in samples])
+
+
+def load_policy_samples(path: str | Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[PolicySample]:
+    """Reads and tokenises a file of prompts and completions.
+
+    A completion ends with the tokenizer's end-of-sequence token. Samples longer than ``max_length`` are left out, with
+    a warning that counts them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a row lacks a field, the tokenizer has no end-of-sequence token, or no sample is left.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"tokenizer {tokenizer.name_or_path!r} has no end-of-sequence token to close completions with")
+    names, prompts, completions = [], [], []
+    for where, row in read_json_rows(Path(path), "policy data"):
+        for name in ("prompt", "completion"):
+            if not isinstance(row.get(name), str) or not row[name]:
+                raise ValueError(f"{where}: field {name!r} is {row.get(name)!r}; expected a text that is not empty")
+        names.append(where)
+        prompts.append(row["prompt"])
+        completions.append(row["completion"])
+    if not prompts:
+        raise ValueError(f"{path}: holds no sample")
+    prompt_ids = tokenizer(prompts)["input_ids"]
+    completion_ids = tokenizer(completions, add_special_tokens=False)["input_ids"]
+    samples = [
+        PolicySample([*prompt, *completion, tokenizer.eos_token_id], len(prompt), name)
+        for name, prompt, completion in zip(names, prompt_ids, completion_ids, strict=True)
+    ]
+    kept = [sample for sample in samples if len(sample.input_ids) <= max_length]
+    if not kept:
+        raise ValueError(f"{path}: none of {len(samples)} sample(s) fits max_length={max_length}")
+    if len(kept) < len(samples):
+        rank_zero_warn(f"{path}: {len(samples) - len(kept)} of {len(samples)} sample(s) exceed max_length={max_length}")
+    return kept
+
+
+class PolicyDataModule(L.LightningDataModule):
+    """Prompts and completions as packed rows for training a :class:`erprm.models.PolicyModel`."""
+
+    def __init__(
+        self,
+        samples: str,
+        max_tokens: int = 4096,
+        row_tokens: int | None = None,
+        max_length: int = 1024,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Notes the settings.
+
+        Args:
+            samples: JSONL file with ``prompt`` and ``completion``.
+            max_tokens: tokens of a batch: the batch size.
+            row_tokens: tokens of one of its rows; by default a batch is one row (see :mod:`erprm.data.packing`).
+            max_length: most tokens of one sample; longer ones are left out.
+            num_workers: data-loading processes.
+            seed: of the shuffles.
+
+        Raises:
+            ValueError: if ``max_length`` is not in [1, max_tokens], or ``row_tokens`` below 1.
+        """
+        super().__init__()
+        check_token_limits(max_length, row_tokens, max_tokens)
+        self.samples = samples
+        self.max_tokens = max_tokens
+        self.row_tokens = row_tokens
+        self.max_length = max_length
+        self.num_workers = num_workers
+        self.seed = seed
+        self.train_set: PackedSamples
+
+    def setup(self, stage: str) -> None:
+        """Tokenises the samples with the tokenizer of the policy being trained."""
+        assert self.trainer is not None
+        tokenizer = cast(PreTrainedTokenizerBase, self.trainer.lightning_module.tokenizer)
+        samples = load_policy_samples(self.samples, tokenizer, self.max_length)
+        self.train_set = PackedSamples(samples, self.row_tokens)
+
+    def train_dataloader(self) -> DataLoader[PolicyBatch]:
+        """Packed batches, reshuffled each epoch."""
+        assert self.trainer is not None
+        num_replicas, rank = replicas(self.trainer)
+        sampler = TokenBudgetSampler(
+            self.train_set,
+            [len(sample.input_ids) for sample in self.train_set.samples],
+            self.max_tokens,
+            num_replicas=num_replicas,
+            rank=rank,
+            seed=self.seed,
+        )
+        return DataLoader(
+            self.train_set,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )

@@ -1,0 +1,205 @@
+r"""Candidate pools for best-of-N: several solutions to each of a set of problems, with their gold answers.
+
+A pool file is JSONL, one problem a line:
+
+    {"problem_id": "gsm8k/test/0", "question": "Janet's ducks ...", "answer": "18", "candidates": ["... #### 18", ...]}
+
+``answer`` may be left out when a gold file has it. The layout of GSM8K's ``example_model_solutions.jsonl``
+(github.com/openai/grade-school-math: one column a model, each ``{"solution": ..., "is_correct": ...}``) is read too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from erprm.data.json_rows import read_json_rows
+from erprm.data.sources import Problem
+from erprm.data.whole_file import whole_file
+from erprm.grading import Grader, Kind, extract_answer
+from erprm.grading.normalize import normalize
+from erprm.grading.numeric import parse_number
+from erprm.steps import Solution, split_steps
+
+
+class PoolError(ValueError):
+    """A pool that cannot be evaluated; the message names file and problem."""
+
+
+@dataclass(frozen=True)
+class PoolProblem:
+    """A problem and its candidate solutions.
+
+    Attributes:
+        problem: the question with its gold answer.
+        candidates: text of each candidate.
+    """
+
+    problem: Problem
+    candidates: tuple[str, ...]
+
+
+def read_pool(path: str | os.PathLike[str], gold: Sequence[Problem] | None = None) -> list[PoolProblem]:
+    """Reads a pool file.
+
+    Args:
+        path: a ``.jsonl`` or ``.json`` file.
+        gold: problems with their answers, for pool rows that have none; matched by ``problem_id``, else by question.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        PoolError: if a problem has no candidate, stands there twice, has no answer here nor in ``gold``, or its
+            ``problem_id`` is in ``gold`` with another question.
+    """
+    path = Path(path)
+    pool: list[PoolProblem] = []
+    place_of: dict[str, str] = {}
+    golds = None if gold is None else _Golds(gold)
+    for number, (where, row) in enumerate(read_json_rows(path, "candidate pool")):
+        entry = _pool_problem(_from_example_solutions(row), golds, number, where)
+        problem_id = entry.problem.problem_id
+        if problem_id in place_of:
+            raise PoolError(f"{where}: problem {problem_id!r} is also that of {place_of[problem_id]}")
+        place_of[problem_id] = where
+        pool.append(entry)
+    if not pool:
+        raise PoolError(f"{path}: holds no problem")
+    return pool
+
+
+class _Golds:
+    """Gold answers by problem id and by question."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.by_id = {problem.problem_id: problem for problem in problems}
+        self.by_question = {_one_spaced(problem.question): problem for problem in problems}
+
+    def answer_to(self, problem_id: str, question: str, where: str) -> str:
+        of_id, of_question = self.by_id.get(problem_id), self.by_question.get(_one_spaced(question))
+        if of_id is not None and _one_spaced(of_id.question) != _one_spaced(question):
+            raise PoolError(
+                f"{where}: problem {problem_id!r} asks {question[:60]!r}, but in the gold file it asks "
+                f"{of_id.question[:60]!r}"
+            )
+        found = of_id or of_question
+        if found is None:
+            raise PoolError(
+                f"{where}: problem {problem_id!r} ({question[:60]!r}) has no answer and is not in the gold file"
+            )
+        return found.answer
+
+
+def _one_spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, where: str) -> PoolProblem:
+    question, candidates, answer = row.get("question"), row.get("candidates"), row.get("answer")
+    if not isinstance(question, str) or not question.strip():
+        raise PoolError(f"{where}: field 'question' is {question!r}; expected a text that is not blank")
+    if not isinstance(candidates, list) or not candidates or not all(isinstance(text, str) for text in candidates):
+        raise PoolError(f"{where}: field 'candidates' is {str(candidates)[:80]}; expected a list of at least one text")
+    source = str(row.get("source") or "pool")
+    given_id = row.get("problem_id")
+    problem_id = f"{source}/{number}" if given_id in (None, "") else str(given_id)
+    if answer is None or not str(answer).strip():
+        if golds is None:
+            raise PoolError(f"{where}: problem {problem_id!r} has no answer, and no gold file was given")
+        answer = golds.answer_to(problem_id, question, where)
+    return PoolProblem(Problem(problem_id, question, str(answer), source), tuple(candidates))
+
+
+def _from_example_solutions(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "candidates" in row or "ground_truth" not in row:
+        return row
+    return {
+        "question": row.get("question"),
+        "answer": extract_answer(str(row["ground_truth"]), "gsm8k"),
+        "candidates": [value["solution"] for value in row.values() if isinstance(value, dict) and "solution" in value],
+        "source": "gsm8k",
+    }
+
+
+def write_pool(pool: Sequence[PoolProblem], path: str | os.PathLike[str]) -> None:
+    """Writes a pool file; it appears once it is whole."""
+    with whole_file(Path(path)) as file:
+        for entry in pool:
+            row = {**asdict(entry.problem), "candidates": entry.candidates}
+            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class GradedPool:
+    """A pool as tensors over P problems and N candidates; a problem with fewer candidates is padded.
+
+    Attributes:
+        problem_ids: name of each problem.
+        solutions: question and steps of every real candidate, problem after problem.
+        correct_PN: whether a candidate's final answer is right.
+        answers_PN: number of the final answer among those of its problem; -1 where none was found. Right candidates
+            share one number, and so do wrong ones whose answers are the same number or are spelt alike.
+        texts_PN: number of the text among the distinct texts of its problem.
+        valid_PN: False where a problem has no such candidate.
+    """
+
+    problem_ids: list[str]
+    solutions: list[Solution]
+    correct_PN: Tensor
+    answers_PN: Tensor
+    texts_PN: Tensor
+    valid_PN: Tensor
+
+
+def grade_pool(pool: Sequence[PoolProblem], kind: Kind, step_style: str, grader: Grader | None = None) -> GradedPool:
+    """Grades every candidate and splits it into steps.
+
+    Args:
+        pool: problems with candidates.
+        kind: ``gsm8k``, ``math`` or ``auto``; see :func:`erprm.grading.grade`.
+        step_style: how candidates are split; see :func:`erprm.steps.segment_steps`.
+        grader: a running grader; by default one is started for this call.
+
+    Raises:
+        ValueError: if the kind or the step style is unknown.
+    """
+    solutions = [
+        Solution(entry.problem.question, split_steps(text, step_style)) for entry in pool for text in entry.candidates
+    ]
+    pairs = [(text, entry.problem.answer) for entry in pool for text in entry.candidates]
+    with nullcontext(grader) if grader is not None else Grader() as running:
+        verdicts = iter(running.grade_batch(pairs, kind))
+    shape = (len(pool), max((len(entry.candidates) for entry in pool), default=0))
+    correct_PN = torch.zeros(shape, dtype=torch.bool)
+    answers_PN, texts_PN = torch.full(shape, -1), torch.full(shape, -1)
+    valid_PN = torch.zeros(shape, dtype=torch.bool)
+    for p, entry in enumerate(pool):
+        answers: dict[Hashable, int] = {}
+        texts: dict[str, int] = {}
+        for n, text in enumerate(entry.candidates):
+            correct_PN[p, n] = correct = next(verdicts)
+            answer = _RIGHT if correct else _answer_key(extract_answer(text, kind))
+            if answer is not None:
+                answers_PN[p, n] = answers.setdefault(answer, len(answers))
+            texts_PN[p, n] = texts.setdefault(text, len(texts))
+            valid_PN[p, n] = True
+    return GradedPool([e.problem.problem_id for e in pool], solutions, correct_PN, answers_PN, texts_PN, valid_PN)
+
+
+_RIGHT = "the right answer", True
+
+
+def _answer_key(answer: str | None) -> Hashable:
+    """Equal for answers that vote together: 2 and 2.00, or one expression in two spellings."""
+    if answer is None:
+        return None
+    spelling = normalize(answer)
+    number = parse_number(spelling)
+    return spelling if number is None else number.value

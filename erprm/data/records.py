@@ -1,0 +1,236 @@
+r"""The rollout record: one sampled solution, its steps, and the raw rewards of the completions of each step.
+
+    {"problem_id": "gsm8k/train/0", "question": "Natalia sold clips ...", "answer": "72", "source": "gsm8k",
+     "steps": ["48 / 2 = 24 in May.", "48 + 24 = 72.\n#### 72"],
+     "rewards": [[1.0, 0.0, 1.0, 1.0], [1.0]],        # K completions of step 1; the graded outcome of the last step
+     "correct": true, "policy": "...", "sampling": "{...}", "seed": 0}
+
+Rewards are stored, labels never are: ``eta`` is chosen when training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from erprm.data.hub import is_hub_id, load_hub_dataset
+from erprm.data.whole_file import whole_file
+
+ROLLOUT_SCHEMA = pa.schema(
+    [
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("steps", pa.list_(pa.string()), nullable=False),
+        pa.field("rewards", pa.list_(pa.list_(pa.float32())), nullable=False),
+        pa.field("correct", pa.bool_(), nullable=False),
+        pa.field("policy", pa.string(), nullable=False),
+        pa.field("sampling", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+    ]
+)
+
+
+class RecordError(ValueError):
+    """A record that breaks the schema; the message names file, row, field, the value and what is accepted."""
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """One solution with the rewards of its steps; the fields are described in the module's docstring.
+
+    ``rewards`` holds one list a step: the outcome rewards, in [0, 1], of the completions of the prefix that ends with
+    that step. The last list holds the one graded outcome of the solution itself.
+    """
+
+    problem_id: str
+    question: str
+    answer: str
+    source: str
+    steps: list[str]
+    rewards: list[list[float]]
+    correct: bool
+    policy: str
+    sampling: str
+    seed: int
+
+
+_SCALAR_TYPES: dict[str, type] = {
+    "problem_id": str,
+    "question": str,
+    "answer": str,
+    "source": str,
+    "correct": bool,
+    "policy": str,
+    "sampling": str,
+    "seed": int,
+}
+_BATCH = 1024
+
+
+def validate_record(row: Mapping[str, Any], *, where: str) -> RolloutRecord:
+    """Checks one row and returns it as a record.
+
+    Args:
+        row: field name to value; fields beyond the schema's are ignored.
+        where: the row's place, such as ``rollouts.parquet, row 17``; opens the message of every error.
+
+    Raises:
+        RecordError: if a field is missing, of the wrong type, or holds a value that is not accepted.
+    """
+    for field in ROLLOUT_SCHEMA.names:
+        if field not in row:
+            raise RecordError(f"{where}: field {field!r} is missing; the row has {', '.join(map(repr, row))}")
+    for field, expected_type in _SCALAR_TYPES.items():
+        # A bool is an int in Python, but no seed.
+        if not isinstance(row[field], expected_type) or (expected_type is int and isinstance(row[field], bool)):
+            raise _unexpected(where, field, row[field], f"a value of type {expected_type.__name__}")
+    for field in ("problem_id", "question"):
+        if not row[field].strip():
+            raise _unexpected(where, field, row[field], "a text that is not blank")
+    if not -(2**63) <= row["seed"] < 2**63:
+        raise _unexpected(where, "seed", row["seed"], "an integer of 64 bits")
+    _check_steps(row["steps"], where)
+    _check_rewards(row["rewards"], len(row["steps"]), where)
+    return RolloutRecord(**{name: row[name] for name in ROLLOUT_SCHEMA.names})
+
+
+def _check_steps(steps: object, where: str) -> None:
+    if not isinstance(steps, list) or not steps:
+        raise _unexpected(where, "steps", steps, "a list of at least one step")
+    for number, step in enumerate(steps):
+        if not isinstance(step, str) or not step.strip():
+            raise _unexpected(where, f"steps[{number}]", step, "a text that is not blank")
+
+
+def _check_rewards(rewards: object, num_steps: int, where: str) -> None:
+    if not isinstance(rewards, list):
+        raise _unexpected(where, "rewards", rewards, "a list")
+    if len(rewards) != num_steps:
+        raise RecordError(
+            f"{where}: field 'rewards' has {len(rewards)} list(s); expected one for each of the {num_steps} step(s)"
+        )
+    for number, step_rewards in enumerate(rewards):
+        if not isinstance(step_rewards, list) or not step_rewards:
+            raise _unexpected(where, f"rewards[{number}]", step_rewards, "a list of at least one completion's reward")
+        for k, reward in enumerate(step_rewards):
+            is_number = isinstance(reward, int | float) and not isinstance(reward, bool)
+            if not is_number or not 0.0 <= reward <= 1.0:  # NaN is outside too
+                raise _unexpected(where, f"rewards[{number}][{k}]", reward, "a number in [0, 1]")
+    if len(rewards[-1]) != 1:
+        expected = "a list of one reward, the graded outcome, for the last step"
+        raise _unexpected(where, f"rewards[{num_steps - 1}]", rewards[-1], expected)
+
+
+def _unexpected(where: str, field: str, value: object, expected: str) -> RecordError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 120 else shown[:117] + "..."
+    return RecordError(f"{where}: field {field!r} is {shown}; expected {expected}")
+
+
+def write_records(records: Iterable[RolloutRecord], path: str | os.PathLike[str]) -> int:
+    """Writes records as one Parquet file; rewards are kept as float32.
+
+    The file appears once it is whole: an error on the way, in ``records`` too, leaves an earlier file as it was.
+
+    Returns:
+        How many records were written.
+
+    Raises:
+        RecordError: at the first record that could not be read back; its row is counted from 0.
+    """
+    path = Path(path)
+    count = 0
+    remaining = iter(records)
+    with whole_file(path) as file, pq.ParquetWriter(file, ROLLOUT_SCHEMA) as writer:
+        while batch := list(islice(remaining, _BATCH)):
+            rows = [vars(record) for record in batch]
+            for number, row in enumerate(rows, count):
+                validate_record(row, where=f"{path}, row {number}")
+            writer.write_table(pa.Table.from_pylist(rows, schema=ROLLOUT_SCHEMA))
+            count += len(rows)
+    return count
+
+
+def record_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The files of a local path: the file itself, or all Parquet files below a folder, in order of name.
+
+    Files and folders whose names start with a dot are left out.
+
+    Raises:
+        FileNotFoundError: if there is nothing at the path, or a folder holds no Parquet file.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    files = sorted(path.rglob("*.parquet"))
+    visible = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    if not visible:
+        what = "holds no .parquet file" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"rollout records: {str(path)!r} {what}")
+    return visible
+
+
+def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
+    """Reads and checks records, a thousand rows at a time.
+
+    Args:
+        source: a Parquet file, a folder of them, or the hub id of a data set (its ``train`` split).
+
+    Raises:
+        FileNotFoundError: if there is no such file, folder or data set.
+        RecordError: if a file is no Parquet file, or at the first row that breaks the schema (counted from 0).
+    """
+    if is_hub_id(os.fspath(source)):
+        dataset = load_hub_dataset(os.fspath(source), "rollout records")
+        yield from _validated(dataset.with_format("arrow").iter(_BATCH), os.fspath(source))
+        return
+    for path in record_files(source):
+        try:
+            file = pq.ParquetFile(path)
+        except pa.ArrowInvalid as error:
+            raise RecordError(f"{path}: not a Parquet file ({error})") from error
+        with file:
+            yield from _validated(file.iter_batches(_BATCH), str(path))
+
+
+def _validated(batches: Iterable[Any], place: str) -> Iterator[RolloutRecord]:
+    row_number = 0
+    for batch in batches:
+        for row in batch.to_pylist():
+            yield validate_record(row, where=f"{place}, row {row_number}")
+            row_number += 1
+
+
+def records_fingerprint(source: str | os.PathLike[str]) -> str:
+    """Hash of the files (or the hub data set) that :func:`read_records` reads: what a cache made from them depends on.
+
+    Raises:
+        FileNotFoundError: if there is no such file, folder or data set.
+    """
+    if is_hub_id(os.fspath(source)):
+        return str(load_hub_dataset(os.fspath(source), "rollout records")._fingerprint)
+    digest = hashlib.sha256()
+    for path in record_files(source):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def content_fingerprint(records: Iterable[RolloutRecord]) -> str:
+    """Hash of records themselves, for records that come from elsewhere than :func:`read_records`."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(json.dumps(vars(record), sort_keys=True).encode())
+    return digest.hexdigest()

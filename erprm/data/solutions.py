@@ -1,0 +1,77 @@
+r"""Solutions to score, from a file.
+
+A row of the JSONL file holds ``question`` and either ``steps``, a list of texts, or ``solution``, one text that is
+split; every other field is carried along to the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from erprm.data.json_rows import read_json_rows
+from erprm.steps import Solution, split_steps
+
+
+@dataclass(frozen=True)
+class SolutionRow:
+    """A row of the file and the solution in it."""
+
+    row: dict[str, Any]
+    solution: Solution
+
+
+def read_solutions(path: str | Path, step_style: str) -> list[SolutionRow]:
+    """Reads the file.
+
+    Args:
+        path: a ``.jsonl`` or ``.json`` file.
+        step_style: how a ``solution`` is split; see :func:`erprm.steps.segment_steps`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming file and line, if a row has no question or no step, or if there is no row.
+    """
+    rows = [
+        SolutionRow(row, _solution(row, step_style, where)) for where, row in read_json_rows(Path(path), "solutions")
+    ]
+    if not rows:
+        raise ValueError(f"{path}: holds no solution")
+    return rows
+
+
+def _solution(row: Mapping[str, Any], step_style: str, where: str) -> Solution:
+    question, steps, text = row.get("question"), row.get("steps"), row.get("solution")
+    if not isinstance(question, str) or not question.strip():
+        raise ValueError(f"{where}: field 'question' is {question!r}; expected a text that is not blank")
+    if steps is None and isinstance(text, str):
+        steps = split_steps(text, step_style)
+    if not isinstance(steps, list) or not steps or not all(isinstance(s, str) and s.strip() for s in steps):
+        raise ValueError(
+            f"{where}: no steps in the fields {', '.join(row)}; expected 'steps', a list of texts that are not blank, "
+            "or 'solution', a text"
+        )
+    return Solution(question, steps)
+
+
+class SolutionDataset(Dataset[list[SolutionRow]]):
+    """Rows in chunks; an index is that of a chunk."""
+
+    def __init__(self, rows: list[SolutionRow], chunk: int = 64) -> None:
+        """Takes the rows.
+
+        Args:
+            rows: rows of a file.
+            chunk: rows scored together.
+        """
+        self.chunks = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, index: int) -> list[SolutionRow]:
+        return self.chunks[index]

@@ -1,0 +1,188 @@
+"""Problems with their gold answers: GSM8K, MATH, or any JSONL file.
+
+A problem is a question and the text of its final answer. Hub data sets go through ``datasets``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from erprm.data.hub import is_hub_id, load_hub_dataset
+from erprm.data.json_rows import read_json_rows
+from erprm.grading import extract_answer
+
+log = logging.getLogger(__name__)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its gold final answer.
+
+    Attributes:
+        problem_id: unique name, such as ``gsm8k/train/17``.
+        question: the text given to the policy.
+        answer: the final answer's text, not the worked solution.
+        source: where the problem comes from, such as ``gsm8k``.
+    """
+
+    problem_id: str
+    question: str
+    answer: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a source's fields are: of several names, the first that holds something is meant."""
+
+    hub_id: str | None
+    hub_config: str | None
+    question_fields: tuple[str, ...]
+    answer_fields: Mapping[str, Callable[[str], str | None]]
+    """Name of a field, and how the final answer is read from its text."""
+
+
+def _gsm8k_answer(text: str) -> str | None:
+    return extract_answer(text, "gsm8k")
+
+
+def _boxed_answer(text: str) -> str | None:
+    return extract_answer(text, "math")
+
+
+_SOURCES = {
+    "gsm8k": _Source("openai/gsm8k", "main", ("question",), {"answer": _gsm8k_answer}),
+    "math": _Source(
+        "HuggingFaceH4/MATH-500",
+        None,
+        ("problem", "question"),
+        {"answer": str, "final_answer": str, "solution": _boxed_answer},
+    ),
+    "jsonl": _Source(None, None, ("question", "problem"), {"answer": str}),
+}
+
+
+def load_problems(
+    source: str,
+    path: str | None = None,
+    split: str = "train",
+    limit: int | None = None,
+) -> list[Problem]:
+    r"""Loads problems in the order of their file.
+
+    A problem whose answer is blank, or in which no final answer is found, cannot be graded: it is left out, and one
+    warning says how many there were and where the first is (MATH's published training answers have two such rows).
+
+    Args:
+        source: ``gsm8k`` (fields ``question``, ``answer`` ending in ``#### 42``), ``math`` (``problem`` with
+            ``answer``, ``final_answer`` or a ``solution`` ending in ``oxed{}``) or ``jsonl`` (``question`` and
+            ``answer``, the final answer itself). Each may also have its own ``problem_id`` and ``source``.
+        path: a local ``.jsonl`` or ``.json`` file, or a hub id; by default the source's own hub id.
+        split: split of a hub data set; for a local file only a part of the problem ids.
+        limit: at most so many problems, from the start.
+
+    Raises:
+        ValueError: if the source is unknown, two problems share an id, a row lacks a field, or no problem is left.
+        FileNotFoundError: if there is no such file or hub data set.
+    """
+    if source not in _SOURCES:
+        raise ValueError(f"problem source {source!r} is unknown; known are {', '.join(sorted(_SOURCES))}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; it must be at least 1")
+    spec = _SOURCES[source]
+    location = path or spec.hub_id
+    if location is None:
+        raise ValueError(f"problem source {source!r} needs a path: a .jsonl or .json file, or a hub id")
+    problems: list[Problem] = []
+    place_of: dict[str, str] = {}
+    unanswered: list[str] = []
+    for number, (where, row) in enumerate(_rows(location, spec.hub_config if path is None else None, split)):
+        if len(problems) == limit:
+            break
+        given_id = row.get("problem_id")
+        problem_id = f"{source}/{split}/{number}" if given_id in (None, "") else str(given_id)
+        if problem_id in place_of:
+            raise ValueError(f"{where}: problem_id {problem_id!r} is also that of {place_of[problem_id]}")
+        place_of[problem_id] = where
+        question, answer = _question(row, spec, where), _final_answer(row, spec, where)
+        if answer:
+            problems.append(Problem(problem_id, question, answer, str(row.get("source") or source)))
+        else:
+            unanswered.append(where)
+    if unanswered:
+        log.warning("%d problem(s) without a final answer left out, the first at %s", len(unanswered), unanswered[0])
+    if not problems:
+        raise ValueError(f"{location}: holds no problem with a final answer")
+    return problems
+
+
+def _question(row: Row, spec: _Source, where: str) -> str:
+    question = next((row[field] for field in spec.question_fields if row.get(field)), None)
+    if not isinstance(question, str) or not question.strip():
+        raise ValueError(
+            f"{where}: the question is {question!r}; expected a text under {_either(spec.question_fields)}"
+        )
+    return question
+
+
+def _final_answer(row: Row, spec: _Source, where: str) -> str:
+    """The final answer's text; empty if the fields are there but hold none."""
+    present = [field for field in spec.answer_fields if field in row]
+    if not present:
+        raise ValueError(f"{where}: no answer in the fields {', '.join(row)}; expected {_either(spec.answer_fields)}")
+    for field in present:
+        value = "" if row[field] is None else row[field]
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"{where}: field {field!r} is {value!r}; expected a text or a number")
+        answer = (spec.answer_fields[field](str(value)) or "").strip()
+        if answer:
+            return answer
+    return ""
+
+
+def _either(fields: Iterable[str]) -> str:
+    return " or ".join(map(repr, fields))
+
+
+def _rows(location: str, hub_config: str | None, split: str) -> Iterator[tuple[str, Row]]:
+    path = Path(location)
+    if path.suffix in {".jsonl", ".json"}:
+        yield from read_json_rows(path, "problems")
+    elif is_hub_id(location) or path.is_dir():
+        for number, row in enumerate(load_hub_dataset(location, "problems", hub_config, split)):
+            yield f"{location}, row {number}", row
+    else:
+        raise FileNotFoundError(f"problems: {location!r} is neither a .jsonl or .json file nor a hub id (owner/name)")
+
+
+def validation_problems(problem_ids: set[str], fraction: float, seed: int = 0) -> set[str]:
+    """The problems set aside for validation: a seeded choice by problem, so no problem is on both sides.
+
+    A problem's place depends on its id and the seed alone, so adding problems moves few others.
+
+    Args:
+        problem_ids: all problems.
+        fraction: share to set aside, in [0, 1); at least one problem when above 0.
+        seed: choice of the split.
+
+    Raises:
+        ValueError: if the fraction is outside [0, 1) or would leave no problem to train on.
+    """
+    if not 0.0 <= fraction < 1.0:
+        raise ValueError(f"validation fraction is {fraction}; it must be in [0, 1)")
+    if fraction == 0.0:
+        return set()
+    count = max(1, round(fraction * len(problem_ids)))
+    if count >= len(problem_ids):
+        raise ValueError(
+            f"a validation fraction of {fraction} of {len(problem_ids)} problem(s) leaves none to train on"
+        )
+    order = sorted(problem_ids, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return set(order[:count])

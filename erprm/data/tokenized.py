@@ -1,0 +1,241 @@
+"""Rollout records as token ids on disk, memory-mapped: built once, keyed by everything that determines it.
+
+The folder holds flat arrays (``tokens``, ``tags``, ``rewards``) with offsets into them, so opening it costs no memory
+and reading a solution is a slice. Rewards are kept raw: another ``eta`` reads the same folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from erprm.data.labels import LabelMethod, flat_step_labels
+from erprm.data.records import RolloutRecord
+from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormatError
+
+FORMAT_VERSION = 1
+_ARRAYS: dict[str, type[np.generic]] = {
+    "tokens": np.int32,  # tokens of all solutions
+    "token_offsets": np.int64,  # [solutions + 1] into tokens
+    "tags": np.int32,  # position of each kept step's tag within its solution
+    "tag_offsets": np.int64,  # [solutions + 1] into tags and steps
+    "rewards": np.float32,  # completion rewards of all kept steps
+    "reward_offsets": np.int64,  # [steps + 1] into rewards
+    "is_last": np.bool_,  # [steps] whether a kept step is the last of its record
+    "problem": np.int64,  # [solutions] number of the problem, into problem_ids
+    "row": np.int64,  # [solutions] row of the record in its source
+}
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class TruncationCounts:
+    """What the length limit cost.
+
+    Attributes:
+        solutions: solutions kept.
+        dropped_steps: steps cut, those of solutions left out included.
+        dropped_solutions: solutions left out, since not even their first step fits.
+    """
+
+    solutions: int = 0
+    dropped_steps: int = 0
+    dropped_solutions: int = 0
+
+
+def tokenizer_fingerprint(encoder: StepEncoder) -> str:
+    """Hash of everything in a tokenizer that decides how text becomes ids."""
+    tokenizer = encoder.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
+    if backend is not None:
+        # What an earlier call of the tokenizer left behind, and the next call sets anew.
+        del content["padding"], content["truncation"]
+    # What the tokenizer puts before a text is no part of some backends.
+    begin = [tokenizer("")["input_ids"], tokenizer.eos_token_id]
+    return hashlib.sha256(json.dumps([content, begin], sort_keys=True).encode()).hexdigest()
+
+
+def cache_key(records_fingerprint: str, encoder: StepEncoder, max_length: int) -> str:
+    """Name of the cache folder of one data set under one tokenisation.
+
+    Args:
+        records_fingerprint: hash of the records, or of what they are read from.
+        encoder: step format and tokenizer.
+        max_length: most tokens of one solution.
+    """
+    determined_by = {
+        "format": FORMAT_VERSION,
+        "records": records_fingerprint,
+        "tokenizer": tokenizer_fingerprint(encoder),
+        "step_format": encoder.step_format.to_dict(),
+        "max_length": max_length,
+    }
+    return hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:24]
+
+
+class TokenizedRollouts:
+    """The tokenised solutions of one source, memory-mapped.
+
+    Attributes:
+        problem_ids: the problems, in the order of the numbers in ``problem``.
+        counts: what truncation cost.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.folder = folder
+        self.problem_ids: list[str] = meta["problem_ids"]
+        self.counts = TruncationCounts(**meta["counts"])
+        arrays = {array: _memory_map(folder / f"{array}.bin", dtype) for array, dtype in _ARRAYS.items()}
+        self.tokens, self.token_offsets = arrays["tokens"], arrays["token_offsets"]
+        self.tags, self.tag_offsets = arrays["tags"], arrays["tag_offsets"]
+        self.rewards, self.reward_offsets = arrays["rewards"], arrays["reward_offsets"]
+        self.is_last, self.problem, self.row = arrays["is_last"], arrays["problem"], arrays["row"]
+
+    def __reduce__(self) -> tuple[type[TokenizedRollouts], tuple[Path]]:
+        # A data-loading process that is started anew maps the same files instead of being sent their content.
+        return type(self), (self.folder,)
+
+    @classmethod
+    def open_or_build(
+        cls,
+        records: Callable[[], Iterable[RolloutRecord]],
+        fingerprint: str,
+        encoder: StepEncoder,
+        max_length: int,
+        cache_dir: Path,
+        name: str = "records",
+    ) -> TokenizedRollouts:
+        """Opens the cache of some records, after building it if it is not there.
+
+        Args:
+            records: gives the records; called only to build.
+            fingerprint: hash that changes when the records do.
+            encoder: step format and tokenizer.
+            max_length: most tokens of one solution.
+            cache_dir: where caches are kept, each in a folder of its own.
+            name: what the records are called in messages.
+
+        Raises:
+            RecordError: at the first malformed record.
+            StepFormatError: if a record cannot be laid out; names the record.
+            ValueError: if no solution is left.
+        """
+        folder = cache_dir / cache_key(fingerprint, encoder, max_length)
+        if not (folder / "meta.json").exists():
+            _build(records(), name, encoder, max_length, folder)
+        rollouts = cls(folder)
+        counts = rollouts.counts
+        if not counts.solutions:
+            raise ValueError(
+                f"{name}: none of {counts.dropped_solutions} record(s) fits max_length={max_length}"
+                if counts.dropped_solutions
+                else f"{name}: holds no record"
+            )
+        return rollouts
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each solution."""
+        return np.diff(self.token_offsets)
+
+    def labels(self, method: LabelMethod, eta: float) -> npt.NDArray[np.float32]:
+        """Label of every kept step; NaN where the method gives none (see :mod:`erprm.data.labels`)."""
+        return flat_step_labels(self.rewards, self.reward_offsets, self.is_last, method, eta)
+
+
+def _memory_map(path: Path, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
+def _build(records: Iterable[RolloutRecord], name: str, encoder: StepEncoder, max_length: int, folder: Path) -> None:
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        with ExitStack() as stack:
+            files = {array: stack.enter_context((temporary / f"{array}.bin").open("wb")) for array in _ARRAYS}
+            meta = _write_arrays(records, name, encoder, max_length, files)
+        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        try:
+            temporary.rename(folder)
+        except OSError:
+            # Another process finished the same folder first; its content is the same.
+            if not (folder / "meta.json").exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_arrays(
+    records: Iterable[RolloutRecord],
+    name: str,
+    encoder: StepEncoder,
+    max_length: int,
+    files: Mapping[str, BinaryIO],
+) -> dict[str, Any]:
+    problem_numbers: dict[str, int] = {}
+    dropped_steps = dropped_solutions = row = 0
+    ends = {"token_offsets": 0, "tag_offsets": 0, "reward_offsets": 0}
+    columns: dict[str, list[Any]] = {array: [0] if array in ends else [] for array in _ARRAYS}
+
+    def extend(values_name: str, offsets_name: str, values: Sequence[Any]) -> None:
+        columns[values_name] += values
+        ends[offsets_name] += len(values)
+        columns[offsets_name].append(ends[offsets_name])
+
+    solutions = 0
+    remaining = iter(records)
+    while batch := list(islice(remaining, _BATCH)):
+        for record, encoded in zip(batch, _encode(batch, name, encoder, max_length, row), strict=True):
+            kept = len(encoded.tag_positions)
+            dropped_steps += encoded.dropped_steps
+            if kept:
+                solutions += 1
+                extend("tokens", "token_offsets", encoded.input_ids)
+                extend("tags", "tag_offsets", encoded.tag_positions)
+                for step_rewards in record.rewards[:kept]:
+                    extend("rewards", "reward_offsets", step_rewards)
+                columns["is_last"] += [number == len(record.steps) for number in range(1, kept + 1)]
+                columns["problem"].append(problem_numbers.setdefault(record.problem_id, len(problem_numbers)))
+                columns["row"].append(row)
+            else:
+                dropped_solutions += 1
+            row += 1
+        for array, values in columns.items():
+            files[array].write(np.asarray(values, dtype=_ARRAYS[array]).tobytes())
+            values.clear()
+    counts = TruncationCounts(solutions, dropped_steps, dropped_solutions)
+    return {"problem_ids": list(problem_numbers), "counts": asdict(counts)}
+
+
+def _encode(
+    batch: list[RolloutRecord], name: str, encoder: StepEncoder, max_length: int, first_row: int
+) -> list[EncodedSolution]:
+    solutions = [Solution(record.question, record.steps) for record in batch]
+    try:
+        return encoder.encode_batch(solutions, max_length)
+    except StepFormatError:
+        for row, (record, solution) in enumerate(zip(batch, solutions, strict=True), first_row):
+            try:
+                encoder.encode(solution, max_length)
+            except StepFormatError as error:
+                where = f"{name}, row {row} (problem {record.problem_id!r})"
+                raise StepFormatError(f"{where}: {error}") from error
+        raise

@@ -1,0 +1,198 @@
+"""Compares two expressions: choices, words, ratios and times, quantities with units, numbers in a base, percentages, formulas."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Protocol
+
+from erprm.grading.numeric import numbers_equal, parse_number
+from erprm.grading.quantity import Quantity, parse_quantity
+from erprm.grading.structure import split_top
+from erprm.grading.units import parse_unit
+
+
+class Symbolic(Protocol):
+    """Judges formulas that differ in form."""
+
+    def equal_expressions(self, gold: str, prediction: str) -> bool:
+        """True if two LaTeX expressions have the same value, or the same value for all values of their letters."""
+
+    def equal_relations(self, gold: str, prediction: str) -> bool:
+        """True if two equations, inequalities or sets, given as LaTeX, describe the same thing."""
+
+
+class NeedsSymbolicError(Exception):
+    """Raised by `Undecided`: the verdict depends on algebra."""
+
+
+class Undecided:
+    """The `Symbolic` of a process without sympy: refuses, so that the caller knows to ask a worker."""
+
+    def equal_expressions(self, gold: str, prediction: str) -> bool:
+        """Raises NeedsSymbolicError."""
+        raise NeedsSymbolicError
+
+    def equal_relations(self, gold: str, prediction: str) -> bool:
+        """Raises NeedsSymbolicError."""
+        raise NeedsSymbolicError
+
+
+_CHOICE = re.compile(r"\(?\s*(?:\\text\s*\{\s*)?\(?\s*([A-Za-z])\s*\)?\s*\}?\s*\)?\.?")
+_CHOICE_WITH_TEXT = re.compile(r"(?:\\text\s*\{\s*)?\(\s*([A-J])\s*\)\s*\}?\s*.+|([A-J])\s*[):.]\s*.+", re.DOTALL)
+_TEXT = re.compile(r"(?:\\text\s*\{[^{}]*\}|[a-zA-Z'\-\s.,])+")
+
+
+_BLANKS_NOT_IN_NUMBERS = re.compile(r"\s+(?!\d)|(?<!\d)\s+")
+
+
+def _close_up(text: str) -> str:
+    """Without blanks, except between digits: `4 2` is not 42."""
+    return _BLANKS_NOT_IN_NUMBERS.sub("", text)
+
+
+def equal_expressions(gold: str, prediction: str, symbolic: Symbolic) -> bool:
+    """True if two normalised expressions (no lists, intervals or relations) are equal.
+
+    Args:
+        gold: the reference expression.
+        prediction: the expression to judge.
+        symbolic: asked if the two are formulas that differ in form.
+    """
+    if _close_up(gold) == _close_up(prediction):
+        return True
+    letters = _choice_letter(gold), _choice_letter(prediction)
+    if letters[0] and letters[1]:
+        return letters[0] == letters[1]
+    if ":" in gold + prediction and not (_is_text(gold) and _is_text(prediction)):
+        return _equal_ratios(gold, prediction, symbolic)
+    if _is_text(gold) or _is_text(prediction):
+        return _plain_text(gold) == _plain_text(prediction)
+    one, other = parse_quantity(gold), parse_quantity(prediction)
+    if (one.unit is None) != (
+        other.unit is None
+    ):  # beside a unit, a bare letter is a unit as well: 15 m^2 for 15\\text{ m}^2
+        one, other = parse_quantity(gold, lenient=True), parse_quantity(prediction, lenient=True)
+    return _equal_quantities(one, other, symbolic)
+
+
+def _choice_letter(text: str) -> str | None:
+    r"""The letter of `C`, `(C)`, `\text{(C)}`, `(C) 25`, `C: 25`; choices A to J match in either case, other letters only exactly."""
+    match = _CHOICE.fullmatch(text)
+    if match:
+        return match[1].upper() if match[1].upper() in "ABCDEFGHIJ" else match[1]
+    match = _CHOICE_WITH_TEXT.fullmatch(text)
+    return match[1] or match[2] if match else None
+
+
+def _is_text(text: str) -> bool:
+    r"""True for words: `\text{east}`, `Evelyn`; a run of at most three bare letters may be a product of variables."""
+    if not _TEXT.fullmatch(text):
+        return False
+    return "\\text" in text or any(len(word) > 3 for word in re.findall(r"[a-zA-Z]+", text))
+
+
+def _plain_text(text: str) -> str:
+    bare = re.sub(r"\\text|[^a-zA-Z\d]", "", text).casefold()
+    return re.sub(r"^(?:the|an?)(?=[a-z]{3})", "", bare) if text.lower().startswith(("the ", "a ", "an ")) else bare
+
+
+_HALF_OF_DAY = re.compile(r"\s*(?:\\text\s*\{)?\s*([ap])\.?\s?m\.?\s*\}?\s*$", re.IGNORECASE)
+
+
+def _equal_ratios(gold: str, prediction: str, symbolic: Symbolic) -> bool:
+    """`22:42` is `11:21` and 11/21; a time such as `12:00` is no ratio."""
+    noon = [_HALF_OF_DAY.search(text) for text in (gold, prediction)]
+    if noon[0] and noon[1] and noon[0][1].lower() != noon[1][1].lower():
+        return False
+    gold, prediction = _HALF_OF_DAY.sub("", gold), _HALF_OF_DAY.sub("", prediction)
+    colon = frozenset((":",))
+    one, other = split_top(gold, colon)[0], split_top(prediction, colon)[0]
+    if len(one) == len(other) == 1:  # the colon stands inside brackets
+        return _equal_values(gold, prediction, symbolic)
+    if len(one) == 2 and len(other) == 1:
+        other = [prediction, "1"]
+    elif len(other) == 2 and len(one) == 1:
+        one = [gold, "1"]
+    if len(one) != len(other):
+        return False
+    numbers = [[parse_number(part.strip()) for part in parts] for parts in (one, other)]
+    values = [[number.value for number in row if number is not None] for row in numbers]
+    if len(values[0]) == len(values[1]) == len(one):
+        if _is_time(gold) or _is_time(prediction):
+            return values[0] == values[1]
+        return all(a * values[1][0] == b * values[0][0] for a, b in zip(*values, strict=True))
+    return all(equal_expressions(a.strip(), b.strip(), symbolic) for a, b in zip(one, other, strict=True))
+
+
+def _is_time(text: str) -> bool:
+    return re.fullmatch(r"\d{1,2}:\d{2}(?::\d{2})?\s*.*", text) is not None and re.search(r":0\d", text) is not None
+
+
+def _equal_quantities(gold: Quantity, prediction: Quantity, symbolic: Symbolic) -> bool:
+    if gold.base is not None or prediction.base is not None:
+        return _equal_in_base(gold, prediction)
+    if gold.unit is not None and prediction.unit is not None and gold.unit != prediction.unit:
+        return _equal_in_units(gold, prediction, symbolic)
+    if gold.percent != prediction.percent:
+        return _equal_percent(gold, prediction, symbolic)
+    return _equal_values(gold.value, prediction.value, symbolic)
+
+
+def _equal_values(gold: str, prediction: str, symbolic: Symbolic) -> bool:
+    one, other = parse_number(gold), parse_number(prediction)
+    if one is not None and other is not None:
+        return numbers_equal(one, other)
+    if not gold or not prediction:
+        return False
+    if _close_up(gold) == _close_up(prediction):
+        return True
+    return symbolic.equal_expressions(gold, prediction)
+
+
+def _equal_in_base(gold: Quantity, prediction: Quantity) -> bool:
+    """`2516_8` needs the same digits and, if the prediction names a base, the same base; a gold without base is decimal."""
+    if gold.base is None:
+        number = gold.number
+        return number is not None and number.value == _value_in_base(prediction)
+    return gold.value == prediction.value and prediction.base in (None, gold.base)
+
+
+def _value_in_base(quantity: Quantity) -> int | None:
+    try:
+        return int(quantity.value, quantity.base or 10)
+    except ValueError:  # a digit that the base does not have, or a base above 36
+        return None
+
+
+_DEGREE = parse_unit("^\\circ")
+_RADIAN = parse_unit("rad")
+
+
+def _equal_in_units(gold: Quantity, prediction: Quantity, symbolic: Symbolic) -> bool:
+    """Both units are known and differ: convert exactly within one dimension, or between degrees and radians."""
+    assert gold.unit is not None
+    assert prediction.unit is not None
+    if (gold.unit, prediction.unit) == (_DEGREE, _RADIAN):
+        return symbolic.equal_expressions(f"\\frac{{({gold.value}) \\pi}}{{180}}", prediction.value)
+    if (gold.unit, prediction.unit) == (_RADIAN, _DEGREE):
+        return symbolic.equal_expressions(gold.value, f"\\frac{{({prediction.value}) \\pi}}{{180}}")
+    if gold.unit.dimension != prediction.unit.dimension:
+        return False
+    one, other = gold.number, prediction.number
+    if one is None or other is None:
+        factor = prediction.unit.factor / gold.unit.factor
+        scaled = f"\\frac{{{factor.numerator}}}{{{factor.denominator}}} ({prediction.value})"
+        return symbolic.equal_expressions(gold.value, scaled)
+    return one.value * gold.unit.factor == other.value * prediction.unit.factor
+
+
+def _equal_percent(gold: Quantity, prediction: Quantity, symbolic: Symbolic) -> bool:
+    """`28%` is 28 (the sign as a unit) and 0.28 (its value); a bare number below 1 is read as a value only."""
+    with_sign, bare = (gold, prediction) if gold.percent else (prediction, gold)
+    sign_number, bare_number = with_sign.number, bare.number
+    if sign_number is None or bare_number is None:
+        return _equal_values(gold.value, prediction.value, symbolic)
+    if sign_number.value == bare_number.value:
+        return abs(sign_number.value) >= 1 or sign_number.value == 0
+    return sign_number.value == bare_number.value * Fraction(100)

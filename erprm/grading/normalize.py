@@ -1,0 +1,329 @@
+r"""One spelling for the many ways to write an answer: `\dfrac12`, `½`, `１/２` and `\tfrac{1}{2}` all become `\frac{1}{2}`.
+
+Only spelling changes here, never meaning: brackets, units, bases, signs and decimals stay for `erprm.grading.compare` to judge.
+Golds and predictions pass through the same function.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+# Longer answers are compared as text only: no real answer is longer, and everything below is at worst quadratic.
+MAX_ANSWER_CHARS = 4000
+
+# JSON written with single backslashes turns \frac into a form feed and \boxed or \begin into a backspace.
+_LOST_BACKSLASH = re.compile(r"[\x0c\x08](?=[a-z]{2})")
+_LOST_LETTER = {"\x0c": "\\f", "\x08": "\\b"}
+# Tab is kept as white space unless what follows can only be the rest of a command.
+_LOST_TAB = re.compile(r"\t(?=(?:ext|frac|imes|heta|an|au)\b|(?:ext|frac)\{)")
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]"
+)
+
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙₓ", "0123456789+-nx")
+_SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+")
+_SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙₓ]+")
+_VULGAR_FRACTION = re.compile(r"(?<=\d)\s*(?=[\u00bc-\u00be\u2150-\u215e])")
+_SYMBOLS = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "‐": "-",
+        "‑": "-",
+        "×": "\\times ",
+        "⋅": "\\cdot ",
+        "·": "\\cdot ",
+        "÷": "/",
+        "∕": "/",
+        "⁄": "/",
+        "π": "\\pi ",
+        "θ": "\\theta ",
+        "α": "\\alpha ",
+        "β": "\\beta ",
+        "λ": "\\lambda ",
+        "∞": "\\infty ",
+        "≤": "\\le ",
+        "≥": "\\ge ",
+        "≠": "\\neq ",
+        "≈": "\\approx ",
+        "±": "\\pm ",
+        "∓": "\\mp ",
+        "∪": "\\cup ",
+        "∩": "\\cap ",
+        "∈": "\\in ",
+        "∅": "\\emptyset ",
+        "ø": "\\emptyset ",
+        "√": "\\sqrt ",
+        "°": "^\\circ ",
+        "º": "^\\circ ",
+        "′": "'",
+        "’": "'",
+        "‘": "'",
+        "“": '"',
+        "”": '"',
+        "…": "\\dots ",
+        "⟨": "\\langle ",
+        "⟩": "\\rangle ",
+        "⌊": "\\lfloor ",
+        "⌋": "\\rfloor ",
+        "⌈": "\\lceil ",
+        "⌉": "\\rceil ",
+        "→": "\\to ",
+        "⇒": "\\Rightarrow ",
+    }
+)
+
+
+def clean_characters(text: str) -> str:
+    """Replaces unicode look-alikes by their LaTeX or ASCII spelling and drops invisible, control and surrogate characters."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = _LOST_BACKSLASH.sub(lambda match: _LOST_LETTER[match[0]], text)
+    text = _LOST_TAB.sub(r"\\t", text)
+    text = _INVISIBLE.sub("", text)
+    if text.isascii():
+        return text
+    text = _SUPERSCRIPT_RUN.sub(lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
+    text = _SUBSCRIPT_RUN.sub(lambda match: f"_{{{match[0].translate(_SUBSCRIPTS)}}}", text)
+    text = _VULGAR_FRACTION.sub(" ", text)
+    text = text.translate(_SYMBOLS)
+    return unicodedata.normalize("NFKC", text).translate(_SYMBOLS)
+
+
+_DOUBLED_BACKSLASH = re.compile(r"\\\\(?=[a-zA-Z!,;:{}%$()\[\]])")
+_DELIMITERS = re.compile(r"\$|\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]")
+_SIZES = re.compile(
+    r"\\(?:[mM]?left|[mM]?right)\s*\.|\\(?:[mM]?left|[mM]?right|[bB]igg?[lrm]?|middle)(?![a-zA-Z])\s*|\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it|phantom)(?![a-zA-Z])"
+)
+_THOUSANDS_SPACING = re.compile(r",\s*\\!\s*|\{\s*,\s*\}(?=\d{3})|(?<=\d)\\[,;:](?=\d{3}(?!\d))")
+_SPACING = re.compile(
+    r"(?<!\\)\\[,;:!>\s]|\\(?:quad|qquad|enspace|thinspace|hspace\{[^{}]*\}|hfill|nobreak|allowbreak)(?![a-zA-Z])|~"
+)
+_TEXT_COMMAND = re.compile(
+    r"\\(?:text(?:normal|bf|it|rm|sf|tt|md|up)?|mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mathscr|boldsymbol|bm|mbox|hbox|operatorname\*?)(?![a-zA-Z])\s*(?=\{)"
+)
+_ONE_LETTER_TEXT = re.compile(r"\\text\{\s*([a-zA-Z\d])\s*\}")
+_FUNCTION_NAMES = (
+    "arcsin|arccos|arctan|arccot|arcsec|arccsc|sinh|cosh|tanh|coth|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm|max|min"
+)
+_TEXT_FUNCTION = re.compile(rf"\\text\{{\s*({_FUNCTION_NAMES})\s*\}}")
+_PLAIN_FUNCTION = re.compile(rf"(?<![\\a-zA-Z{{])({_FUNCTION_NAMES})(?=\s*[(\\^_\d]|\s+[a-z]\b)")
+_PLAIN_NAME = re.compile(r"(?<![\\a-zA-Z])(pi|infinity|infty|oo|inf|sqrt)(?![a-zA-Z])")
+_PLAIN_NAMES = {
+    "pi": "\\pi ",
+    "infinity": "\\infty ",
+    "infty": "\\infty ",
+    "oo": "\\infty ",
+    "inf": "\\infty ",
+    "sqrt": "\\sqrt ",
+}
+_CONNECTIVE = re.compile(
+    r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-z]))\s*"
+)
+_SYNONYM = re.compile(
+    r"\\(?:dfrac|tfrac|cfrac)(?![a-zA-Z])|\\(?:leqslant|leq|lt)(?![a-zA-Z])|\\(?:geqslant|geq|gt)(?![a-zA-Z])|\\ne(?![a-zA-Z])"
+    r"|\\(?:lbrace|rbrace|lbrack|rbrack|lvert|rvert|vert|degree|Degree|cdotp|ast|rightarrow|colon|ldots|cdots|tbinom|dbinom|varnothing|div)(?![a-zA-Z])"
+)
+_SYNONYMS = {
+    "\\dfrac": "\\frac",
+    "\\tfrac": "\\frac",
+    "\\cfrac": "\\frac",
+    "\\leqslant": "\\le ",
+    "\\leq": "\\le ",
+    "\\lt": "<",
+    "\\geqslant": "\\ge ",
+    "\\geq": "\\ge ",
+    "\\gt": ">",
+    "\\ne": "\\neq ",
+    "\\lbrace": "\\{",
+    "\\rbrace": "\\}",
+    "\\lbrack": "[",
+    "\\rbrack": "]",
+    "\\lvert": "|",
+    "\\rvert": "|",
+    "\\vert": "|",
+    "\\degree": "^\\circ ",
+    "\\Degree": "^\\circ ",
+    "\\cdotp": "\\cdot ",
+    "\\ast": "\\cdot ",
+    "\\rightarrow": "\\to ",
+    "\\colon": ":",
+    "\\ldots": "\\dots ",
+    "\\cdots": "\\dots ",
+    "\\tbinom": "\\binom",
+    "\\dbinom": "\\binom",
+    "\\varnothing": "\\emptyset ",
+    "\\div": "/",
+}
+_ASCII_OPERATORS = {
+    "**": "^",
+    "<=": "\\le ",
+    ">=": "\\ge ",
+    "!=": "\\neq ",
+    "=<": "\\le ",
+    "=>": "\\ge ",
+    "==": "=",
+    "~=": "\\approx ",
+}
+_ASCII_OPERATOR = re.compile(r"\*\*|<=|>=|!=|=<|=>|==|~=")
+_CIRCLE = re.compile(r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ")
+_PARENTHESISED_POWER = re.compile(r"\^\s*\(([^()]*)\)")
+_SLOPPY_POWER = re.compile(r"\^\s*(-\s*\d+|\d{2,})")
+_CURRENCY = re.compile(
+    r"\\\$|\\pounds|\\euro|[€£¥₹₽₩₪]|(?<![A-Za-z])(?:Rs\.?|USD|EUR|GBP)\s*(?=\d)|(?<=\d)\s*(?:USD|EUR|GBP)\b"
+)
+_SPACED_THOUSANDS = re.compile(r"(?<![\d.,^_/}])(\d{1,3}(?: \d{3})+)(?![\d/])")
+_DOTTED_THOUSANDS = re.compile(
+    r"(?<![\d.,])(\d{1,3}(?:\.\d{3}){2,})(?!\d|\.\d)|(?<![\d.,])(\d{1,3}(?:\.\d{3})+)(?=,\d+$)"
+)
+_DECIMAL_COMMA = re.compile(r"([-+]?)(?:(0),(\d+)|(\d+),(\d{2}|\d{4,})|(\d{4,}),(\d+))")
+_MIXED_NUMBER = re.compile(r"(?<![\d.,^_}a-zA-Z])(\d{1,9})\s*\\frac\{(\d{1,9})\}\{(\d{1,9})\}")
+_ORDINAL = re.compile(
+    r"(?<=\d)\s*(?:\^\s*\{\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}|\\text\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)\b)"
+)
+_CHOOSE = re.compile(r"\{([^{}]+)\\choose\s+([^{}]+)\}")
+_REALS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R(?![a-z]))|\\R(?![a-zA-Z])|\\Reals|ℝ")
+_ALL_REALS = re.compile(r"(?:\\text\s*\{)?\s*all real(?:s|\s+numbers|\s+values of [a-z])?\s*\}?", re.IGNORECASE)
+_TEXT_WITH_DIGITS = re.compile(r"\\text\s*\{([^{}]*\d[^{}]*)\}")
+_ACCENT = re.compile(r"\\(vec|hat|bar|overline|mathbb)\s+([A-Za-z\d])")
+_BLANKS = re.compile(r"\s+")
+_LEFT_EDGE = ' \t\n\r,;:?*`"'
+_RIGHT_EDGE = _LEFT_EDGE + ".\\"
+
+
+def _group_end(text: str, start: int) -> int:
+    """Index just after the `}` that closes the `{` at `start`; the end of `text` if it is never closed."""
+    depth = 0
+    for index in range(start, len(text)):
+        if text[index] == "{":
+            depth += 1
+        elif text[index] == "}":
+            depth -= 1
+            if depth == 0:
+                return index + 1
+    return len(text)
+
+
+_TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|\S", re.DOTALL)
+_NEEDS_BRACES = re.compile(r"\\(frac|binom|sqrt)(?![a-zA-Z])")
+_ROOT_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def _wrap_argument(text: str, at: int, pattern: re.Pattern[str] = _TOKEN) -> tuple[str, int]:
+    """Braces the argument that starts at or after `at`; returns it and the index after it (`""` if there is none)."""
+    while at < len(text) and text[at].isspace():
+        at += 1
+    if at < len(text) and text[at] == "{":
+        end = _group_end(text, at)
+        return text[at:end] + "}" * (end == len(text) and text[at:end].count("{") > text[at:end].count("}")), end
+    match = pattern.match(text, at) or _TOKEN.match(text, at)
+    if match is None:
+        return "", at
+    argument, end = match[0], match.end()
+    if argument in (
+        "\\sqrt",
+        "\\frac",
+        "\\binom",
+    ):  # its own arguments are braced already: the scan runs from the right
+        for _ in range(1 if argument == "\\sqrt" else 2):
+            if end < len(text) and text[end] == "{":
+                end = _group_end(text, end)
+        argument = text[match.start() : end]
+    return f"{{{argument}}}", end
+
+
+def brace_arguments(text: str) -> str:
+    r"""Writes `\frac12`, `\frac{270}7`, `\sqrt2`, `\binom52` with all their braces; `\sqrt12` in answers is the root of 12."""
+    for match in reversed(list(_NEEDS_BRACES.finditer(text))):
+        name, at = match[1], match.end()
+        head = f"\\{name}"
+        if name == "sqrt":
+            rest = text[at:].lstrip()
+            if rest.startswith("[") and "]" in rest:
+                index = text.index("]", at) + 1
+                head, at = head + text[at:index].strip(), index
+            if rest.startswith("(") and ")" in rest and "(" not in rest[1 : rest.index(")")]:
+                opening = text.index("(", at)
+                closing = text.index(")", at)
+                text = f"{text[: match.start()]}{head}{{{text[opening + 1 : closing]}}}{text[closing + 1 :]}"
+                continue
+            argument, at = _wrap_argument(text, at, _ROOT_NUMBER)
+            arguments = argument
+        else:
+            above, at = _wrap_argument(text, at)
+            below, at = _wrap_argument(text, at)
+            arguments = above + below
+        text = f"{text[: match.start()]}{head}{arguments}{text[at:]}"
+    return text
+
+
+def _improper(match: re.Match[str]) -> str:
+    whole, above, below = int(match[1]), int(match[2]), int(match[3])
+    if above >= below:
+        return match[0]  # 2\frac{3}{2} is no mixed number
+    return f"\\frac{{{whole * below + above}}}{{{below}}}"
+
+
+def _decimal_comma(text: str) -> str:
+    match = _DECIMAL_COMMA.fullmatch(text)
+    return text.replace(",", ".") if match else text
+
+
+@lru_cache(maxsize=16384)
+def normalize(answer: str) -> str:
+    r"""Rewrites an extracted answer into one canonical spelling.
+
+    Delimiters (`$`, `\(`), sizes (`\left`), spacing (`\,`) and font commands go; fractions and roots get braces; thousands
+    separators that cannot be mistaken (`10{,}000`, `11,\! 111`, `1 000`, `1\,000`) are closed up; `and`/`or` become commas;
+    unicode, ASCII (`<=`, `**`, `sqrt`, `pi`) and doubled backslashes become LaTeX. An answer longer than `MAX_ANSWER_CHARS` only
+    loses its blanks at both ends.
+
+    Args:
+        answer: what `extract_answer` returned, or a bare gold.
+    """
+    if len(answer) > MAX_ANSWER_CHARS:
+        return answer.strip()
+    text = _BLANKS.sub(" ", clean_characters(answer))
+    if "\\begin" in text:
+        if "\\\\begin" in text:
+            text = text.replace("\\\\", "\\")
+    else:
+        text = _DOUBLED_BACKSLASH.sub(r"\\", text)
+    text = _SIZES.sub("", text)
+    text = _CURRENCY.sub(r"\\$", text)
+    text = _THOUSANDS_SPACING.sub("", text)
+    text = text.replace("{,}", ",")
+    text = re.sub(r"(?<!\\)\$|\\\(|\\\)", "", text)
+    if "\\begin" not in text:
+        text = re.sub(r"\\\[|\\\]", "", text)
+    text = _SPACING.sub(" ", text)
+    text = text.replace("\\%", "%")
+    text = _SYNONYM.sub(lambda match: _SYNONYMS[match[0]], text)
+    text = _TEXT_COMMAND.sub(r"\\text", text)
+    text = _TEXT_FUNCTION.sub(r"\\\1 ", text)
+    text = _ORDINAL.sub("", text)
+    text = _TEXT_WITH_DIGITS.sub(r"\1", text)
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    text = _REALS.sub(r"(-\\infty,\\infty)", text)
+    text = _ACCENT.sub(r"\\\1{\2}", text)
+    text = _ONE_LETTER_TEXT.sub(r" \1 ", text)
+    text = _CONNECTIVE.sub(" , ", text)
+    text = _ASCII_OPERATOR.sub(lambda match: _ASCII_OPERATORS[match[0]], text)
+    text = _PLAIN_NAME.sub(lambda match: _PLAIN_NAMES[match[0]], text)
+    text = _PLAIN_FUNCTION.sub(r"\\\1", text)
+    text = _CIRCLE.sub(r"^\\circ", text)
+    text = _PARENTHESISED_POWER.sub(r"^{\1}", text)
+    text = _SLOPPY_POWER.sub(r"^{\1}", text)
+    text = text.replace("*", " \\cdot ")
+    text = brace_arguments(text)
+    text = _BLANKS.sub(" ", text).lstrip(_LEFT_EDGE).rstrip(_RIGHT_EDGE)
+    text = _MIXED_NUMBER.sub(_improper, text)
+    text = _SPACED_THOUSANDS.sub(lambda match: match[1].replace(" ", ""), text)
+    text = _DOTTED_THOUSANDS.sub(lambda match: match[0].replace(".", ""), text)
+    if _ALL_REALS.fullmatch(text):
+        return "(-\\infty,\\infty)"
+    return _decimal_comma(text)

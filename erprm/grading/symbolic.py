@@ -1,0 +1,174 @@
+"""Algebra on formulas through math-verify's LaTeX parser and sympy. Imported only inside a grading worker.
+
+Text reaches sympy through math-verify's ANTLR grammar alone, which builds objects; but it hands number tokens to `sympy.Number`, which
+(sympy 1.14) passes every string to Python's `eval`. On import of this module that last step is replaced by one that reads a number or a
+name and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import sympy
+import sympy.physics.units  # its import parses unit names, which must happen before the parser is restricted
+from latex2sympy2_extended import latex2sympy
+from math_verify import verify
+from sympy.parsing import sympy_parser
+
+from erprm.grading.numeric import (
+    MIN_DIGITS_ROUNDED_GOLD,
+    MIN_DIGITS_ROUNDED_PREDICTION,
+    is_rounded,
+    parse_number,
+)
+
+DIGITS = 40
+# Two formulas with letters are compared at this many points, positive ones first.
+POINTS = 8
+MIN_POINTS = 3
+
+
+_NUMBER_CODE = re.compile(r"(?:Integer|Float)\s*\(\s*'?(?P<number>\d+(?:\.\d*)?|\.\d+)'?\s*\)")
+_SYMBOL_CODE = re.compile(r"Symbol\s*\(\s*'(?P<name>[A-Za-z_]\w*)'\s*\)")
+
+
+def _read_without_eval(code: str, *_: Any) -> sympy.Expr:
+    """Stands in for `sympy_parser.eval_expr`, which calls `eval`: reads the code of one number or symbol and refuses any other."""
+    if match := _NUMBER_CODE.fullmatch(code.strip()):
+        return sympy.Rational(Fraction(match["number"]))
+    if match := _SYMBOL_CODE.fullmatch(code.strip()):
+        return sympy.Symbol(match["name"])
+    raise PermissionError(f"grading never evaluates text as Python: {code[:80]!r}")
+
+
+sympy_parser.eval_expr = _read_without_eval
+
+_DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)(?![\d.])")
+_DEGREES = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?|[a-z]|\\[a-z]+)\s*\^\\circ")
+_IMAGINARY = sympy.Symbol("i")
+_COMPLEX = re.compile(r"(?<![\\a-zA-Z])i(?![a-zA-Z])|\\imath")
+
+
+def _exact_decimals(latex: str) -> str:
+    r"""`2.5x` as `\frac{25}{10}x`, so that no decimal is ever rounded."""
+    return _DECIMAL.sub(lambda match: f"\\frac{{{int(match[1] + match[2])}}}{{{10 ** len(match[2])}}}", latex)
+
+
+@lru_cache(maxsize=2048)
+def _parse(latex: str, real: bool) -> Any:
+    latex = _exact_decimals(_DEGREES.sub(r"(\\frac{\1 \\pi}{180})", latex))
+    return latex2sympy(latex, is_real=True if real else None, normalization_config=None)
+
+
+def _parse_pair(gold: str, prediction: str) -> tuple[Any, ...]:
+    real = not (_COMPLEX.search(gold) or _COMPLEX.search(prediction))
+    pair = _parse(gold, real), _parse(prediction, real)
+    return (
+        pair
+        if real
+        else tuple(side.subs(_IMAGINARY, sympy.I) if isinstance(side, sympy.Expr) else side for side in pair)
+    )
+
+
+class SympySymbolic:
+    """The `Symbolic` engine of a worker process. May run for ever or exhaust memory: only a process that can be killed should call it."""
+
+    def equal_expressions(self, gold: str, prediction: str) -> bool:
+        """True if the two have one value at 40 digits, or at every real point tried, or are shown equal by math-verify.
+
+        A decimal against an exact value follows `numeric.numbers_equal`.
+        """
+        if gold.count("'") != prediction.count("'"):  # the grammar drops primes: f' would be f
+            return False
+        try:
+            one, other = _parse_pair(gold, prediction)
+        except Exception:  # whatever the grammar cannot read is not equal to anything else
+            return False
+        if not isinstance(one, sympy.Expr) or not isinstance(other, sympy.Expr):
+            return self._verify(one, other)
+        if not one.free_symbols and not other.free_symbols:
+            return _equal_constants(gold, one, prediction, other)
+        verdict = _equal_at_points(one, other)
+        return self._verify(one, other) if verdict is None else verdict
+
+    def equal_relations(self, gold: str, prediction: str) -> bool:
+        """True if two equations differ by a constant factor, or math-verify takes the two for the same relation or set."""
+        try:
+            one, other = _parse_pair(gold, prediction)
+        except Exception:
+            return False
+        if isinstance(one, sympy.Equality) and isinstance(other, sympy.Equality):
+            return _proportional(one.lhs - one.rhs, other.lhs - other.rhs)
+        return self._verify(one, other)
+
+    def _verify(self, gold: Any, prediction: Any) -> bool:
+        return bool(
+            verify(
+                gold,
+                prediction,
+                float_rounding=15,
+                numeric_precision=30,
+                timeout_seconds=None,
+                allow_set_relation_comp=True,
+            )
+        )
+
+
+def _value(expression: Any) -> Any | None:
+    """The number an expression without letters stands for, to 40 digits; None if it has none (`1/0`, an unevaluated sum)."""
+    value = expression.doit().evalf(DIGITS) if hasattr(expression, "doit") else expression.evalf(DIGITS)
+    return value if value.is_number and value.is_finite else None
+
+
+def _close(one: Any, other: Any) -> bool:
+    scale = max(abs(one), abs(other))
+    return bool(abs(one - other) <= scale * sympy.Float(10) ** -25) if scale else True
+
+
+def _equal_constants(gold: str, one: Any, prediction: str, other: Any) -> bool:
+    gold_value, prediction_value = _value(one), _value(other)
+    if gold_value is None or prediction_value is None:
+        return bool(one == other)
+    if _close(gold_value, prediction_value):
+        return True
+    gold_number, prediction_number = parse_number(gold), parse_number(prediction)
+    if gold_number is not None and prediction_number is None and prediction_value.is_real:
+        return is_rounded(gold_number, Fraction(str(prediction_value)), MIN_DIGITS_ROUNDED_GOLD)
+    if prediction_number is not None and gold_number is None and gold_value.is_real:
+        return is_rounded(prediction_number, Fraction(str(gold_value)), MIN_DIGITS_ROUNDED_PREDICTION)
+    return False
+
+
+def _equal_at_points(one: Any, other: Any) -> bool | None:
+    """Compares at random points where both are real (or, if that is nowhere, complex); None if too few points have a value."""
+    if one == other:
+        return True
+    letters = sorted(one.free_symbols | other.free_symbols, key=str)
+    source = random.Random(20240613)
+    real_points = complex_points = 0
+    for index in range(POINTS):
+        sign = 1 if index < POINTS // 2 else -1
+        point = {letter: sign * sympy.Rational(source.randint(1000, 99999), 7919) for letter in letters}
+        try:
+            value, other_value = _value(one.subs(point)), _value(other.subs(point))
+        except (ArithmeticError, TypeError, ValueError):  # outside the domain, or nothing that has a number
+            continue
+        if value is None or other_value is None:
+            continue
+        real = value.is_real and other_value.is_real
+        must_agree = real or (not real_points and sign > 0)
+        if must_agree and not _close(value, other_value):
+            return False
+        real_points += real
+        complex_points += not real
+    return True if max(real_points, complex_points) >= MIN_POINTS else None
+
+
+def _proportional(one: Any, other: Any) -> bool:
+    """True if `one = 0` and `other = 0` are the same equation up to a constant factor."""
+    ratio = sympy.simplify(one / other)
+    return bool(ratio.is_number and ratio.is_finite and ratio != 0)

@@ -1,0 +1,90 @@
+"""A process that judges one pair of answers a line, until its input ends.
+
+Protocol, one JSON value a line: first `"ready"` is written; then for every `[gold, prediction]` read, `true`, `false` or an object with
+the key `error`. The process ends itself: with SIGALRM when a pair exceeds its time (the kernel delivers it whatever sympy is doing,
+and whether or not the parent still lives), by its memory limit, and at the end of its input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+_FORBIDDEN_EVENTS = (
+    "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.remove", "os.rename", "os.rmdir", "os.mkdir",
+    "os.kill", "os.putenv", "os.truncate", "os.chmod", "os.chown", "os.link", "os.symlink", "subprocess.Popen", "socket.", "shutil.",
+    "pty.", "ctypes.", "webbrowser.", "urllib.", "ftplib.", "smtplib.",
+)  # fmt: skip
+
+
+def _refuse_side_effects(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook: grading starts no process, opens no socket and writes no file."""
+    if event.startswith(_FORBIDDEN_EVENTS):
+        raise PermissionError(f"grading never does {event}")
+    if event == "open":
+        _, mode, flags = arguments
+        writes = set(mode) & set("wax+") if isinstance(mode, str) else flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes:
+            raise PermissionError(f"grading never writes files: {arguments[0]!r}")
+
+
+def _limit_memory(megabytes: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit = megabytes * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _set_timer(seconds: float) -> None:
+    if hasattr(signal, "setitimer"):  # on Windows the parent's deadline is the only one
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def main(timeout_s: float, memory_mb: int) -> None:
+    """Serves pairs from standard input.
+
+    Args:
+        timeout_s: wall time for one pair, in seconds.
+        memory_mb: address space of the process, in MiB (1024 * 1024 bytes).
+    """
+    replies = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)  # a library that prints must not garble the replies
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
+    _limit_memory(memory_mb)
+    from erprm.grading.compare import equal_answers
+
+    try:
+        from erprm.grading.symbolic import SympySymbolic
+    except ImportError as error:
+        print(json.dumps({"error": str(error)}), file=replies, flush=True)
+        return
+    symbolic = SympySymbolic()
+    equal_answers(r"\frac{x+1}{2}", r"\frac{x}{2}+0.5", symbolic)  # builds the parser's tables before the clock runs
+    sys.setrecursionlimit(3000)
+    sys.dont_write_bytecode = True
+    sys.addaudithook(_refuse_side_effects)
+    print(json.dumps("ready"), file=replies, flush=True)
+    for line in sys.stdin:
+        gold, prediction = json.loads(line)
+        _set_timer(timeout_s)
+        reply: bool | dict[str, str]
+        try:
+            reply = equal_answers(gold, prediction, symbolic)
+        except MemoryError:
+            reply = {"error": "memory"}
+        except Exception as error:
+            reply = {"error": type(error).__name__}
+        _set_timer(0)
+        print(json.dumps(reply), file=replies, flush=True)
+        if reply == {"error": "memory"}:
+            break  # a fresh process is safer than a heap in pieces
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), int(sys.argv[2]))

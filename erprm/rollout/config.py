@@ -1,0 +1,116 @@
+"""The settings of a rollout run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from erprm.grading import Kind
+from erprm.rollout.engine import Sampling
+from erprm.rollout.prompts import PromptFormat
+from erprm.steps import STEP_STYLES
+
+
+@dataclass
+class RolloutConfig:
+    """What to sample, from which policy, and where to write it.
+
+    Attributes:
+        model: the policy: local folder or hub id.
+        output_dir: folder of the run; the same settings again continue a run that was interrupted.
+        source: where problems come from.
+        path: file or hub id of the problems; by default the source's own hub id.
+        split: split of the problems.
+        limit: at most so many problems.
+        engine: what runs the policy.
+        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
+        device: ``auto`` (a GPU if there is one) or a torch device.
+        dtype: ``auto`` or the name of a torch dtype, such as ``bfloat16``.
+        batch_size: completions sampled side by side.
+        prompt: how a question becomes a prompt.
+        style: how the steps of a solution are told apart: ``lines``, ``paragraphs`` or ``math_shepherd``.
+        solutions_per_problem: solutions sampled for each problem.
+        completions_per_step: K, completions sampled for each distinct step prefix.
+        temperature: temperature of the solutions.
+        completion_temperature: temperature of the completions; that of the solutions by default.
+        top_p: mass of most likely tokens to sample from.
+        max_tokens: the most tokens of a solution, and of a completion.
+        stop: strings that end a solution.
+        seed: seed of the run.
+        grading: how final answers are compared: ``gsm8k`` (numbers), ``math`` (expressions), or ``auto``: the source's
+            own way.
+        problems_per_shard: problems of one Parquet shard: what a kill can cost.
+    """
+
+    model: str
+    output_dir: str
+    source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
+    path: str | None = None
+    split: str = "train"
+    limit: int | None = None
+    engine: Literal["transformers"] = "transformers"
+    gguf_file: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 256
+    prompt: PromptFormat = field(default_factory=PromptFormat)
+    style: str = "lines"
+    solutions_per_problem: int = 4
+    completions_per_step: int = 8
+    temperature: float = 1.0
+    completion_temperature: float | None = None
+    top_p: float = 1.0
+    max_tokens: int = 512
+    stop: list[str] = field(default_factory=list)
+    seed: int = 0
+    grading: Kind = "auto"
+    problems_per_shard: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("solutions_per_problem", "completions_per_step", "problems_per_shard", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.style not in STEP_STYLES:
+            raise ValueError(f"style is {self.style!r}; it must be one of {', '.join(sorted(STEP_STYLES))}")
+        for count_key, temperature_key, temperature in (
+            ("solutions_per_problem", "temperature", self.temperature),
+            ("completions_per_step", "completion_temperature", self._completion_temperature),
+        ):
+            count = getattr(self, count_key)
+            if not 0.0 <= temperature < math.inf:
+                raise ValueError(f"{temperature_key} is {temperature}; it must be a finite number, at least 0")
+            if temperature == 0.0 and count > 1:
+                raise ValueError(
+                    f"{temperature_key} is 0 with {count_key}={count}: greedy decoding gives {count} equal texts; set "
+                    f"{temperature_key} above 0, or {count_key} to 1"
+                )
+        # The remaining keys are checked by what they are handed to, before any problem or weight is loaded.
+        _ = self.solution_sampling, self.completion_sampling
+
+    @property
+    def _completion_temperature(self) -> float:
+        return self.temperature if self.completion_temperature is None else self.completion_temperature
+
+    @property
+    def solution_sampling(self) -> Sampling:
+        """How solutions are sampled."""
+        return self._sampling(self.solutions_per_problem, self.temperature)
+
+    @property
+    def completion_sampling(self) -> Sampling:
+        """How the completions of step prefixes are sampled."""
+        return self._sampling(self.completions_per_step, self._completion_temperature)
+
+    def _sampling(self, n: int, temperature: float) -> Sampling:
+        return Sampling(n, temperature, self.top_p, self.max_tokens, tuple(self.stop), self.seed)
+
+    @property
+    def grading_kind(self) -> Kind:
+        """How final answers are compared, with the source's own way in place of ``auto``."""
+        return self.source if self.grading == "auto" and self.source != "jsonl" else self.grading
+
+    def content_settings(self) -> dict[str, Any]:
+        """The settings that determine the records; the others only say where and how fast they are made."""
+        elsewhere = {"output_dir", "path", "limit", "batch_size", "device"}
+        return {key: value for key, value in asdict(self).items() if key not in elsewhere}

@@ -1,0 +1,162 @@
+"""What a rollout asks of the thing that samples: prompts in, completions out.
+
+Every engine samples request ``k`` of a prompt from a random stream of its own, seeded by (run seed, prompt tokens, k).
+So a completion depends neither on the other prompts of the call, nor on how a run is cut into shards, nor on where it
+was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FinishReason: TypeAlias = Literal["stop", "length"]
+Prompt: TypeAlias = str | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled continuation of a prompt.
+
+    Attributes:
+        text: what the tokens add to the prompt's text, without the end-of-text token and without a stop string.
+        token_ids: the tokens as they were generated, the end-of-text token or stop string included.
+        finish_reason: ``stop`` (end-of-text token or stop string) or ``length`` (``max_tokens`` or context used up).
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are sampled.
+
+    Attributes:
+        n: completions of each prompt.
+        temperature: divides the logits; 0 is greedy decoding.
+        top_p: sample from the smallest set of most likely tokens whose probabilities sum to at least this.
+        max_tokens: the most tokens of a completion.
+        stop: strings that end a completion.
+        seed: seed of the run, in [0, 2**63).
+    """
+
+    n: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n is {self.n}; it must be at least 1")
+        if not 0.0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}; it must be a finite number, at least 0")
+        if self.temperature == 0.0 and self.n > 1:
+            raise ValueError(
+                f"temperature is 0 with n={self.n}: greedy decoding gives {self.n} equal completions; "
+                "set a temperature above 0, or n to 1"
+            )
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p is {self.top_p}; it must be in (0, 1]")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens is {self.max_tokens}; it must be at least 1")
+        if not all(self.stop):
+            raise ValueError(f"stop is {self.stop!r}; a stop string must not be empty")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is {self.seed}; it must be in [0, 2**63)")
+
+
+@dataclass
+class TokenUsage:
+    """Tokens an engine has read and written since it was made.
+
+    Attributes:
+        prompt: tokens of the prompts, each prompt once however many completions it has.
+        completion: tokens generated.
+    """
+
+    prompt: int = 0
+    completion: int = 0
+
+
+class PromptError(ValueError):
+    """A prompt the engine cannot complete; the message names its index."""
+
+
+class Engine(Protocol):
+    """A policy that completes prompts.
+
+    Attributes:
+        name: the policy's name, as written into records.
+        max_length: tokens of the context: prompt and completion together.
+        usage: tokens read and written so far.
+    """
+
+    name: str
+    max_length: int
+    usage: TokenUsage
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's tokenizer."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hash of everything in the policy that decides its completions: weights and tokenizer."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+        """Completes every prompt ``sampling.n`` times; results are in the order of the prompts.
+
+        A text is tokenised with the tokenizer's special tokens; token ids are taken as they are.
+
+        Raises:
+            PromptError: if a prompt is empty, or leaves no room for a completion in the context.
+        """
+        ...
+
+    def close(self) -> None:
+        """Releases the policy; use ``contextlib.closing(engine)`` to have it called."""
+        ...
+
+
+def request_seed(run_seed: int, prompt_ids: Sequence[int], k: int) -> int:
+    """Seed of completion ``k`` of a prompt, in [0, 2**63)."""
+    content = struct.pack(f"<qq{len(prompt_ids)}q", run_seed, k, *prompt_ids)
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") >> 1
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    """Token ids of a prompt, with the tokenizer's own special tokens if it is a text."""
+    return list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
+
+
+# Tokenizers decide on white space by looking at neighbouring tokens; this many before a text are always enough.
+_CONTEXT_TOKENS = 8
+
+
+def decode_after(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> str:
+    """The text that ``token_ids`` add after ``prompt_ids``; special tokens give no text.
+
+    Decoding ``token_ids`` alone would lose the space in front of them with SentencePiece and word-level tokenizers.
+    """
+    context_ids = list(prompt_ids[-_CONTEXT_TOKENS:])
+    context = _decode(tokenizer, context_ids)
+    whole = _decode(tokenizer, [*context_ids, *token_ids])
+    if not whole.startswith(context):
+        # The prompt ends within a character, which shows as U+FFFD until the rest arrives.
+        context = context.rstrip("\ufffd")
+    return whole[len(context) :]
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
+    return str(tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -1,0 +1,125 @@
+"""Candidate pools sampled once and kept under a key of everything that determines them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from erprm.data.pools import PoolProblem, write_pool
+from erprm.data.sources import Problem, load_problems
+from erprm.rollout.engine import Engine, Sampling
+from erprm.rollout.prompts import PromptFormat
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PoolSampling:
+    """Which policy samples how many candidates for which problems.
+
+    Attributes:
+        model: the policy: local folder or hub id.
+        candidates: candidates of each problem.
+        source: where problems come from.
+        path: file or hub id of the problems; by default the source's own hub id.
+        split: split of the problems.
+        limit: at most so many problems.
+        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
+        device: ``auto`` (a GPU if there is one) or a torch device.
+        dtype: ``auto`` or the name of a torch dtype.
+        batch_size: completions sampled side by side.
+        prompt: how a question becomes a prompt.
+        temperature: sampling temperature.
+        top_p: mass of most likely tokens to sample from.
+        max_tokens: the most tokens of a candidate.
+        stop: strings that end a candidate.
+        seed: seed of the pool.
+        cache_dir: where pools are kept; by default ``pools`` in ``$ERPRM_CACHE`` or ``~/.cache/erprm``.
+    """
+
+    model: str
+    candidates: int = 64
+    source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
+    path: str | None = None
+    split: str = "test"
+    limit: int | None = None
+    gguf_file: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 256
+    prompt: PromptFormat = field(default_factory=PromptFormat)
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    cache_dir: str | None = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """How candidates are sampled."""
+        return Sampling(self.candidates, self.temperature, self.top_p, self.max_tokens, tuple(self.stop), self.seed)
+
+
+def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
+    """The file of a pool, sampled now if it was not sampled before.
+
+    Args:
+        settings: what to sample.
+        default_cache_dir: where to keep it unless the settings say so.
+
+    Returns:
+        A pool file for :func:`erprm.data.pools.read_pool`.
+    """
+    from erprm.rollout.transformers_engine import TransformersEngine
+
+    problems = load_problems(settings.source, settings.path, settings.split, settings.limit)
+    folder = Path(settings.cache_dir) if settings.cache_dir else default_cache_dir / "pools"
+    determined_by = {
+        "model": _model_key(settings.model, settings.gguf_file),
+        "prompt": asdict(settings.prompt),
+        "sampling": asdict(settings.sampling),
+        "dtype": settings.dtype,
+        "problems": [asdict(problem) for problem in problems],
+    }
+    key = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:24]
+    path = folder / f"{key}.jsonl"
+    if not path.exists():
+        log.info("sampling %d candidates for each of %d problems into %s", settings.candidates, len(problems), path)
+        engine = TransformersEngine(
+            settings.model, settings.gguf_file, settings.batch_size, settings.device, settings.dtype
+        )
+        try:
+            write_pool(sample_pool(engine, problems, settings.prompt, settings.sampling), path)
+        finally:
+            engine.close()
+    return path
+
+
+def sample_pool(engine: Engine, problems: list[Problem], prompt: PromptFormat, sampling: Sampling) -> list[PoolProblem]:
+    """Samples ``sampling.n`` candidates for each problem."""
+    prompts = [prompt.token_ids(problem.question, engine.tokenizer) for problem in problems]
+    completions = engine.generate(prompts, sampling)
+    return [
+        PoolProblem(problem, tuple(completion.text for completion in of_problem))
+        for problem, of_problem in zip(problems, completions, strict=True)
+    ]
+
+
+def _model_key(model: str, gguf_file: str | None) -> str:
+    """Changes when a local model's files do; a hub id stands for itself."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if gguf_file is None else [folder / gguf_file]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

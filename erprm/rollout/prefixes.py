@@ -1,0 +1,136 @@
+"""From a sampled solution to its step prefixes, and from the outcomes of their completions to a rollout record.
+
+A prefix is made of the very tokens that were sampled, never of re-tokenised text, so its completions are on-policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from erprm.data.records import RolloutRecord
+from erprm.data.sources import Problem
+from erprm.rollout.engine import Completion
+from erprm.steps import segment_steps
+
+Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The beginning of a solution up to the end of a step, without the prompt.
+
+    Attributes:
+        token_ids: its tokens, as sampled.
+        text: their text.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class SampledSolution:
+    """A solution, its steps, and the prefixes that end with each step but the last.
+
+    Attributes:
+        completion: the sample as the engine gave it.
+        seed: seed of its request.
+        steps: texts of the steps; at least one.
+        prefixes: one less than there are steps.
+    """
+
+    completion: Completion
+    seed: int
+    steps: tuple[str, ...]
+    prefixes: tuple[Prefix, ...]
+
+
+def cut_solution(completion: Completion, seed: int, style: str, decode: Decode) -> SampledSolution | None:
+    """Splits a sample into steps and cuts its tokens at their ends.
+
+    Args:
+        completion: the sample.
+        seed: seed of its request.
+        style: how steps are told apart (see :func:`erprm.steps.segment_steps`).
+        decode: the text of a beginning of ``completion.token_ids``.
+
+    Returns:
+        The solution; ``None`` if the text has no step.
+    """
+    split = segment_steps(completion.text, style)
+    if not split.steps:
+        return None
+    token_ids = completion.token_ids
+    decoded = cache(lambda count: decode(token_ids[:count]))
+    counts = [
+        _tokens_through(split.text, stop, next_start, decoded, len(token_ids))
+        for (_, stop), next_start in zip(split.spans, split.ends[:-1], strict=False)
+    ]
+    prefixes = tuple(Prefix(token_ids[:count], decoded(count)) for count in counts)
+    return SampledSolution(completion, seed, split.steps, prefixes)
+
+
+def _tokens_through(text: str, stop: int, next_start: int, decoded: Callable[[int], str], total: int) -> int:
+    """The tokens of a step and what is before it, with as much of the separator as does not touch the next step.
+
+    Args:
+        text: the solution.
+        stop: where the step ends in it.
+        next_start: where the next step starts in it.
+        decoded: text of the first so many tokens.
+        total: how many tokens there are.
+    """
+    low, high = 0, total
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(decoded(middle)) <= next_start:
+            low = middle
+        else:
+            high = middle - 1
+    # Tokens that end within a character decode to U+FFFD, which is not in the text.
+    while low > 0 and not text.startswith(decoded(low)):
+        low -= 1
+    # A token that holds the end of this step and the beginning of the next belongs to both.
+    while low < total and not decoded(low).startswith(text[:stop]):
+        low += 1
+    return low
+
+
+def distinct_prefixes(solutions: Sequence[SampledSolution]) -> list[Prefix]:
+    """The prefixes of a problem's solutions, each once, in order of first appearance."""
+    return list({prefix.token_ids: prefix for solution in solutions for prefix in solution.prefixes}.values())
+
+
+def build_record(
+    problem: Problem,
+    solution: SampledSolution,
+    correct: bool,
+    rewards_of: Mapping[tuple[int, ...], Sequence[float]],
+    policy: str,
+    sampling: str,
+) -> RolloutRecord:
+    """The record of a solution.
+
+    Args:
+        problem: what it solves.
+        solution: its steps and prefixes.
+        correct: whether its own final answer is right; the reward of the last step.
+        rewards_of: rewards of the completions of each prefix, by the prefix's tokens.
+        policy: name of the policy.
+        sampling: the sampling settings, as JSON.
+    """
+    rewards = [list(rewards_of[prefix.token_ids]) for prefix in solution.prefixes]
+    return RolloutRecord(
+        problem_id=problem.problem_id,
+        question=problem.question,
+        answer=problem.answer,
+        source=problem.source,
+        steps=list(solution.steps),
+        rewards=[*rewards, [float(correct)]],
+        correct=correct,
+        policy=policy,
+        sampling=sampling,
+        seed=solution.seed,
+    )

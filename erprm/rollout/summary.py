@@ -1,0 +1,109 @@
+"""What a rollout run made and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class RolloutSummary:
+    """Counts of a shard, or of a whole run.
+
+    Attributes:
+        problems: problems sampled from.
+        solutions: solutions sampled.
+        blank_solutions: of these, without any step; they give no record.
+        truncated_solutions: of these, cut off by ``max_tokens`` or the context.
+        correct_solutions: of these, with the right final answer.
+        steps: steps of all records.
+        prefixes: distinct step prefixes, each completed K times.
+        completions: completions of prefixes.
+        truncated_completions: of these, cut off by ``max_tokens`` or the context.
+        steps_by_successes: at index s, how many completed steps had s completions with the right answer (0 to K).
+        prompt_tokens: tokens of prompts, each once however many completions it has.
+        completion_tokens: tokens generated.
+        seconds: time spent, over all interruptions.
+    """
+
+    problems: int
+    solutions: int
+    blank_solutions: int
+    truncated_solutions: int
+    correct_solutions: int
+    steps: int
+    prefixes: int
+    completions: int
+    truncated_completions: int
+    steps_by_successes: list[int]
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+    @classmethod
+    def of_shards(cls, shards: Iterable[Mapping[str, Any]]) -> RolloutSummary:
+        """The sum of the counts of shards, each a mapping of field name to count; at least one."""
+        columns: dict[str, list[Any]] = {item.name: [] for item in fields(cls)}
+        for shard in shards:
+            for name, column in columns.items():
+                column.append(shard[name])
+        histogram = [sum(counts) for counts in zip(*columns.pop("steps_by_successes"), strict=True)]
+        return cls(steps_by_successes=histogram, **{name: sum(column) for name, column in columns.items()})
+
+    @property
+    def records(self) -> int:
+        """Solutions that gave a record."""
+        return self.solutions - self.blank_solutions
+
+    @property
+    def pass_at_1(self) -> float:
+        """Share of the sampled solutions that are right; blank ones are wrong."""
+        return self.correct_solutions / self.solutions
+
+    @property
+    def steps_per_solution(self) -> float:
+        """Mean number of steps of a record; 0 without records."""
+        return self.steps / self.records if self.records else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts and ratios as JSON values."""
+        return {
+            **asdict(self),
+            "records": self.records,
+            "pass_at_1": self.pass_at_1,
+            "steps_per_solution": self.steps_per_solution,
+        }
+
+    def render(self) -> RenderableType:
+        """The summary as tables for a rich console."""
+        table = Table(title="Rollouts", show_header=False)
+        for name, value in (
+            ("problems", f"{self.problems:,}"),
+            ("solutions", f"{self.solutions:,}"),
+            ("  blank, dropped", f"{self.blank_solutions:,}"),
+            ("  cut off at max_tokens", f"{self.truncated_solutions:,}"),
+            ("pass@1", f"{self.pass_at_1:.1%}"),
+            ("steps per solution", f"{self.steps_per_solution:.2f}"),
+            ("distinct step prefixes", f"{self.prefixes:,}"),
+            ("completions", f"{self.completions:,}"),
+            ("  cut off at max_tokens", f"{self.truncated_completions:,}"),
+            ("tokens generated", f"{self.completion_tokens:,}"),
+            ("tokens of prompts", f"{self.prompt_tokens:,}"),
+            ("seconds", f"{self.seconds:,.1f}"),
+        ):
+            table.add_row(name, value)
+        return Group(table, self._histogram())
+
+    def _histogram(self) -> Table:
+        table = Table(title="Completed steps by successes")
+        for header in ("right", "share", ""):
+            table.add_column(header, justify="left" if not header else "right")
+        total, completions = sum(self.steps_by_successes), len(self.steps_by_successes) - 1
+        for successes, steps in enumerate(self.steps_by_successes):
+            share = steps / total if total else 0.0
+            table.add_row(f"{successes}/{completions}", f"{share:.1%}", "█" * round(30 * share))
+        return table
