@@ -289,7 +289,9 @@ class StepEncoder:
         """One solution; see :meth:`encode_batch`."""
         return self.encode_batch([solution], max_length)[0]
 
-    def encode_batch(self, solutions: Sequence[Solution], max_length: int | None = None) -> list[EncodedSolution]:
+    def encode_batch(
+        self, solutions: Sequence[Solution], max_length: int | None = None, *, remove_tags: bool = False
+    ) -> list[EncodedSolution]:
         """Tokenises solutions, all pieces in one call of the tokenizer.
 
         Args:
@@ -297,6 +299,8 @@ class StepEncoder:
             max_length: the most tokens of a solution. Whole steps are dropped from the end to fit, never a part of a
                 step; a solution of which not even the first step fits keeps no tag and no tokens, for the caller to
                 count and leave out. ``None``: no limit.
+            remove_tags: leave tags within a text out instead of refusing it. For solutions that a policy has sampled:
+                one that writes tags of its own must neither stop a run nor gain by it.
 
         Raises:
             StepFormatError: if a solution has no step, a step is blank, or a text contains the tag.
@@ -304,7 +308,9 @@ class StepEncoder:
         pieces = [piece for solution in solutions for piece in self._checked_pieces(solution)]
         ids_of_piece = iter(self.tokenizer(pieces, add_special_tokens=False)["input_ids"]) if pieces else iter(())
         return [
-            self._assemble(solution, [next(ids_of_piece) for _ in range(len(solution.steps) + 1)], max_length)
+            self._assemble(
+                solution, [next(ids_of_piece) for _ in range(len(solution.steps) + 1)], max_length, remove_tags
+            )
             for solution in solutions
         ]
 
@@ -316,16 +322,20 @@ class StepEncoder:
                 raise StepFormatError(f"step {number} of the solution of {solution.question[:60]!r} is blank")
         return self.step_format.pieces(solution)
 
-    def _assemble(self, solution: Solution, piece_ids: list[list[int]], max_length: int | None) -> EncodedSolution:
-        input_ids = [*self._prefix, *piece_ids[0]]
-        tag_positions: list[int] = []
+    def _assemble(
+        self, solution: Solution, piece_ids: list[list[int]], max_length: int | None, remove_tags: bool
+    ) -> EncodedSolution:
         for number, ids in enumerate(piece_ids):
             if self.tag_id in ids:
-                where = f"step {number}" if number else "the question"
-                raise StepFormatError(
-                    f"{where} of the solution of {solution.question[:60]!r} contains the step tag "
-                    f"{self.step_format.tag!r}; remove it from the text or choose another tag"
-                )
+                if not remove_tags:
+                    where = f"step {number}" if number else "the question"
+                    raise StepFormatError(
+                        f"{where} of the solution of {solution.question[:60]!r} contains the step tag "
+                        f"{self.step_format.tag!r}; remove it from the text or choose another tag"
+                    )
+                piece_ids[number] = [token for token in ids if token != self.tag_id]
+        input_ids = [*self._prefix, *piece_ids[0]]
+        tag_positions: list[int] = []
         for ids in piece_ids[1:]:
             if max_length is not None and len(input_ids) + len(ids) + 1 > max_length:
                 break

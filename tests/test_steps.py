@@ -179,6 +179,18 @@ def test_a_step_that_contains_the_tag_is_refused_not_miscounted(tokenizer: PreTr
         encoder.encode(Solution("a ки?", ["fine"]))
 
 
+def test_tags_within_a_sampled_step_can_be_left_out(tokenizer: PreTrainedTokenizerFast) -> None:
+    encoder = StepFormat().bind(tokenizer)
+    (encoded,) = encoder.encode_batch([Solution("q?", ["fine", "not ки fine"])], remove_tags=True)
+    tag = encoder.tag_id
+    first, second = (
+        [*ids(tokenizer, "q?"), *ids(tokenizer, " fine")],
+        [*ids(tokenizer, "\nnot"), *ids(tokenizer, " fine")],
+    )
+    assert encoded.input_ids == [*first, tag, *second, tag]
+    assert encoded.tag_positions == [len(first), len(first) + 1 + len(second)]
+
+
 @pytest.mark.parametrize(("steps", "message"), [([], "has no step"), (["a", " \n"], "step 2 .* is blank")])
 def test_a_solution_without_text_in_every_step_is_refused(
     tokenizer: PreTrainedTokenizerFast, steps: list[str], message: str

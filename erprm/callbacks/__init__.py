@@ -1,6 +1,7 @@
 """Lightning callbacks; each works in a Trainer and with a LightningModule that know nothing else of this package."""
 
 from erprm.callbacks.best_of_n import BestOfN
+from erprm.callbacks.export import ExportHF
 from erprm.callbacks.score_writer import StepScoreWriter
 
-__all__ = ["BestOfN", "StepScoreWriter"]
+__all__ = ["BestOfN", "ExportHF", "StepScoreWriter"]

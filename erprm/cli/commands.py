@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ArgumentParser
 
 from erprm.cli.suggestions import with_suggestion
 
@@ -20,7 +20,7 @@ class CommandParser(ArgumentParser):
         """Takes a dataclass of settings as the keys of the command."""
         super().__init__(**kwargs)
         self._known = {field.name for field in dataclasses.fields(settings)}
-        self.add_argument("-c", "--config", action=ActionConfigFile, help="YAML file of keys")
+        self.add_argument("-c", "--config", action="config", help="YAML file of keys")
         self.add_class_arguments(settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

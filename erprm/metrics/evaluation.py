@@ -51,7 +51,7 @@ def powers_of_two(largest: int) -> list[int]:
     return powers if powers[-1] == largest else [*powers, largest]
 
 
-def accuracy_curve(values_PN: Tensor, ns: list[int]) -> Curve:  # noqa: N803
+def accuracy_curve(values_PN: Tensor, ns: list[int]) -> Curve:
     """The mean over problems, with its interval, of per-problem values.
 
     Args:
@@ -64,10 +64,10 @@ def accuracy_curve(values_PN: Tensor, ns: list[int]) -> Curve:  # noqa: N803
 
 
 def pool_curves(
-    correct_PN: Tensor,  # noqa: N803
-    answers_PN: Tensor,  # noqa: N803
-    texts_PN: Tensor,  # noqa: N803
-    valid_PN: Tensor,  # noqa: N803
+    correct_PN: Tensor,
+    answers_PN: Tensor,
+    texts_PN: Tensor,
+    valid_PN: Tensor,
     ns: list[int],
 ) -> dict[str, Curve]:
     """What the pool itself can reach, with no scores.
@@ -93,10 +93,10 @@ def pool_curves(
 
 
 def score_curves(
-    scores_PN: Tensor,  # noqa: N803
-    correct_PN: Tensor,  # noqa: N803
-    answers_PN: Tensor,  # noqa: N803
-    valid_PN: Tensor,  # noqa: N803
+    scores_PN: Tensor,
+    correct_PN: Tensor,
+    answers_PN: Tensor,
+    valid_PN: Tensor,
     ns: list[int],
 ) -> dict[str, Curve]:
     """What the scores make of the pool.
@@ -109,7 +109,8 @@ def score_curves(
         ns: numbers of candidates.
 
     Returns:
-        ``bon`` (best-of-n) and, unless a score is negative, ``weighted_vote``. A candidate without a score casts no vote.
+        ``bon`` (best-of-n) and, unless a score is negative, ``weighted_vote``; a candidate without a score casts no
+        vote.
     """
     curves = {"bon": accuracy_curve(best_of_n_curves(scores_PN, correct_PN, valid_PN), ns)}
     scored_PN = valid_PN & scores_PN.isfinite()

@@ -31,7 +31,7 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
     """
     _check_local(path, gguf_file)
     try:
-        return AutoTokenizer.from_pretrained(path, **_gguf(gguf_file))  # type: ignore[no-any-return]
+        return AutoTokenizer.from_pretrained(path, **_gguf(gguf_file))
     except (OSError, ValueError) as error:
         raise BackboneError(f"no tokenizer could be loaded from {path!r}: {error}") from error
 
@@ -54,7 +54,7 @@ def load_causal_lm(
         )
     except (OSError, ValueError) as error:
         raise BackboneError(f"no causal language model could be loaded from {path!r}: {error}") from error
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _gguf(gguf_file: str | None) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _check_local(path: str, gguf_file: str | None) -> None:
 
 def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Grows the embedding to the tokenizer's size; a larger one (padded for speed) is left as it is."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = cast(Tensor, model.get_input_embeddings().weight).shape[0]
     if len(tokenizer) > rows:
         model.resize_token_embeddings(len(tokenizer))
 

@@ -36,7 +36,7 @@ class PolicyModel(L.LightningModule):
         backbone: str,
         tokenizer: str | None = None,
         gguf_file: str | None = None,
-        optimizer: OptimizerFactory = lambda params: AdamW(params, lr=5e-7, weight_decay=0.0),  # type: ignore[arg-type]
+        optimizer: OptimizerFactory = lambda params: AdamW(params, lr=5e-7, weight_decay=0.0),
         scheduler: SchedulerFactory | None = CosineWithWarmup,
         dtype: Dtype = "float32",
         attn_implementation: str = "sdpa",

@@ -49,7 +49,7 @@ class ProcessRewardModel(L.LightningModule):
         tokenizer: str | None = None,
         gguf_file: str | None = None,
         step_format: StepFormat | str | None = None,
-        optimizer: OptimizerFactory = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),  # type: ignore[arg-type]
+        optimizer: OptimizerFactory = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         scheduler: SchedulerFactory | None = CosineWithWarmup,
         dtype: Dtype = "float32",
         attn_implementation: str = "sdpa",
@@ -181,7 +181,7 @@ class ProcessRewardModel(L.LightningModule):
 
     @torch.no_grad()
     def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
-        """Scores every step of every solution, packed.
+        """Scores every step of every solution, packed. A tag within a step's own text is left out.
 
         Args:
             solutions: questions with steps.
@@ -193,7 +193,7 @@ class ProcessRewardModel(L.LightningModule):
             StepFormatError: if a solution cannot be laid out.
             ValueError: if a solution is longer than the backbone's context.
         """
-        encoded = self.step_encoder.encode_batch(solutions)
+        encoded = self.step_encoder.encode_batch(solutions, remove_tags=True)
         lengths = [len(solution.input_ids) for solution in encoded]
         self._check_context(lengths, solutions)
         longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, PearsonCorrCoef
+from torchmetrics import MeanMetric, Metric, PearsonCorrCoef
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from erprm.metrics import StepCalibrationError, WithinProblemAUROC
@@ -46,9 +46,12 @@ class StepMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics since the last reset, each a scalar in float32."""
-        return {name: torch.as_tensor(metric.compute()).float() for name, metric in self.named_children()}
+        return {name: torch.as_tensor(metric.compute()).float() for name, metric in self._metrics()}
 
     def reset(self) -> None:
         """Forgets what was added."""
-        for metric in self.children():
+        for _, metric in self._metrics():
             metric.reset()
+
+    def _metrics(self) -> list[tuple[str, Metric]]:
+        return [(name, child) for name, child in self.named_children() if isinstance(child, Metric)]

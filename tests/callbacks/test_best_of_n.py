@@ -186,7 +186,7 @@ def test_results_hold_intervals_and_are_written_to_the_log_folder(tmp_path: Path
 
 def test_more_candidates_than_the_pool_has_are_refused(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool.jsonl", POOL)
-    with pytest.raises(ValueError, match="ns asks for 4 candidates, but a problem of .* has only 3"):
+    with pytest.raises(ValueError, match=r"ns asks for 4 candidates, but a problem of .* has only 3"):
         run(ForeignModule(), tmp_path, BestOfN(pool, kind="gsm8k", ns=[1, 4]))
 
 

@@ -31,7 +31,10 @@ def test_an_unknown_command_is_answered_with_the_known_one(capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ("model:\n  backbone: lm\ndata:\n  rollouts: r\n  etaa: 2\n", ["'etaa' is not accepted", "did you mean 'eta'?"]),
+        (
+            "model:\n  backbone: lm\ndata:\n  rollouts: r\n  etaa: 2\n",
+            ["'etaa' is not accepted", "did you mean 'eta'?"],
+        ),
         ("model:\n  backbone: lm\ndata:\n  rollouts: r\n  eta: word\n", ['"eta"', "float", "word"]),
         ("model:\n  backbon: lm\n", ["'backbon' is not accepted", "did you mean 'backbone'?"]),
         ("trainer:\n  max_epoch: 2\n", ["max_epoch", "did you mean 'max_epochs'?"]),

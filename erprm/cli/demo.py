@@ -1,0 +1,85 @@
+"""``erprm demo``: the whole loop in the embedded world, ending in one table and one figure."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from erprm.cli.commands import parse_settings
+from erprm.demo.recipe import FULL, QUICK
+from erprm.demo.stages import Demo, Results
+from erprm.metrics.evaluation import Curve
+from erprm.report.best_of_n import best_of_n_figure, best_of_n_markdown, best_of_n_table
+
+_LABELS = {
+    "er": "ER labels",
+    "soft": "soft labels",
+    "hard": "hard labels",
+    "outcome": "outcome label only",
+}
+_POOL_LABELS = {
+    "majority": "majority vote",
+    "random": "random choice (pass@1)",
+    "random_text": "random score per distinct text",
+    "pass": "pass@n",
+}
+
+
+@dataclass
+class DemoConfig:
+    """Runs the whole loop in a small world of its own, on a CPU.
+
+    Attributes:
+        output_dir: folder of the run; a run that was interrupted goes on where it stopped.
+        quick: the same code on sizes too small to learn anything, to see that all of it works.
+        seed: seed of everything.
+    """
+
+    output_dir: str = "demo"
+    quick: bool = False
+    seed: int = 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the demo and prints what came out."""
+    config = parse_settings(DemoConfig, arguments)
+    _quieten()
+    console = Console()
+    started = time.perf_counter()
+    folder = Path(config.output_dir)
+    demo = Demo(folder, QUICK if config.quick else FULL, config.seed, console)
+    results = demo.run()
+    _show(results, folder, console)
+    console.print(f"done in {time.perf_counter() - started:.0f} s; everything is in {folder}")
+    return 0
+
+
+def _show(results: Results, folder: Path, console: Console) -> None:
+    models = {label: results[method]["bon"] for method, label in _LABELS.items()}
+    pool = {label: results["pool"][name] for name, label in _POOL_LABELS.items()}
+    table: dict[str, Curve] = {**{f"best-of-n, {label}": curve for label, curve in models.items()}, **pool}
+    title = "Best-of-n on unseen problems"
+    console.print(best_of_n_table(table, title))
+    (folder / "results.md").write_text(best_of_n_markdown(table), encoding="utf-8")
+    written = {name: {method: asdict(curve) for method, curve in curves.items()} for name, curves in results.items()}
+    (folder / "results.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    try:
+        best_of_n_figure(models, pool, folder / "best_of_n.png", title)
+    except ImportError as error:
+        console.print(f"no figure: {error}")
+
+
+def _quieten() -> None:
+    """Leaves the demo's own lines readable: Lightning greets every Trainer, transformers every model."""
+    from transformers.utils import logging as transformers_logging
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module="lightning")

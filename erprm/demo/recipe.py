@@ -1,0 +1,63 @@
+"""The sizes of the demo: what is trained on how much, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything the demo's results depend on, apart from the seed.
+
+    Attributes:
+        layers: decoder layers of every model.
+        width: hidden size.
+        base_steps: optimizer steps of the base model's pretraining.
+        base_drill_steps: how many of them, at the start, are single facts alone.
+        base_learning_rate: its peak learning rate.
+        systematic_share: share of the facts the policy has wrong.
+        systematic_rate: how often it mistakes them.
+        slip_rate: how often it slips on another fact.
+        policy_samples: solutions with such mistakes that the policy is tuned on, once.
+        policy_learning_rate: its peak learning rate.
+        train_problems: problems rolled out, one solution each.
+        completions_per_step: K, completions of each step prefix.
+        prm_epochs: epochs over the rollouts.
+        prm_learning_rate: peak learning rate of the reward models.
+        eta: entropy regularization of the ``er`` labels.
+        test_problems: problems of the candidate pool, none of which is rolled out.
+        candidates: candidates of each.
+    """
+
+    layers: int = 5
+    width: int = 96
+    base_steps: int = 600
+    base_drill_steps: int = 150
+    base_learning_rate: float = 2e-3
+    systematic_share: float = 12 / 90
+    systematic_rate: float = 0.65
+    slip_rate: float = 0.04
+    policy_samples: int = 11520
+    policy_learning_rate: float = 5e-4
+    train_problems: int = 2500
+    completions_per_step: int = 4
+    prm_epochs: int = 4
+    prm_learning_rate: float = 3e-4
+    eta: float = 2.0
+    test_problems: int = 300
+    candidates: int = 64
+
+
+FULL = Recipe()
+QUICK = Recipe(
+    layers=2,
+    width=48,
+    base_steps=40,
+    base_drill_steps=10,
+    policy_samples=640,
+    train_problems=24,
+    completions_per_step=2,
+    prm_epochs=1,
+    test_problems=12,
+    candidates=8,
+)

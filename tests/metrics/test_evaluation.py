@@ -1,0 +1,54 @@
+import math
+
+import pytest
+import torch
+
+from erprm.metrics.evaluation import accuracy_curve, pool_curves, powers_of_two, score_curves
+
+CORRECT = torch.tensor([[True, False, False], [True, True, False]])
+ANSWERS = torch.tensor([[0, 1, 1], [0, 0, 1]])
+TEXTS = torch.tensor([[0, 1, 2], [0, 0, 1]])
+VALID = torch.ones(2, 3, dtype=torch.bool)
+
+
+def test_powers_of_two_end_with_the_largest() -> None:
+    assert powers_of_two(1) == [1]
+    assert powers_of_two(8) == [1, 2, 4, 8]
+    assert powers_of_two(100) == [1, 2, 4, 8, 16, 32, 64, 100]
+
+
+def test_a_curve_is_the_mean_over_problems_at_the_chosen_n() -> None:
+    curve = accuracy_curve(torch.tensor([[0.0, 0.2, 1.0], [1.0, 0.4, 1.0]], dtype=torch.float64), [1, 3])
+    assert curve.n == [1, 3]
+    assert curve.mean == [0.5, 1.0]
+    # Equal values leave nothing to resample.
+    assert curve.at(3) == (1.0, 1.0, 1.0)
+
+
+def test_pool_curves_by_hand() -> None:
+    curves = pool_curves(CORRECT, ANSWERS, TEXTS, VALID, [1, 2, 3])
+    # Pairs with a right one: 2 of 3, 3 of 3.
+    assert curves["pass"].mean == pytest.approx([1 / 2, 5 / 6, 1.0])
+    assert curves["random"].mean == pytest.approx([1 / 2] * 3)
+    # Two votes: the first problem's pairs are tie, tie, wrong; the second's right, tie, tie.
+    assert curves["majority"].mean == pytest.approx([1 / 2, (1 / 3 + 2 / 3) / 2, 1 / 2])
+    # Of all three, a random ranking of texts picks the right one of 3 texts, then of 2: seeded draws, so roughly.
+    assert curves["random_text"].mean[2] == pytest.approx((1 / 3 + 1 / 2) / 2, abs=0.1)
+
+
+def test_score_curves_by_hand() -> None:
+    scores = torch.tensor([[0.2, 0.9, 0.1], [0.5, 0.1, 0.3]])
+    curves = score_curves(scores, CORRECT, ANSWERS, VALID, [1, 3])
+    assert curves["bon"].mean == pytest.approx([1 / 2, 1 / 2])
+    assert curves["weighted_vote"].mean == pytest.approx([1 / 2, 1 / 2])
+
+
+def test_an_unscored_candidate_is_picked_last_and_casts_no_vote() -> None:
+    scores = torch.tensor([[0.2, -math.inf, 0.1], [0.5, 0.1, 0.3]])
+    curves = score_curves(scores, CORRECT, ANSWERS, VALID, [3])
+    assert curves["bon"].mean == [1.0]
+    assert curves["weighted_vote"].mean == [1.0]
+
+
+def test_negative_scores_give_no_vote() -> None:
+    assert set(score_curves(-torch.ones(2, 3), CORRECT, ANSWERS, VALID, [1])) == {"bon"}
