@@ -1,15 +1,21 @@
 """A tiny Llama with random weights, its tokenizer, and rollout records for it."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from erprm.data.records import RolloutRecord
 
+# transformers types neither its constructors nor its models closely enough for a strict type checker.
+LlamaConfig: Any = transformers.LlamaConfig
+LlamaForCausalLM: Any = transformers.LlamaForCausalLM
+PreTrainedTokenizerFast: Any = transformers.PreTrainedTokenizerFast
 
-def make_tokenizer(*, with_tags: bool = True) -> PreTrainedTokenizerFast:
+
+def make_tokenizer(*, with_tags: bool = True) -> Any:
     """Byte-level BPE; with ``with_tags`` the texts `` ки``, `` +`` and `` -`` are one token each."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -27,7 +33,7 @@ def make_tokenizer(*, with_tags: bool = True) -> PreTrainedTokenizerFast:
     )
 
 
-def make_llama(vocabulary: int, seed: int = 0, **changes: object) -> LlamaForCausalLM:
+def make_llama(vocabulary: int, seed: int = 0, **changes: object) -> Any:
     """A Llama of some 50 thousand parameters."""
     torch.manual_seed(seed)
     settings = {

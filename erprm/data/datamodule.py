@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 import numpy.typing as npt
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
@@ -255,6 +257,12 @@ class ProcessRewardDataModule(L.LightningDataModule):
                 f"data: no labelled solution is left (labels={self.label_method!r}, max_length={self.max_length})"
             )
         return PackedSteps(rollouts, labels, members, self.row_tokens)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Moves the tensors of a packed batch; solutions to score are text and stay where they are."""
+        return (
+            super().transfer_batch_to_device(batch, device, dataloader_idx) if isinstance(batch, StepBatch) else batch
+        )
 
     def train_dataloader(self) -> DataLoader[StepBatch]:
         """Packed batches, reshuffled each epoch."""

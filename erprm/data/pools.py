@@ -92,7 +92,8 @@ class _Golds:
         found = of_id or of_question
         if found is None:
             raise PoolError(
-                f"{where}: problem {problem_id!r} ({question[:60]!r}) has no answer and is not in the gold file"
+                f"{where}: problem {problem_id!r} is not in the gold file and has no answer here; it asks "
+                f"{question[:60]!r}"
             )
         return found.answer
 
@@ -202,4 +203,4 @@ def _answer_key(answer: str | None) -> Hashable:
         return None
     spelling = normalize(answer)
     number = parse_number(spelling)
-    return spelling if number is None else number.value
+    return "".join(spelling.split()) if number is None else number.value

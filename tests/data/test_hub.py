@@ -12,7 +12,17 @@ def test_owner_and_name_are_a_hub_id(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["rollouts", "../rollouts", "./rollouts", "/runs/rollouts", "runs/1/data", "runs/a.parquet", "runs/a.jsonl", "~/a", ""],
+    [
+        "rollouts",
+        "../rollouts",
+        "./rollouts",
+        "/runs/rollouts",
+        "runs/1/data",
+        "runs/a.parquet",
+        "runs/a.jsonl",
+        "~/a",
+        "",
+    ],
 )
 def test_a_path_is_no_hub_id(text: str) -> None:
     assert not is_hub_id(text)

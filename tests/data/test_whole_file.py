@@ -17,9 +17,14 @@ def test_the_file_appears_with_its_content_and_nothing_else(tmp_path: Path) -> N
 def test_an_error_leaves_the_earlier_file_as_it_was_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"before")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with whole_file(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,0 +1,372 @@
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+from erprm.data import ProcessRewardDataModule
+from erprm.data.datamodule import PackedSteps, default_cache_dir
+from erprm.data.json_rows import read_json_rows
+from erprm.data.packing import StepBatch
+from erprm.data.records import RolloutRecord, write_records
+from erprm.data.solutions import SolutionRow
+from erprm.steps import Solution, StepEncoder
+from tests.tiny import make_record
+
+# Ten problems with two solutions each: one of three steps, one of a single wrong step.
+RECORDS = [make_record(i // 2, [[1.0, 0.0, 0.0, 0.0], [1.0, 1.0], [1.0]] if i % 2 == 0 else [[0.0]]) for i in range(20)]
+# ln((3 + e^2) / 4) / 2 = ln(2.597264) / 2
+ER_2_OF_ONE_IN_FOUR = 0.477230
+
+
+@pytest.fixture
+def rollouts(tmp_path: Path) -> str:
+    write_records(RECORDS, tmp_path / "r.parquet")
+    return str(tmp_path / "r.parquet")
+
+
+def data_module(rollouts: str | None, encoder: StepEncoder | None, **settings: Any) -> ProcessRewardDataModule:
+    cache = str(Path(rollouts).parent / "cache") if rollouts else None
+    defaults = {"validation_fraction": 0.2, "max_tokens": 600, "cache_dir": cache, "step_encoder": encoder}
+    return ProcessRewardDataModule(rollouts, **{**defaults, **settings})
+
+
+def set_up(rollouts: str, encoder: StepEncoder, stage: str = "fit", **settings: Any) -> ProcessRewardDataModule:
+    data = data_module(rollouts, encoder, **settings)
+    data.setup(stage)
+    return data
+
+
+def problems(part: PackedSteps) -> set[str]:
+    return {part.rollouts.problem_ids[number] for number in part.rollouts.problem[part.members]}
+
+
+def all_labels(*parts: PackedSteps) -> list[float]:
+    return sorted(label for part in parts for label in part[list(range(len(part)))].labels.tolist())
+
+
+# Labels ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "eta", "first_step"),
+    [
+        ("er", 2.0, ER_2_OF_ONE_IN_FOUR),
+        ("er", 0.0, 0.25),
+        ("er", math.inf, 1.0),
+        ("er", -math.inf, 0.0),
+        ("soft", 2.0, 0.25),
+        ("hard", 2.0, 1.0),
+    ],
+)
+def test_labels_follow_the_method_and_eta(
+    rollouts: str, encoder: StepEncoder, labels: str, eta: float, first_step: float
+) -> None:
+    data = set_up(rollouts, encoder, labels=labels, eta=eta)
+    expected = sorted([first_step, 1.0, 1.0, 0.0] * 10)
+    assert all_labels(data.train_set, data.validation_set) == pytest.approx(expected, abs=1e-6)
+
+
+def test_outcome_labels_score_the_last_step_alone(rollouts: str, encoder: StepEncoder) -> None:
+    data = set_up(rollouts, encoder, labels="outcome")
+    assert all_labels(data.train_set, data.validation_set) == [0.0] * 10 + [1.0] * 10
+
+
+def test_another_eta_needs_no_new_cache(rollouts: str, encoder: StepEncoder) -> None:
+    caches = set()
+    for labels, eta in (("er", 0.0), ("er", 2.0), ("er", math.inf), ("hard", 0.0), ("outcome", 0.0)):
+        data = set_up(rollouts, encoder, labels=labels, eta=eta)
+        caches |= set(data.cache_dir.iterdir())
+    assert len(caches) == 1
+    set_up(rollouts, encoder, max_length=511)
+    assert len(list(data.cache_dir.iterdir())) == 2
+
+
+def test_an_outcome_label_cut_off_by_the_length_limit_takes_its_solution_along(
+    tmp_path: Path, encoder: StepEncoder
+) -> None:
+    # Two equally long solutions, which end well, and two short ones, all of different problems.
+    long, short = [[1.0], [1.0], [1.0]], [[0.0]]
+    records = [make_record(5, rewards, problem_id=f"p{i}") for i, rewards in enumerate((long, short, short, long))]
+    write_records(records, tmp_path / "r.parquet")
+    whole = len(encoder.encode(Solution(records[0].question, records[0].steps)).input_ids)
+    with pytest.warns(
+        UserWarning, match=r"r\.parquet: data\.max_length=\d+ cuts off 2 step\(s\), and with them 0 of 4 "
+    ):
+        data = set_up(
+            str(tmp_path / "r.parquet"),
+            encoder,
+            labels="outcome",
+            max_length=whole - 1,
+            validation_rollouts=str(tmp_path / "r.parquet"),
+        )
+    # The long ones have lost their last step, which held their only label.
+    assert data.train_set.rollouts.row[data.train_set.members].tolist() == [1, 2]
+    assert all_labels(data.train_set) == [0.0, 0.0]
+
+
+def test_nothing_left_to_train_on_is_refused(tmp_path: Path, encoder: StepEncoder) -> None:
+    records = [make_record(5, [[1.0], [1.0]], problem_id=f"p{i}") for i in range(4)]
+    write_records(records, tmp_path / "r.parquet")
+    whole = len(encoder.encode(Solution(records[0].question, records[0].steps)).input_ids)
+    with (
+        pytest.warns(UserWarning, match="cuts off 4 step"),
+        pytest.raises(ValueError, match=r"no labelled solution is left \(labels='outcome', max_length="),
+    ):
+        set_up(str(tmp_path / "r.parquet"), encoder, labels="outcome", max_length=whole - 1)
+
+
+# Split -------------------------------------------------------------------------------------------------------------
+
+
+def test_training_and_validation_share_no_problem_and_leave_none_out(rollouts: str, encoder: StepEncoder) -> None:
+    data = set_up(rollouts, encoder)
+    held_out = problems(data.validation_set)
+    assert len(held_out) == 2  # 0.2 of ten problems
+    assert held_out.isdisjoint(problems(data.train_set))
+    assert held_out | problems(data.train_set) == {f"sum/{i}" for i in range(10)}
+    assert (len(data.train_set), len(data.validation_set)) == (16, 4)
+
+
+def test_the_split_depends_on_the_seed_alone(rollouts: str, encoder: StepEncoder) -> None:
+    first, again = (problems(set_up(rollouts, encoder, seed=1).validation_set) for _ in range(2))
+    assert first == again
+    assert len({frozenset(problems(set_up(rollouts, encoder, seed=i).validation_set)) for i in range(4)}) > 1
+
+
+def test_records_to_validate_on_leave_all_others_for_training(
+    rollouts: str, tmp_path: Path, encoder: StepEncoder
+) -> None:
+    write_records([make_record(50), make_record(51)], tmp_path / "v.parquet")
+    data = set_up(rollouts, encoder, validation_rollouts=str(tmp_path / "v.parquet"))
+    assert len(data.train_set) == 20
+    assert problems(data.validation_set) == {"sum/50", "sum/51"}
+
+
+def test_validating_and_testing_read_only_what_they_need(rollouts: str, tmp_path: Path, encoder: StepEncoder) -> None:
+    write_records([make_record(50)], tmp_path / "v.parquet")
+    held_out = str(tmp_path / "v.parquet")
+    cache = str(tmp_path / "c")
+    data = data_module(None, encoder, validation_rollouts=held_out, test_rollouts=held_out, cache_dir=cache)
+    data.setup("validate")
+    data.setup("test")
+    assert problems(data.validation_set) == problems(data.test_set) == {"sum/50"}
+    # Without records of its own, validation takes its share of those for training.
+    shared = set_up(rollouts, encoder, "validate")
+    assert problems(shared.validation_set) == problems(set_up(rollouts, encoder).validation_set)
+
+
+# Settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"eta": "high"}, r"data: eta is 'high'; it must be a number, inf or -inf \(in YAML \.inf or -\.inf\)"),
+        ({"eta": math.nan}, r"data: eta is nan; it must be a number"),
+        ({"labels": "mean"}, r"data: label method 'mean' is unknown; known are er, soft, hard, outcome"),
+        ({"max_length": 601}, r"data\.max_length is 601; it must be in \[1, max_tokens=600\]"),
+        ({"max_length": 0}, r"data\.max_length is 0; it must be in \[1, max_tokens=600\]"),
+        ({"row_tokens": 0}, r"data\.row_tokens is 0; it must be at least 1"),
+        ({"validation_fraction": 0.0}, r"data\.validation_fraction is 0\.0; it must be in \(0, 1\)"),
+        ({"validation_fraction": 1.0}, r"data\.validation_fraction is 1\.0; it must be in \(0, 1\)"),
+        (
+            {"predict_step_style": "words"},
+            r"data\.predict_step_style is 'words'; it must be one of lines, math_shepherd",
+        ),
+    ],
+)
+def test_a_setting_out_of_range_is_named_before_anything_is_read(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        data_module("nowhere.parquet", None, **settings)
+
+
+@pytest.mark.parametrize(
+    ("stage", "setting"),
+    [
+        ("fit", "rollouts"),
+        ("validate", "rollouts"),
+        ("test", "test_rollouts"),
+        ("predict", "predict_solutions"),
+    ],
+)
+def test_a_setting_that_the_stage_needs_is_named(encoder: StepEncoder, stage: str, setting: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"data\.{setting} is not set; it must name a file, a folder or a hub data set"
+    ):
+        data_module(None, encoder).setup(stage)
+
+
+def test_a_missing_file_is_named(encoder: StepEncoder, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"rollout records: '.*nowhere\.parquet' does not exist"):
+        set_up(str(tmp_path / "nowhere.parquet"), encoder)
+
+
+def test_a_missing_tokenisation_says_how_to_give_one(rollouts: str) -> None:
+    with pytest.raises(
+        RuntimeError, match=r"ProcessRewardDataModule needs a tokenisation: give step_encoder=StepFormat"
+    ):
+        data_module(rollouts, None).setup("fit")
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ERPRM_CACHE", str(tmp_path))
+    assert default_cache_dir() == tmp_path
+    monkeypatch.setenv("ERPRM_CACHE", "")
+    assert default_cache_dir() == Path.home() / ".cache" / "erprm"
+
+
+# Batches -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_names_its_solutions_and_numbers_their_problems(rollouts: str, encoder: StepEncoder) -> None:
+    data = set_up(rollouts, encoder, eta=0.0)
+    part = data.train_set
+    at = {int(row): place for place, row in enumerate(part.rollouts.row[part.members])}
+    rows = sorted(at)[:2]  # both solutions of one problem
+    batch = part[[at[row] for row in rows]]
+    name = RECORDS[rows[0]].problem_id
+    assert batch.record_ids == [f"{name} (row {rows[0]})", f"{name} (row {rows[1]})"]
+    assert batch.labels.tolist() == [0.25, 1.0, 1.0, 0.0]
+    assert batch.solution.tolist() == [0, 0, 0, 1]
+    assert len(set(batch.problem.tolist())) == 1
+    one = part[at[rows[1]]]
+    encoded = encoder.encode(Solution(RECORDS[rows[1]].question, RECORDS[rows[1]].steps))
+    assert one.input_ids.tolist() == [encoded.input_ids]
+    assert one.tag_index.tolist() == encoded.tag_positions
+
+
+@pytest.mark.parametrize("row_tokens", [None, 70])
+def test_batches_keep_to_the_budget_and_hold_every_solution(
+    rollouts: str, encoder: StepEncoder, row_tokens: int | None
+) -> None:
+    data = set_up(rollouts, encoder, max_tokens=150, max_length=150, row_tokens=row_tokens)
+    batches = list(data.train_dataloader())
+    assert sorted(name for batch in batches for name in batch.record_ids) == sorted(
+        f"{RECORDS[row].problem_id} (row {row})" for row in data.train_set.rollouts.row[data.train_set.members]
+    )
+    for batch in batches:
+        lengths = batch.position_ids.flatten()[1:] - batch.position_ids.flatten()[:-1]
+        assert batch.input_ids.shape[1] <= (row_tokens or 150)
+        assert int((lengths == 1).sum()) + len(batch.record_ids) <= 150
+    assert any(len(batch.input_ids) > 1 for batch in batches) == (row_tokens is not None)
+
+
+class Foreign(L.LightningModule):
+    """A module that knows nothing of the package but its batches."""
+
+    def __init__(self, encoder: StepEncoder | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.seen: dict[str, list[str]] = {}
+        self.predicted: list[str] = []
+        if encoder is not None:
+            self.step_encoder = encoder
+
+    def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
+        self.seen.setdefault(f"epoch {self.current_epoch}", []).extend(batch.record_ids)
+        return ((self.weight - batch.labels) ** 2).mean()
+
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
+        self.seen.setdefault("validation", []).extend(batch.record_ids)
+
+    def test_step(self, batch: StepBatch, batch_idx: int) -> None:
+        self.seen.setdefault("test", []).extend(batch.record_ids)
+
+    def predict_step(self, batch: list[SolutionRow], batch_idx: int) -> None:
+        self.predicted += [entry.solution.question for entry in batch]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def quiet_trainer(**settings: Any) -> L.Trainer:
+    return L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **settings,
+    )
+
+
+def test_a_foreign_module_trains_on_the_data_with_a_tokenisation_given(rollouts: str, encoder: StepEncoder) -> None:
+    data, module = data_module(rollouts, encoder, max_tokens=150, max_length=150), Foreign()
+    quiet_trainer(max_epochs=2).fit(module, datamodule=data)
+    first, second = module.seen["epoch 0"], module.seen["epoch 1"]
+    assert len(first) == len(set(first)) == 16
+    assert sorted(first) == sorted(second)
+    assert first != second
+    assert len(set(module.seen["validation"])) == 4
+
+
+def test_the_tokenisation_comes_from_the_module_being_trained(rollouts: str, encoder: StepEncoder) -> None:
+    module = Foreign(encoder)
+    quiet_trainer(max_epochs=1).fit(module, datamodule=data_module(rollouts, None))
+    assert len(module.seen["epoch 0"]) == 16
+    with pytest.raises(RuntimeError, match=r"or train a module that has a step_encoder \(found Foreign\)"):
+        quiet_trainer(max_epochs=1).fit(Foreign(), datamodule=data_module(rollouts, None))
+
+
+def test_testing_and_predicting_need_no_records_to_train_on(
+    rollouts: str, tmp_path: Path, encoder: StepEncoder
+) -> None:
+    (tmp_path / "s.jsonl").write_text(
+        "".join(json.dumps({"question": f"q{i}", "solution": "a\nb"}) + "\n" for i in range(70))
+    )
+    module = Foreign()
+    data = data_module(
+        None,
+        encoder,
+        test_rollouts=rollouts,
+        predict_solutions=str(tmp_path / "s.jsonl"),
+        cache_dir=str(tmp_path / "c"),
+    )
+    quiet_trainer().test(module, datamodule=data, verbose=False)
+    assert len(set(module.seen["test"])) == 20
+    quiet_trainer().predict(module, datamodule=data)
+    assert module.predicted == [f"q{i}" for i in range(70)]
+
+
+# Other data --------------------------------------------------------------------------------------------------------
+
+
+class Marked(ProcessRewardDataModule):
+    """Reads another layout: a question, its lines, and how many of them are right."""
+
+    scale = 1.0
+
+    def records(self, source: str) -> Iterator[RolloutRecord]:
+        for number, (_, row) in enumerate(read_json_rows(Path(source), "marked solutions")):
+            marks = [[self.scale * (line < row["right"])] for line in range(len(row["lines"]))]
+            yield make_record(number, marks, question=row["question"], steps=row["lines"])
+
+
+def test_a_subclass_brings_another_layout_by_overriding_records(tmp_path: Path, encoder: StepEncoder) -> None:
+    rows = [{"question": f"q{i}", "lines": ["a", "b", "c"], "right": 2} for i in range(4)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings: dict[str, Any] = {"validation_fraction": 0.25, "cache_dir": str(tmp_path / "c"), "step_encoder": encoder}
+    data = Marked(str(tmp_path / "m.jsonl"), **settings)
+    data.setup("fit")
+    assert (len(data.train_set), len(data.validation_set)) == (3, 1)
+    assert data.validation_set[0].labels.tolist() == [1.0, 1.0, 0.0]
+
+
+def test_a_changed_reader_of_the_same_file_is_noticed(
+    tmp_path: Path, encoder: StepEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"question": f"q{i}", "lines": ["a"], "right": 1} for i in range(4)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings: dict[str, Any] = {"validation_fraction": 0.25, "cache_dir": str(tmp_path / "c"), "step_encoder": encoder}
+    for scale in (1.0, 0.5):
+        monkeypatch.setattr(Marked, "scale", scale)
+        data = Marked(str(tmp_path / "m.jsonl"), **settings)
+        data.setup("fit")
+        assert data.validation_set[0].labels.tolist() == [scale]
