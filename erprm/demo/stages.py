@@ -31,7 +31,7 @@ from erprm.data.pools import write_pool
 from erprm.data.sources import load_problems
 from erprm.demo.base import BaseDataModule, BaseModel, save_random_model
 from erprm.demo.recipe import Recipe
-from erprm.demo.tokenizer import STEP_FORMAT
+from erprm.demo.tokenizer import STEP_FORMAT, make_tokenizer
 from erprm.demo.world import (
     DialProblem,
     Mistakes,
@@ -156,7 +156,11 @@ class Demo:
             seed=self.seed,
         )
         self._fit(model, data, folder, epochs=1)
-        model.save_pretrained(folder)
+        assert model.backbone is not None
+        tokenizer = make_tokenizer(with_tag=False)
+        model.backbone.resize_token_embeddings(len(tokenizer))
+        model.backbone.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
     def _rollouts(self, policy: Path, problems: Path, folder: Path) -> None:
         config = RolloutConfig(

@@ -12,13 +12,15 @@ from erprm.steps import StepFormat
 
 PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"
 RIGHT, WRONG = " right", " wrong"
+# Reward models read what the base has learned to judge, but give their verdict in label tokens that are new to it.
+STEP_FORMAT = StepFormat(question_template="{question} Check it.", first_separator="\n", separator="\n")
+
 _DIGITS = [str(digit) for digit in range(10)]
 _WORDS = ["The", "dial", "is", "at", "it", "Where", "Check", *FORWARD, *BACK]
 VOCABULARY = [
     PAD,
     END,
     UNKNOWN,
-    " ки",
     " +",
     " -",
     " =",
@@ -32,16 +34,16 @@ VOCABULARY = [
     *(f" {digit}" for digit in _DIGITS),
     *_WORDS,
     *(f" {word}" for word in _WORDS),
+    # Last, so that a model can be cut down to the language without it: no policy of the demo can write the tag.
+    STEP_FORMAT.tag,
 ]
 
-# Reward models read what the base has learned to judge, but give their verdict in label tokens that are new to it.
-STEP_FORMAT = StepFormat(question_template="{question} Check it.", first_separator="\n", separator="\n")
 
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(*, with_tag: bool = True) -> PreTrainedTokenizerFast:
     """A tokenizer that is lossless on everything made of the vocabulary, in whatever order."""
-    words = sorted(VOCABULARY, key=len, reverse=True)
-    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(VOCABULARY)}, unk_token=UNKNOWN))
+    vocabulary = VOCABULARY if with_tag else VOCABULARY[:-1]
+    words = sorted(vocabulary, key=len, reverse=True)
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(vocabulary)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(map(re.escape, words))), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in (PAD, END, UNKNOWN)])

@@ -247,4 +247,6 @@ def _progress_bar(usage: TokenUsage, console: Console) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
+        # A shard takes minutes: the usual 30 seconds would never see two of them, and show no time left.
+        speed_estimate_period=3600,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from erprm.rollout.engine import encode_prompt
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -43,7 +45,7 @@ class PromptFormat:
             ValueError: if a chat is asked for and the tokenizer has no chat template.
         """
         if not self.chat:
-            return [int(token) for token in tokenizer(self.text(question))["input_ids"]]
+            return encode_prompt(tokenizer, self.text(question))
         if not tokenizer.chat_template:
             raise ValueError(
                 f"prompt.chat is true, but tokenizer {tokenizer.name_or_path!r} has no chat template; use the policy's "

@@ -50,6 +50,7 @@ class TransformersEngine:
 
     Raises:
         FileNotFoundError: if there is no such model.
+        ValueError: if ``dtype`` is no torch dtype, or ``batch_size`` is below 1.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class TransformersEngine:
     ) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise ValueError(f"dtype is {dtype!r}; it must be auto or a torch dtype's name, such as bfloat16")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto" and torch.device(device).type == "cpu":
@@ -139,10 +142,10 @@ class TransformersEngine:
         rows = [_Row(ids, min(sampling.max_tokens, self.max_length - len(ids))) for ids in prompt_ids]
         uniforms_RT = _uniforms(prompt_ids, ks, sampling) if sampling.temperature > 0 else None
         active = list(range(len(rows)))
-        decoder = _Decoder(self._model, prompt_ids, self.max_length)
+        network = _CachedModel(self._model, prompt_ids, self.max_length)
         for position in range(max(row.max_tokens for row in rows)):
-            uniforms_A = None if uniforms_RT is None else uniforms_RT[active, position].to(decoder.logits.device)
-            tokens_A = pick_tokens(decoder.logits, sampling.temperature, sampling.top_p, uniforms_A)
+            uniforms_A = None if uniforms_RT is None else uniforms_RT[active, position].to(network.logits.device)
+            tokens_A = pick_tokens(network.logits, sampling.temperature, sampling.top_p, uniforms_A)
             for row_number, token in zip(active, tokens_A.tolist(), strict=True):
                 self._append(rows[row_number], token, sampling.stop)
             unfinished = [place for place, row_number in enumerate(active) if rows[row_number].finish_reason is None]
@@ -151,8 +154,8 @@ class TransformersEngine:
             if len(unfinished) <= (1 - _DROP_SHARE) * len(active):
                 active = [active[place] for place in unfinished]
                 tokens_A = tokens_A[unfinished]
-                decoder.keep(unfinished)
-            decoder.step(tokens_A)
+                network.keep(unfinished)
+            network.step(tokens_A)
         return [self._completion(row) for row in rows]
 
     def _append(self, row: _Row, token: int, stop: tuple[str, ...]) -> None:
@@ -203,7 +206,7 @@ class _Row:
     text: str | None = None
 
 
-class _Decoder:
+class _CachedModel:
     """The model with its cache, one token of every row at a time.
 
     Attributes:

@@ -242,3 +242,8 @@ def test_a_saved_model_gives_the_completions_of_the_one_in_memory(
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"model '.*nowhere' is neither a local model folder nor"):
         TransformersEngine(str(tmp_path / "nowhere"))
+
+
+def test_an_unknown_dtype_is_named_before_a_model_is_looked_for() -> None:
+    with pytest.raises(ValueError, match="dtype is 'float33'; it must be auto or a torch dtype's name"):
+        TransformersEngine("nowhere", dtype="float33")
