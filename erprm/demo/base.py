@@ -1,13 +1,14 @@
 """The base model that policy and reward models start from, taught to solve problems and to check solutions.
 
-It stands in for a pretrained model, which has read worked solutions and corrections of wrong ones. Its texts are
+It stands in for a pretrained model, which has read worked solutions and corrections of wrong ones. It learns from
 
 - problems with their solutions;
-- problems with solutions in which a share of the steps is wrong, each step followed by a word that judges it:
-  ``The dial is at 3. Push it 4. Where is it? Check it.⏎3 + 4 = 8 ки wrong⏎8 ...``;
-- drills: lines of such solutions alone. Checking is learned in a jump, and single lines bring the jump forward.
+- problems with solutions in which a share of the steps is wrong and a tag follows each step. At the tag it learns the
+  word that judges the step, `` right`` or `` wrong``; in the place of a wrong result it learns the right one;
+- drills: single lines of such solutions. Checking is learned in a jump, and drills bring the jump forward.
 
-A wrong result is read but never learned, and so is the tag: no policy that comes from the base writes either.
+Reward models see the very same layout, but give their verdict in two label tokens that the base has never used for it:
+what they learn from rollouts is to speak of what the base can already see, as with a real pretrained model.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from erprm.data.packing import pack_rows
 from erprm.data.policy import PolicyBatch
 from erprm.demo.recipe import Recipe
-from erprm.demo.tokenizer import RIGHT, STEP_FORMAT, WRONG, make_tokenizer
+from erprm.demo.tokenizer import END, RIGHT, STEP_FORMAT, WRONG, make_tokenizer
 from erprm.demo.world import DialStep, Mistakes, random_problem, solution_text, solve
 from erprm.models import PolicyModel
 from erprm.models.backbone import logits_at
@@ -37,9 +38,10 @@ _WRONG_SHARE = 0.3
 _ROW_TOKENS = 128
 # What is hard to learn counts for more.
 _MARK_WEIGHT, _RESULT_WEIGHT = 4.0, 3.0
+_NOT_LEARNED = -1
 
-# A text in pieces, each with whether its tokens are learned.
-Pieces = list[tuple[str, bool]]
+# A text in pieces: what is read, and what is learned in its place, of as many tokens; None for nothing.
+Pieces = list[tuple[str, str | None]]
 
 
 def save_random_model(folder: Path, recipe: Recipe, seed: int) -> None:
@@ -81,52 +83,68 @@ class BaseTexts(Dataset[PolicyBatch]):
         if index < self.recipe.base_drill_steps:
             return self._batch([drill(rng, longest=1) for _ in range(192)])
         return self._batch(
-            [solved_problem(rng, str(self.tokenizer.eos_token)) for _ in range(8)]
+            [solved_problem(rng) for _ in range(8)]
             + [checked_problem(rng) for _ in range(16)]
             + [drill(rng, longest=6) for _ in range(32)]
         )
 
     def _batch(self, texts: Sequence[Pieces]) -> PolicyBatch:
-        ids_of_piece = iter(self.tokenizer([piece for text in texts for piece, _ in text])["input_ids"])
-        tokens: list[list[int]] = []
-        learned: list[list[bool]] = []
-        for text in texts:
-            pieces = [(next(ids_of_piece), is_learned) for _, is_learned in text]
-            tokens.append([token for ids, _ in pieces for token in ids])
-            learned.append([is_learned for ids, is_learned in pieces for _ in ids])
+        tokens = [self._token_ids([read for read, _ in text]) for text in texts]
+        learned = [
+            self._token_ids([read if target is None else target for read, target in text], [t is None for _, t in text])
+            for text in texts
+        ]
         input_ids, position_ids, starts = pack_rows(tokens, _ROW_TOKENS)
-        predict = [start + np.flatnonzero(text[1:]) for start, text in zip(starts, learned, strict=True)]
-        predict_index = torch.from_numpy(np.concatenate(predict))
-        return PolicyBatch(input_ids, position_ids, predict_index, input_ids.flatten()[predict_index + 1])
+        # What is learned in the place of a token is learned one place earlier.
+        places = [np.flatnonzero(np.array(targets[1:]) != _NOT_LEARNED) for targets in learned]
+        return PolicyBatch(
+            input_ids,
+            position_ids,
+            predict_index=torch.from_numpy(np.concatenate([s + p for s, p in zip(starts, places, strict=True)])),
+            targets=torch.tensor([t[1 + place] for t, p in zip(learned, places, strict=True) for place in p]),
+        )
+
+    def _token_ids(self, pieces: list[str], hidden: list[bool] | None = None) -> list[int]:
+        """Tokens of pieces, one after another; those of a hidden piece are ``_NOT_LEARNED``."""
+        ids_of_piece = self.tokenizer(pieces)["input_ids"]
+        hidden = hidden or [False] * len(pieces)
+        return [
+            _NOT_LEARNED if hide else token for ids, hide in zip(ids_of_piece, hidden, strict=True) for token in ids
+        ]
 
 
-def solved_problem(rng: random.Random, end: str) -> Pieces:
+def solved_problem(rng: random.Random) -> Pieces:
     """A problem and its right solution; the solution is learned."""
     problem = random_problem(rng)
-    return [(problem.question, False), ("\n" + solution_text(solve(problem, rng)) + end, True)]
+    solution = "\n" + solution_text(solve(problem, rng)) + END
+    return [(problem.question, None), (solution, solution)]
 
 
 def checked_problem(rng: random.Random) -> Pieces:
-    """A problem and a solution with wrong steps, each judged; all of it is learned but wrong results and tags."""
+    """A problem and a solution with wrong steps, a tag after each; what is learned are the lines and the judgements."""
     problem = random_problem(rng)
     steps = solve(problem, rng, Mistakes(slip_rate=_WRONG_SHARE))
-    pieces: Pieces = [(STEP_FORMAT.question_template.replace("{question}", problem.question), False)]
-    for step in steps[:-1]:
-        pieces += [("\n", False), *_judged(step, "")]
-    return [*pieces, ("\n", False), *_judged(steps[-1], f"\n#### {steps[-1].result}")]
+    question = STEP_FORMAT.question_template.replace("{question}", problem.question)
+    return [(question, None), *_judged_lines(steps, learn_left=True, closing=f"\n#### {steps[-1].result}")]
 
 
 def drill(rng: random.Random, longest: int) -> Pieces:
-    """Judged lines with no problem; only right results and the judgements are learned."""
+    """Lines with no problem, a tag after each; what is learned are results and judgements."""
     steps = solve(random_problem(rng, 1, longest), rng, Mistakes(slip_rate=_WRONG_SHARE))
-    return [piece for step in steps for piece in [("\n", False), *_judged(step, "", learn_left=False)]]
+    return _judged_lines(steps, learn_left=False, closing="")
 
 
-def _judged(step: DialStep, closing: str, learn_left: bool = True) -> Pieces:
-    left, result = step.text[:-2], step.text[-2:]
-    mark = RIGHT if step.is_right else WRONG
-    pieces: Pieces = [(left, learn_left), (result, step.is_right)]
-    return [*pieces, *([(closing, learn_left)] if closing else []), (STEP_FORMAT.tag, False), (mark, True)]
+def _judged_lines(steps: list[DialStep], *, learn_left: bool, closing: str) -> Pieces:
+    pieces: Pieces = [("\n", None)]
+    for number, step in enumerate(steps, 1):
+        left, result = step.text[:-2], step.text[-2:]
+        pieces += [(left, left if learn_left else None), (result, f" {step.right_result}")]
+        is_last = number == len(steps)
+        if is_last and closing:
+            pieces.append((closing, closing))
+        # The judgement is learned at the tag, in the place of what follows it.
+        pieces += [(STEP_FORMAT.tag, None), (END if is_last else "\n", RIGHT if step.is_right else WRONG)]
+    return pieces
 
 
 class BaseModel(PolicyModel):

@@ -31,18 +31,18 @@ class Recipe:
 
     layers: int = 5
     width: int = 96
-    base_steps: int = 600
-    base_drill_steps: int = 150
+    base_steps: int = 700
+    base_drill_steps: int = 250
     base_learning_rate: float = 2e-3
     systematic_share: float = 12 / 90
     systematic_rate: float = 0.65
     slip_rate: float = 0.04
-    policy_samples: int = 11520
-    policy_learning_rate: float = 5e-4
+    policy_samples: int = 6400
+    policy_learning_rate: float = 1e-3
     train_problems: int = 2500
-    completions_per_step: int = 4
+    completions_per_step: int = 8
     prm_epochs: int = 4
-    prm_learning_rate: float = 3e-4
+    prm_learning_rate: float = 5e-4
     eta: float = 2.0
     test_problems: int = 300
     candidates: int = 64

@@ -54,6 +54,7 @@ LABEL_METHODS: tuple[LabelMethod, ...] = ("er", "soft", "hard", "outcome")
 PROMPT = PromptFormat("{question}\n")
 _MAX_NEW_TOKENS = 64
 _ROW_TOKENS = 128
+_BATCH_TOKENS = 2048
 
 Results = dict[str, dict[str, Curve]]
 
@@ -150,7 +151,7 @@ class Demo:
         model = PolicyModel(str(base), **self._optimization(self.recipe.policy_learning_rate))
         data = PolicyDataModule(
             str(folder / "samples.jsonl"),
-            max_tokens=4096,
+            max_tokens=_BATCH_TOKENS,
             row_tokens=_ROW_TOKENS,
             max_length=_ROW_TOKENS,
             seed=self.seed,
@@ -199,7 +200,7 @@ class Demo:
             str(rollouts),
             labels=method,
             eta=self.recipe.eta,
-            max_tokens=4096,
+            max_tokens=_BATCH_TOKENS,
             row_tokens=_ROW_TOKENS,
             max_length=_ROW_TOKENS,
             cache_dir=str(self.folder / "cache"),

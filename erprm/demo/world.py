@@ -75,9 +75,14 @@ class DialStep:
         return f"{self.position} {'+' if self.move > 0 else '-'} {abs(self.move)} = {self.result}"
 
     @property
+    def right_result(self) -> int:
+        """Where the move leads from there."""
+        return (self.position + self.move) % POSITIONS
+
+    @property
     def is_right(self) -> bool:
         """Whether the move itself is worked out rightly, wherever it starts from."""
-        return self.result == (self.position + self.move) % POSITIONS
+        return self.result == self.right_result
 
 
 @dataclass(frozen=True)

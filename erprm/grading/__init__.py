@@ -10,8 +10,8 @@ from erprm.grading.pool import KilledPair, WorkerStartError
 
 __all__ = [
     "Grader",
-    "Kind",
     "KilledPair",
+    "Kind",
     "OutcomeGrader",
     "WorkerStartError",
     "extract_answer",

@@ -1,7 +1,8 @@
 r"""Decides whether two answers are equal.
 
-Structure (lists, tuples, intervals, matrices, relations) is settled here, its items in `erprm.grading.expressions`. Only two formulas that
-differ in form (`\sqrt{8}` and `2\sqrt{2}`) go to a `Symbolic` engine, which is the part that needs sympy and a process that can be killed.
+Structure (lists, tuples, intervals, matrices, relations) is settled here, its items in `erprm.grading.expressions`.
+Only two formulas that differ in form (`\sqrt{8}` and `2\sqrt{2}`) go to a `Symbolic` engine, which is the part that
+needs sympy and a process that can be killed.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def _same_order(gold: tuple[Answer, ...], prediction: tuple[Answer, ...], symbol
 
 
 def _all(pairs: Iterable[tuple[Answer, Answer]], symbolic: Symbolic) -> bool:
-    """All pairs equal; pairs that need algebra are asked last, so that a plain difference settles the matter without it."""
+    """All pairs equal. A plain difference settles the matter before any algebra is asked for."""
     undecided = False
     for one, other in pairs:
         try:

@@ -1,4 +1,4 @@
-"""Compares two expressions: choices, words, ratios and times, quantities with units, numbers in a base, percentages, formulas."""
+"""Compares two expressions: choices, words, ratios, times, quantities, number bases, percentages, formulas."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def equal_expressions(gold: str, prediction: str, symbolic: Symbolic) -> bool:
 
 
 def _choice_letter(text: str) -> str | None:
-    r"""The letter of `C`, `(C)`, `\text{(C)}`, `(C) 25`, `C: 25`; choices A to J match in either case, other letters only exactly."""
+    r"""The letter of `C`, `(C)`, `\text{(C)}`, `(C) 25`, `C: 25`; a choice, A to J, is made a capital."""
     match = _CHOICE.fullmatch(text)
     if match:
         return match[1].upper() if match[1].upper() in "ABCDEFGHIJ" else match[1]
@@ -132,6 +132,8 @@ def _is_time(text: str) -> bool:
 def _equal_quantities(gold: Quantity, prediction: Quantity, symbolic: Symbolic) -> bool:
     if gold.base is not None or prediction.base is not None:
         return _equal_in_base(gold, prediction)
+    if (gold.percent and prediction.unit) or (prediction.percent and gold.unit):
+        return False
     if gold.unit is not None and prediction.unit is not None and gold.unit != prediction.unit:
         return _equal_in_units(gold, prediction, symbolic)
     if gold.percent != prediction.percent:
@@ -151,7 +153,9 @@ def _equal_values(gold: str, prediction: str, symbolic: Symbolic) -> bool:
 
 
 def _equal_in_base(gold: Quantity, prediction: Quantity) -> bool:
-    """`2516_8` needs the same digits and, if the prediction names a base, the same base; a gold without base is decimal."""
+    """`2516_8` needs the same digits and the same base, if one is given; a gold without base is decimal."""
+    if gold.unit or gold.percent or prediction.unit or prediction.percent:
+        return False
     if gold.base is None:
         number = gold.number
         return number is not None and number.value == _value_in_base(prediction)

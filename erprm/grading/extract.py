@@ -34,7 +34,8 @@ TAIL_CHARS = 4000
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{1,30}\|>[a-z]*|</?s>|<eos>|<pad>")
 _BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])[ \t]*")
 _BOX_JOIN = re.compile(
-    r"(?:[\s$,;.&]|\\[()\[\],;! ]|\\q?quad|\\text\s*\{[\s,]*(?:and|or)[\s,]*\}|\b(?:and|or)\b|[a-zA-Z]\w{0,3}(?:_\{?\w{1,3}\}?)?\s*=)*"
+    r"(?:[\s$,;.&]|\\[()\[\],;! ]|\\q?quad|\\text\s*\{[\s,]*(?:and|or)[\s,]*\}|\b(?:and|or)\b"
+    r"|[a-zA-Z]\w{0,3}(?:_\{?\w{1,3}\}?)?\s*=)*"
 )
 _PHRASE = re.compile(
     r"\bfinal answer(?: is)?\s*:?\s*"
@@ -60,7 +61,7 @@ _PLAIN_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _GSM8K_NUMBER = re.compile(
-    rf"(?<![\w.])(?P<sign>(?<![)\]])-\s?)?(?:\\?[$€£]\s?)?(?P<inner>-)?(?P<digits>(?:{THOUSANDS}(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?P<fraction>\s?/\s?\d+)?"
+    rf"(?<![\w.])(?P<sign>(?<![)\]])-)?(?:\\?[$€£]\s?)?(?P<inner>-)?(?P<digits>(?:{THOUSANDS}(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?P<fraction>\s?/\s?\d+)?"
 )
 _PROSE = re.compile(r"\\[a-zA-Z]+|[A-Za-z]{2,}")
 # "it is 5" is a sentence; "sin 30", "area = 5", "abc + 3" and "5 miles" are not.
@@ -81,9 +82,9 @@ def extract_answer(text: str, kind: Kind = "auto") -> str | None:
 
     Args:
         text: a whole solution or a bare answer.
-        kind: `"gsm8k"` looks for one number and returns it plain (`"1,450,000"` becomes `"1450000"`, as the official GSM8K
-            script does); `"math"` returns the answer as it was written (the content of `\boxed{}`); `"auto"` reads a text with a `####`
-            line as GSM8K and everything else as `"math"`.
+        kind: `"gsm8k"` looks for one number and returns it plain (`"1,450,000"` becomes `"1450000"`, as the official
+            GSM8K script does); `"math"` returns the answer as it was written (the content of `\boxed{}`); `"auto"`
+            reads a text with a `####` line as GSM8K and everything else as `"math"`.
 
     Raises:
         ValueError: unknown `kind`.
@@ -139,7 +140,7 @@ def _math_answer(text: str) -> str | None:
 
 
 def _marked_answer(text: str) -> str | None:
-    r"""The content of the last `<answer>` tag, or else of the last of `\boxed{}`, `####` and a `final answer is` after them."""
+    r"""What the last `<answer>` tag holds, or else the last of `\boxed{}`, `####` and a later `final answer is`."""
     tagged = _tagged_answer(text)
     if tagged is not None:
         return _boxed_answer(tagged)[1] or _after_hashes(tagged)[1] or tagged
@@ -176,7 +177,7 @@ def _after_hashes(text: str) -> tuple[int, str | None]:
 
 
 def _boxed_answer(text: str) -> tuple[int, str | None]:
-    r"""Position and content of the last `\boxed{}`; neighbouring boxes joined by commas, `and` or `or` are one answer."""
+    r"""Position and content of the last `\boxed{}`; boxes joined by commas, `and` or `or` are one answer."""
     if "\\box" not in text and "\\fbox" not in text:
         return -1, None
     contents: list[str] = []
@@ -256,12 +257,11 @@ def _is_bare(text: str) -> bool:
 
 
 def _last_mathematics(text: str) -> str | None:
-    """The last group of formulas, with a unit that follows it, or the last number outside of formulas if that comes later."""
+    """The last group of formulas with the unit after it, or a number outside of formulas if that comes later."""
     spans = list(_MATH.finditer(text))
     outside = _MATH.sub(lambda match: " " * len(match[0]), text)
-    number = None
-    for number in _PLAIN_NUMBER.finditer(outside):
-        pass
+    numbers = list(_PLAIN_NUMBER.finditer(outside))
+    number = numbers[-1] if numbers else None
     if number is not None and (not spans or number.start() >= spans[-1].end()):
         return number[0].strip()
     if not spans:

@@ -36,14 +36,16 @@ def _extract_pair(prediction: str, gold: str, kind: Kind) -> tuple[Kind, str | N
 class Grader:
     r"""Grades answers in batches; safe in any thread and in any process, forked ones included.
 
-    Numbers, structure, units and words are settled in this process without sympy. What needs algebra goes to worker processes,
-    started when first needed, in which each pair has a time limit and each worker a memory limit. The caller's signals and alarms are left alone.
+    Numbers, structure, units and words are settled in this process without sympy. What needs algebra goes to worker
+    processes, started when first needed, in which each pair has a time limit and each worker a memory limit. The
+    caller's signals and alarms are left alone.
 
     Args:
         timeout_s: wall time for one pair, in seconds.
-        memory_mb: memory (address space) of one worker, in MiB; sympy itself takes about 150.
+        memory_mb: memory (address space) of one worker, in MiB; a worker takes about 70 before it is asked anything.
         workers: worker processes at most; by default one a core, 4 at most.
-        cache_path: a file that remembers verdicts which took algebra; None keeps them only as long as this object lives.
+        cache_path: a file that remembers verdicts which took algebra; None keeps them only as long as this object
+            lives.
 
     Raises:
         ValueError: an argument out of range, or `cache_path` is no cache file.
@@ -64,7 +66,7 @@ class Grader:
         if not timeout_s > 0:
             raise ValueError(f"timeout_s: got {timeout_s!r}, expected seconds > 0")
         if memory_mb < 256:
-            raise ValueError(f"memory_mb: got {memory_mb!r}, expected at least 256 (sympy needs about 150 to start)")
+            raise ValueError(f"memory_mb: got {memory_mb!r}, expected at least 256 (a worker takes about 70 to start)")
         if workers is not None and workers < 1:
             raise ValueError(f"workers: got {workers!r}, expected at least 1, or None for one a core")
         self.timeout_s = timeout_s
@@ -186,7 +188,8 @@ _default_lock = threading.Lock()
 def grade(prediction: str, gold: str, kind: Kind = "auto") -> bool:
     """True if `prediction` gives the answer of `gold`; either may be a whole solution or a bare answer.
 
-    Uses one `Grader` of default settings for the whole process, so it cannot hang either. For many pairs `Grader.grade_batch` is faster.
+    Uses one `Grader` of default settings for the whole process, so it cannot hang either. For many pairs
+    `Grader.grade_batch` is faster.
 
     Raises:
         ValueError: unknown `kind`.

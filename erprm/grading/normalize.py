@@ -1,7 +1,7 @@
-r"""One spelling for the many ways to write an answer: `\dfrac12`, `½`, `１/２` and `\tfrac{1}{2}` all become `\frac{1}{2}`.
+r"""One spelling for the many ways to write an answer: `\dfrac12`, `½` and `\tfrac{1}{2}` all become `\frac{1}{2}`.
 
-Only spelling changes here, never meaning: brackets, units, bases, signs and decimals stay for `erprm.grading.compare` to judge.
-Golds and predictions pass through the same function.
+Only spelling changes here, never meaning: brackets, units, bases, signs and decimals stay for `erprm.grading.compare`
+to judge. Golds and predictions pass through the same function.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _SYMBOLS = str.maketrans(
 
 
 def clean_characters(text: str) -> str:
-    """Replaces unicode look-alikes by their LaTeX or ASCII spelling and drops invisible, control and surrogate characters."""
+    """Spells unicode symbols in LaTeX or ASCII and drops invisible, control and surrogate characters."""
     if text.isascii() and text.isprintable():
         return text
     text = _LOST_BACKSLASH.sub(lambda match: _LOST_LETTER[match[0]], text)
@@ -95,7 +95,7 @@ def clean_characters(text: str) -> str:
 
 
 _DOUBLED_BACKSLASH = re.compile(r"\\\\(?=[a-zA-Z!,;:{}%$()\[\]])")
-_DELIMITERS = re.compile(r"\$|\\\(|\\\)|(?<!\\)\\\[|(?<!\\)\\\]")
+
 _SIZES = re.compile(
     r"\\(?:[mM]?left|[mM]?right)\s*\.|\\(?:[mM]?left|[mM]?right|[bB]igg?[lrm]?|middle)(?![a-zA-Z])\s*|\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it|phantom)(?![a-zA-Z])"
 )
@@ -237,7 +237,7 @@ def _wrap_argument(text: str, at: int, pattern: re.Pattern[str] = _TOKEN) -> tup
 
 
 def brace_arguments(text: str) -> str:
-    r"""Writes `\frac12`, `\frac{270}7`, `\sqrt2`, `\binom52` with all their braces; `\sqrt12` in answers is the root of 12."""
+    r"""Writes `\frac12`, `\frac{270}7`, `\sqrt2`, `\binom52` with all their braces; `\sqrt12` is the root of 12."""
     for match in reversed(list(_NEEDS_BRACES.finditer(text))):
         name, at = match[1], match.end()
         head = f"\\{name}"
@@ -277,10 +277,10 @@ def _decimal_comma(text: str) -> str:
 def normalize(answer: str) -> str:
     r"""Rewrites an extracted answer into one canonical spelling.
 
-    Delimiters (`$`, `\(`), sizes (`\left`), spacing (`\,`) and font commands go; fractions and roots get braces; thousands
-    separators that cannot be mistaken (`10{,}000`, `11,\! 111`, `1 000`, `1\,000`) are closed up; `and`/`or` become commas;
-    unicode, ASCII (`<=`, `**`, `sqrt`, `pi`) and doubled backslashes become LaTeX. An answer longer than `MAX_ANSWER_CHARS` only
-    loses its blanks at both ends.
+    Delimiters (`$`, `\(`), sizes (`\left`), spacing (`\,`) and font commands go; fractions and roots get braces;
+    thousands separators that cannot be mistaken (`10{,}000`, `11,\! 111`, `1 000`, `1\,000`) are closed up;
+    `and`/`or` become commas; unicode, ASCII (`<=`, `**`, `sqrt`, `pi`) and doubled backslashes become LaTeX. An
+    answer longer than `MAX_ANSWER_CHARS` only loses its blanks at both ends.
 
     Args:
         answer: what `extract_answer` returned, or a bare gold.
@@ -297,7 +297,7 @@ def normalize(answer: str) -> str:
     text = _CURRENCY.sub(r"\\$", text)
     text = _THOUSANDS_SPACING.sub("", text)
     text = text.replace("{,}", ",")
-    text = re.sub(r"(?<!\\)\$|\\\(|\\\)", "", text)
+    text = re.sub(r"(?<!\\)(?:\$|\\\(|\\\))", "", text)
     if "\\begin" not in text:
         text = re.sub(r"\\\[|\\\]", "", text)
     text = _SPACING.sub(" ", text)

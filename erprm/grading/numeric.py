@@ -1,7 +1,7 @@
 r"""Exact arithmetic on numbers as they are written: `1,450,000`, `-3/8`, `2.50`, `1\frac{4}{5}`, `3 \times 10^{5}`.
 
-Everything is a `fractions.Fraction`, so `.0000673` never equals `.0000672` and `0.1 + 0.2` questions do not arise. Nothing
-here needs sympy; a GSM8K verdict ends in this module.
+Everything is a `fractions.Fraction`, so `.0000673` never equals `.0000672` and `0.1 + 0.2` questions do not arise.
+Nothing here needs sympy; a GSM8K verdict ends in this module.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from functools import lru_cache
 # Python refuses to convert longer digit strings to int (CVE-2020-10735); a longer "number" is compared as text.
 MAX_DIGITS = 4000
 MAX_EXPONENT = 400
-# A repeating or irrational gold (8/3) is matched by a prediction rounded to this many significant digits or more (2.667),
-# a rounded gold (33.3) by any exact value that rounds to it if it shows at least this many digits.
+# A repeating or irrational gold (8/3) is matched by a prediction rounded to this many significant digits or more
+# (2.667), a rounded gold (33.3) by any exact value that rounds to it if it shows at least this many digits.
 MIN_DIGITS_ROUNDED_PREDICTION = 4
 MIN_DIGITS_ROUNDED_GOLD = 3
 MIN_DIGITS_CUT_OFF = 6
@@ -83,8 +83,8 @@ def _ratio(numerator: str, denominator: str, sign: str = "") -> Number | None:
 def parse_number(text: str) -> Number | None:
     r"""Reads `text` as one number, or returns None if it is anything else (units, variables, `\pi`, an empty string).
 
-    Understands signs, thousands commas, decimals with or without a leading zero, `e` and `\times 10^{}` notation, `a/b`,
-    `\frac{a}{b}` and mixed numbers (`1 1/2`).
+    Understands signs, thousands commas, decimals with or without a leading zero, `e` and `\times 10^{}` notation,
+    `a/b`, `\frac{a}{b}` and mixed numbers (`1 1/2`).
 
     Args:
         text: a normalised answer (see `erprm.grading.normalize`), without surrounding blanks.
@@ -136,7 +136,7 @@ def _repeating(match: re.Match[str]) -> Number:
 
 def round_half_away(value: Fraction, places: int) -> Fraction:
     """Rounds to `places` decimal places, a half away from zero, as taught at school (not to even)."""
-    scale = Fraction(10) ** places
+    scale: Fraction = Fraction(10) ** places
     doubled = abs(value) * scale * 2 + 1
     magnitude = doubled.numerator // (2 * doubled.denominator)
     return (magnitude if value >= 0 else -magnitude) / scale
@@ -144,16 +144,17 @@ def round_half_away(value: Fraction, places: int) -> Fraction:
 
 def terminates_early(value: Fraction) -> bool:
     """True if `value` has a decimal expansion of at most `LONGEST_SHORT_DECIMAL` places."""
-    return (value * 10**LONGEST_SHORT_DECIMAL).denominator == 1
+    return (value * Fraction(10**LONGEST_SHORT_DECIMAL)).denominator == 1
 
 
 def numbers_equal(gold: Number, prediction: Number) -> bool:
     """Equal in value, or one is the other correctly rounded.
 
-    Rounding is accepted in two cases only. (1) The gold is a decimal of at least 3 significant digits and the prediction an exact fraction
-    that rounds to it (gold `33.3`, prediction `100/3`), or a decimal with more places that does, the gold then showing at least 4 digits
-    (gold `16386.17`, prediction `16386.169`). (2) The gold does not terminate (`8/3`) and the prediction is a decimal of at least 4
-    significant digits that the gold rounds to (`2.6667`).
+    Rounding is accepted in two cases only. (1) The gold is a decimal of at least 3 significant digits and the
+    prediction an exact fraction that rounds to it (gold `33.3`, prediction `100/3`), or a decimal with more places
+    that does, the gold then showing at least 4 digits (gold `16386.17`, prediction `16386.169`). (2) The gold does
+    not terminate (`8/3`) and the prediction is a decimal of at least 4 significant digits that the gold rounds to
+    (`2.6667`).
     """
     if gold.value == prediction.value:
         return True

@@ -11,11 +11,13 @@ from erprm.grading.grader import Grader
 class OutcomeGrader(Protocol):
     """Anything that maps a prediction and a gold to an outcome reward in [0, 1].
 
-    A function will do. `Grader` is one for mathematics; unit tests that a program passes, or a judge model, are others. `gold` is whatever
-    the problem source stores as its answer: a reference text, test cases as JSON, a rubric.
+    A function will do. `Grader` is one for mathematics; unit tests that a program passes, or a judge model, are
+    others. `gold` is whatever the problem source stores as its answer: a reference text, test cases as JSON, a
+    rubric.
     """
 
-    def __call__(self, prediction: str, gold: str) -> float: ...
+    def __call__(self, prediction: str, gold: str) -> float:
+        """Returns the reward of `prediction`, in [0, 1]."""
 
 
 def outcome_rewards(grader: OutcomeGrader, pairs: Sequence[tuple[str, str]]) -> list[float]:

@@ -1,11 +1,12 @@
 """Worker processes that judge pairs of answers and can be killed: time limit, memory limit, crash.
 
-Plain `subprocess` with a line protocol (see `erprm.grading.worker`), not `multiprocessing`: daemonic processes such as DataLoader workers
-may have no multiprocessing children, and a forked child would inherit torch, threads and locks.
+Plain `subprocess` with a line protocol (see `erprm.grading.worker`), not `multiprocessing`: daemonic processes such
+as DataLoader workers may have no multiprocessing children, and a forked child would inherit torch, threads and locks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -21,7 +22,7 @@ Pair = tuple[str, str]  # gold answer, predicted answer
 
 # The worker's own timer fires first; the parent's deadline is for a worker that cannot be reached by it.
 GRACE_S = 1.0
-START_UP_S = 120.0
+START_UP_S = 300.0
 
 
 class KilledPair(NamedTuple):
@@ -67,10 +68,8 @@ class _Worker:
         assert self.process.stdin is not None
         self.pair = pair
         self.deadline = time.monotonic() + self._timeout_s + GRACE_S
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(pair).encode("ascii") + b"\n")
-        except BrokenPipeError:
-            pass
 
     def read(self) -> object | None:
         """The reply that has arrived, or None if the output ended (or only half a line is there: then `unfinished`)."""

@@ -28,6 +28,7 @@ class Quantity:
 
     @property
     def number(self) -> Number | None:
+        """The value if it is a plain number."""
         return parse_number(self.value)
 
 
@@ -45,7 +46,8 @@ _BASE_WORDS = {
     "sixteen": 16,
 }
 _BASE = re.compile(
-    r"(?P<digits>[-+]?\s*(?:[\dA-F]|\\text\s*\{[\dA-F]+\})[\dA-F ,]*)(?:_\s*\{?\s*(?:\\text\s*\{)?\s*(?P<subscript>\d{1,2}|[a-z]+)\s*\}*"
+    r"(?P<digits>[-+]?\s*(?:[\dA-F]|\\text\s*\{[\dA-F]+\})[\dA-F ,]*)"
+    r"(?:_\s*\{?\s*(?:\\text\s*\{)?\s*(?P<subscript>\d{1,2}|[a-z]+)\s*\}*"
     r"|\s*\(?(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s-]+(?P<words>\d{1,2}|[a-z]+)\s*\)?\s*\}?\s*\)?)"
 )
 _PERCENT = re.compile(

@@ -1,4 +1,4 @@
-"""The outer structure of an answer: lists, tuples, sets, intervals, unions, matrices, relations; expressions are left whole."""
+"""The outer structure of an answer: lists, tuples, sets, intervals, unions, matrices, relations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Sequence:
 
     Attributes:
         items: the parsed items.
-        brackets: `"()"`, `"[]"`, `"(]"`, `"[)"` (a tuple or an interval), `"{}"` (a set), `"<>"` (a vector) or `""` (a bare list).
+        brackets: `"()"`, `"[]"`, `"(]"`, `"[)"` (a tuple or an interval), `"{}"` (a set), `"<>"` (a vector) or `""` (a
+            bare list).
         inner: the text between the brackets.
     """
 
@@ -78,7 +79,7 @@ _CLOSERS = frozenset((")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil"))
 
 
 def split_top(text: str, separators: frozenset[str]) -> tuple[list[str], list[str]]:
-    """Splits at separators that stand outside all brackets and environments; returns the parts and the separators found."""
+    """Splits at separators outside all brackets and environments; returns the parts and the separators found."""
     parts, found, current, depth = [], [], "", 0
     for match in _TOKEN.finditer(text):
         token = match[0]
@@ -103,7 +104,8 @@ _SEMICOLON = frozenset((";",))
 _CUP = frozenset(("\\cup",))
 _RELATIONS = frozenset(("=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\equiv"))
 _MATRIX = re.compile(
-    r"[(\[]?\s*\\begin\{(?P<name>[pbBvV]?matrix|smallmatrix|array)\}(?:\{[clr| ]*\})?(?P<body>(?:(?!\\end\{).)*)\\end\{(?P=name)\}\s*[)\]]?",
+    r"[(\[]?\s*\\begin\{(?P<name>[pbBvV]?matrix|smallmatrix|array)\}(?:\{[clr| ]*\})?"
+    r"(?P<body>(?:(?!\\end\{).)*)\\end\{(?P=name)\}\s*[)\]]?",
     re.DOTALL,
 )
 _NUMBER_WITH_COMMAS = re.compile(rf"[-+]?\s*(?:\\\$\s*)?-?{THOUSANDS}(?:\.\d+)?(?!\d)[^,]*")
@@ -119,7 +121,7 @@ _TEXT_PART = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 
 def is_label(text: str) -> bool:
-    r"""True for what can only name a value: `x`, `x_1`, `f(2)`, `f^{-1}(x)`, `AB`, `V_1:V_2`, `\frac{NO}{BO}`, `\text{Area}`."""
+    r"""True for what can only name a value: `x`, `x_1`, `f(2)`, `f^{-1}(x)`, `AB`, `V_1:V_2`, `\frac{NO}{BO}`."""
     bare = _FUNCTION_ARGUMENT.sub("", _INVERSE.sub("", _SUBSCRIPT.sub("", _TEXT_PART.sub(r"\1", text)))).strip()
     return (
         bool(bare)

@@ -1,8 +1,8 @@
 """Algebra on formulas through math-verify's LaTeX parser and sympy. Imported only inside a grading worker.
 
-Text reaches sympy through math-verify's ANTLR grammar alone, which builds objects; but it hands number tokens to `sympy.Number`, which
-(sympy 1.14) passes every string to Python's `eval`. On import of this module that last step is replaced by one that reads a number or a
-name and refuses everything else.
+Text reaches sympy through math-verify's ANTLR grammar alone, which builds objects; but it hands number tokens to
+`sympy.Number`, which (sympy 1.14) passes every string to Python's `eval`. On import of this module that last step is
+replaced by one that reads a number or a name and refuses everything else.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SYMBOL_CODE = re.compile(r"Symbol\s*\(\s*'(?P<name>[A-Za-z_]\w*)'\s*\)")
 
 
 def _read_without_eval(code: str, *_: Any) -> sympy.Expr:
-    """Stands in for `sympy_parser.eval_expr`, which calls `eval`: reads the code of one number or symbol and refuses any other."""
+    """Stands in for `sympy_parser.eval_expr`, which calls `eval`: reads one number or symbol, refuses all else."""
     if match := _NUMBER_CODE.fullmatch(code.strip()):
         return sympy.Rational(Fraction(match["number"]))
     if match := _SYMBOL_CODE.fullmatch(code.strip()):
@@ -47,8 +47,12 @@ def _read_without_eval(code: str, *_: Any) -> sympy.Expr:
 
 sympy_parser.eval_expr = _read_without_eval
 
+# latex2sympy2_extended 1.11 takes every product of a whole number and a rational for a mixed number: 2(14) for 2 +
+# 14. Mixed numbers are settled in `normalize`, so here all such products get their dot; an index or a power before a
+# bracket is no factor.
+_BARE_PRODUCT = re.compile(r"(?P<index>[_^]?)(?P<left>\d+|\))\s*(?=\(|\\frac|(?<=\))\d)")
 _DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)(?![\d.])")
-_DEGREES = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?|[a-z]|\\[a-z]+)\s*\^\\circ")
+_DEGREES = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?|[a-z]|\\[a-z]+|\([^()]*\))\s*\^\\circ")
 _IMAGINARY = sympy.Symbol("i")
 _COMPLEX = re.compile(r"(?<![\\a-zA-Z])i(?![a-zA-Z])|\\imath")
 
@@ -61,21 +65,26 @@ def _exact_decimals(latex: str) -> str:
 @lru_cache(maxsize=2048)
 def _parse(latex: str, real: bool) -> Any:
     latex = _exact_decimals(_DEGREES.sub(r"(\\frac{\1 \\pi}{180})", latex))
+    latex = _BARE_PRODUCT.sub(lambda match: match[0] if match["index"] else f"{match['left']} \\cdot ", latex)
     return latex2sympy(latex, is_real=True if real else None, normalization_config=None)
 
 
-def _parse_pair(gold: str, prediction: str) -> tuple[Any, ...]:
+def _parse_pair(gold: str, prediction: str) -> tuple[Any, ...] | None:
+    """The two parsed, `i` as the imaginary unit; None if the grammar cannot read one of them."""
     real = not (_COMPLEX.search(gold) or _COMPLEX.search(prediction))
-    pair = _parse(gold, real), _parse(prediction, real)
-    return (
-        pair
-        if real
-        else tuple(side.subs(_IMAGINARY, sympy.I) if isinstance(side, sympy.Expr) else side for side in pair)
-    )
+    try:
+        pair = _parse(gold, real), _parse(prediction, real)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - the parser's own errors are bare Exceptions
+        return None
+    if real:
+        return pair
+    return tuple(side.subs(_IMAGINARY, sympy.I) if isinstance(side, sympy.Expr) else side for side in pair)
 
 
 class SympySymbolic:
-    """The `Symbolic` engine of a worker process. May run for ever or exhaust memory: only a process that can be killed should call it."""
+    """The `Symbolic` engine of a worker: it may run for ever or exhaust memory, so its process must be expendable."""
 
     def equal_expressions(self, gold: str, prediction: str) -> bool:
         """True if the two have one value at 40 digits, or at every real point tried, or are shown equal by math-verify.
@@ -84,10 +93,10 @@ class SympySymbolic:
         """
         if gold.count("'") != prediction.count("'"):  # the grammar drops primes: f' would be f
             return False
-        try:
-            one, other = _parse_pair(gold, prediction)
-        except Exception:  # whatever the grammar cannot read is not equal to anything else
+        pair = _parse_pair(gold, prediction)
+        if pair is None:
             return False
+        one, other = pair
         if not isinstance(one, sympy.Expr) or not isinstance(other, sympy.Expr):
             return self._verify(one, other)
         if not one.free_symbols and not other.free_symbols:
@@ -96,11 +105,11 @@ class SympySymbolic:
         return self._verify(one, other) if verdict is None else verdict
 
     def equal_relations(self, gold: str, prediction: str) -> bool:
-        """True if two equations differ by a constant factor, or math-verify takes the two for the same relation or set."""
-        try:
-            one, other = _parse_pair(gold, prediction)
-        except Exception:
+        """True if two equations differ by a factor, or math-verify takes the two for the same relation or set."""
+        pair = _parse_pair(gold, prediction)
+        if pair is None:
             return False
+        one, other = pair
         if isinstance(one, sympy.Equality) and isinstance(other, sympy.Equality):
             return _proportional(one.lhs - one.rhs, other.lhs - other.rhs)
         return self._verify(one, other)
@@ -119,7 +128,7 @@ class SympySymbolic:
 
 
 def _value(expression: Any) -> Any | None:
-    """The number an expression without letters stands for, to 40 digits; None if it has none (`1/0`, an unevaluated sum)."""
+    """The value of an expression without letters, to 40 digits; None if it has none (`1/0`, an unevaluated sum)."""
     value = expression.doit().evalf(DIGITS) if hasattr(expression, "doit") else expression.evalf(DIGITS)
     return value if value.is_number and value.is_finite else None
 
@@ -144,7 +153,7 @@ def _equal_constants(gold: str, one: Any, prediction: str, other: Any) -> bool:
 
 
 def _equal_at_points(one: Any, other: Any) -> bool | None:
-    """Compares at random points where both are real (or, if that is nowhere, complex); None if too few points have a value."""
+    """Compares at random points where both are real, or else complex; None if too few points have a value."""
     if one == other:
         return True
     letters = sorted(one.free_symbols | other.free_symbols, key=str)

@@ -1,7 +1,7 @@
 """Units of measurement: which spellings are the same unit, and exact factors between units of one dimension.
 
-A unit is a product of powers, e.g. `cm^2` is {"length": 2} with factor (1/100)^2. Words that are not in the table ("apples",
-"ways") are no units: they say what was counted and do not decide a verdict.
+A unit is a product of powers, e.g. `cm^2` is {"length": 2} with factor (1/100)^2. Words that are not in the table
+("apples", "ways") are no units: they say what was counted and do not decide a verdict.
 """
 
 from __future__ import annotations
