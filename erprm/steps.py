@@ -240,11 +240,13 @@ class EncodedSolution:
         input_ids: the tokens.
         tag_positions: index in ``input_ids`` of the tag of each kept step.
         dropped_steps: how many steps were cut from the end to fit the length limit.
+        removed_tags: how many tags stood within the text itself and were left out.
     """
 
     input_ids: list[int]
     tag_positions: list[int]
     dropped_steps: int
+    removed_tags: int
 
 
 class StepEncoder:
@@ -289,28 +291,25 @@ class StepEncoder:
         """One solution; see :meth:`encode_batch`."""
         return self.encode_batch([solution], max_length)[0]
 
-    def encode_batch(
-        self, solutions: Sequence[Solution], max_length: int | None = None, *, remove_tags: bool = False
-    ) -> list[EncodedSolution]:
+    def encode_batch(self, solutions: Sequence[Solution], max_length: int | None = None) -> list[EncodedSolution]:
         """Tokenises solutions, all pieces in one call of the tokenizer.
+
+        A tag within the text of a question or a step is left out, in training as in scoring, and counted: whoever
+        wrote the text can neither add a step nor stop a run with it.
 
         Args:
             solutions: questions with their steps.
             max_length: the most tokens of a solution. Whole steps are dropped from the end to fit, never a part of a
                 step; a solution of which not even the first step fits keeps no tag and no tokens, for the caller to
                 count and leave out. ``None``: no limit.
-            remove_tags: leave tags within a text out instead of refusing it. For solutions that a policy has sampled:
-                one that writes tags of its own must neither stop a run nor gain by it.
 
         Raises:
-            StepFormatError: if a solution has no step, a step is blank, or a text contains the tag.
+            StepFormatError: if a solution has no step, or a step is blank.
         """
         pieces = [piece for solution in solutions for piece in self._checked_pieces(solution)]
         ids_of_piece = iter(self.tokenizer(pieces, add_special_tokens=False)["input_ids"]) if pieces else iter(())
         return [
-            self._assemble(
-                solution, [next(ids_of_piece) for _ in range(len(solution.steps) + 1)], max_length, remove_tags
-            )
+            self._assemble([next(ids_of_piece) for _ in range(len(solution.steps) + 1)], max_length)
             for solution in solutions
         ]
 
@@ -322,25 +321,16 @@ class StepEncoder:
                 raise StepFormatError(f"step {number} of the solution of {solution.question[:60]!r} is blank")
         return self.step_format.pieces(solution)
 
-    def _assemble(
-        self, solution: Solution, piece_ids: list[list[int]], max_length: int | None, remove_tags: bool
-    ) -> EncodedSolution:
-        for number, ids in enumerate(piece_ids):
-            if self.tag_id in ids:
-                if not remove_tags:
-                    where = f"step {number}" if number else "the question"
-                    raise StepFormatError(
-                        f"{where} of the solution of {solution.question[:60]!r} contains the step tag "
-                        f"{self.step_format.tag!r}; remove it from the text or choose another tag"
-                    )
-                piece_ids[number] = [token for token in ids if token != self.tag_id]
-        input_ids = [*self._prefix, *piece_ids[0]]
+    def _assemble(self, piece_ids: list[list[int]], max_length: int | None) -> EncodedSolution:
+        question, *steps = [[token for token in ids if token != self.tag_id] for ids in piece_ids]
+        removed_tags = sum(map(len, piece_ids)) - len(question) - sum(map(len, steps))
+        input_ids = [*self._prefix, *question]
         tag_positions: list[int] = []
-        for ids in piece_ids[1:]:
+        for ids in steps:
             if max_length is not None and len(input_ids) + len(ids) + 1 > max_length:
                 break
             input_ids += ids
             tag_positions.append(len(input_ids))
             input_ids.append(self.tag_id)
-        dropped = len(solution.steps) - len(tag_positions)
-        return EncodedSolution(input_ids if tag_positions else [], tag_positions, dropped)
+        dropped = len(steps) - len(tag_positions)
+        return EncodedSolution(input_ids if tag_positions else [], tag_positions, dropped, removed_tags)

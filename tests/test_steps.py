@@ -171,24 +171,15 @@ def test_a_label_outside_the_vocabulary_is_refused() -> None:
         StepFormat().bind(words)
 
 
-def test_a_step_that_contains_the_tag_is_refused_not_miscounted(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_tag_within_a_text_is_left_out_and_counted_never_taken_for_a_step(tokenizer: PreTrainedTokenizerFast) -> None:
     encoder = StepFormat().bind(tokenizer)
-    with pytest.raises(StepFormatError, match=r"step 2 of the solution of 'q\?' contains the step tag ' ки'"):
-        encoder.encode(Solution("q?", ["fine", "not ки fine"]))
-    with pytest.raises(StepFormatError, match=r"the question of the solution"):
-        encoder.encode(Solution("a ки?", ["fine"]))
-
-
-def test_tags_within_a_sampled_step_can_be_left_out(tokenizer: PreTrainedTokenizerFast) -> None:
-    encoder = StepFormat().bind(tokenizer)
-    (encoded,) = encoder.encode_batch([Solution("q?", ["fine", "not ки fine"])], remove_tags=True)
+    encoded = encoder.encode(Solution("q ки?", ["fine", "not ки fine"]))
     tag = encoder.tag_id
-    first, second = (
-        [*ids(tokenizer, "q?"), *ids(tokenizer, " fine")],
-        [*ids(tokenizer, "\nnot"), *ids(tokenizer, " fine")],
-    )
+    first = [*ids(tokenizer, "q"), *ids(tokenizer, "?"), *ids(tokenizer, " fine")]
+    second = [*ids(tokenizer, "\nnot"), *ids(tokenizer, " fine")]
     assert encoded.input_ids == [*first, tag, *second, tag]
     assert encoded.tag_positions == [len(first), len(first) + 1 + len(second)]
+    assert encoded.removed_tags == 2
 
 
 @pytest.mark.parametrize(("steps", "message"), [([], "has no step"), (["a", " \n"], "step 2 .* is blank")])

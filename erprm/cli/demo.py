@@ -19,15 +19,15 @@ from erprm.metrics.evaluation import Curve
 from erprm.report.best_of_n import best_of_n_figure, best_of_n_markdown, best_of_n_table
 
 _LABELS = {
-    "er": "ER labels",
-    "soft": "soft labels",
-    "hard": "hard labels",
-    "outcome": "outcome label only",
+    "er": "PRM, ER labels",
+    "soft": "PRM, soft labels",
+    "hard": "PRM, hard labels",
+    "outcome": "outcome labels only",
 }
 _POOL_LABELS = {
     "majority": "majority vote",
-    "random": "random choice (pass@1)",
-    "random_text": "random score per distinct text",
+    "random": "random choice",
+    "random_text": "random score a text",
     "pass": "pass@n",
 }
 
@@ -64,9 +64,11 @@ def main(arguments: Sequence[str]) -> int:
 def _show(results: Results, folder: Path, console: Console) -> None:
     models = {label: results[method]["bon"] for method, label in _LABELS.items()}
     pool = {label: results["pool"][name] for name, label in _POOL_LABELS.items()}
-    table: dict[str, Curve] = {**{f"best-of-n, {label}": curve for label, curve in models.items()}, **pool}
+    table: dict[str, Curve] = {**models, **pool}
     title = "Best-of-n on unseen problems"
-    console.print(best_of_n_table(table, title))
+    # The columns that a terminal has room for; the file has all.
+    ns = next(iter(table.values())).n[::2]
+    console.print(best_of_n_table(table, title, ns))
     (folder / "results.md").write_text(best_of_n_markdown(table), encoding="utf-8")
     written = {name: {method: asdict(curve) for method, curve in curves.items()} for name, curves in results.items()}
     (folder / "results.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -51,6 +51,8 @@ class ErprmCLI(LightningCLI):
 def main(arguments: Sequence[str]) -> int:
     """Runs a LightningCLI subcommand."""
     torch.set_float32_matmul_precision("high")
+    # Lightning suspects a mistake when it is handed arguments rather than left to read the process's own.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     ErprmCLI(
         ProcessRewardModel,
         ProcessRewardDataModule,
@@ -63,7 +65,6 @@ def main(arguments: Sequence[str]) -> int:
         subclass_mode_data=True,
         # A resumed run writes the same file again.
         save_config_kwargs={"overwrite": True},
-        # Given explicitly, the process's own arguments would draw a warning.
-        args=None if list(arguments) == sys.argv[1:] else list(arguments),
+        args=list(arguments),
     )
     return 0

@@ -21,7 +21,7 @@ from erprm.data.records import RolloutRecord, content_fingerprint, read_records,
 from erprm.data.sampler import TokenBudgetSampler, replicas
 from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
-from erprm.data.tokenized import TokenizedRollouts, TruncationCounts
+from erprm.data.tokenized import EncodingCounts, TokenizedRollouts
 from erprm.steps import STEP_STYLES, StepEncoder
 
 
@@ -225,7 +225,7 @@ class ProcessRewardDataModule(L.LightningDataModule):
         loaded = []
         for source in self._sources(stage):
             loaded.append(self.load(source))
-            self._warn_of_truncation(source, loaded[-1].counts)
+            self._warn_of_losses(source, loaded[-1].counts)
         if stage == "test":
             self.test_set = self._labelled(loaded[0])
         elif self.validation_rollouts is None:
@@ -235,11 +235,16 @@ class ProcessRewardDataModule(L.LightningDataModule):
             if stage == "fit":
                 self.train_set = self._labelled(loaded[0])
 
-    def _warn_of_truncation(self, source: str, counts: TruncationCounts) -> None:
+    def _warn_of_losses(self, source: str, counts: EncodingCounts) -> None:
         if counts.dropped_steps:
             rank_zero_warn(
                 f"{source}: data.max_length={self.max_length} cuts off {counts.dropped_steps} step(s), and with them "
                 f"{counts.dropped_solutions} of {counts.solutions + counts.dropped_solutions} solution(s) wholly"
+            )
+        if counts.removed_tags:
+            rank_zero_warn(
+                f"{source}: {counts.removed_tags} step tag(s) stood within a text and were left out; choose another "
+                "step_format.tag if the texts need it"
             )
 
     def _split(self, rollouts: TokenizedRollouts) -> tuple[PackedSteps, PackedSteps]:

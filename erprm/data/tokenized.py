@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from erprm.data.labels import LabelMethod, flat_step_labels
 from erprm.data.records import RolloutRecord
-from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormatError
+from erprm.steps import Solution, StepEncoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ARRAYS: dict[str, type[np.generic]] = {
     "tokens": np.int32,  # tokens of all solutions
     "token_offsets": np.int64,  # [solutions + 1] into tokens
@@ -40,18 +40,20 @@ _BATCH = 1024
 
 
 @dataclass(frozen=True)
-class TruncationCounts:
-    """What the length limit cost.
+class EncodingCounts:
+    """What became of the records when they were laid out as tokens.
 
     Attributes:
         solutions: solutions kept.
         dropped_steps: steps cut, those of solutions left out included.
         dropped_solutions: solutions left out, since not even their first step fits.
+        removed_tags: step tags that stood within a text and were left out.
     """
 
     solutions: int = 0
     dropped_steps: int = 0
     dropped_solutions: int = 0
+    removed_tags: int = 0
 
 
 def tokenizer_fingerprint(encoder: StepEncoder) -> str:
@@ -90,14 +92,14 @@ class TokenizedRollouts:
 
     Attributes:
         problem_ids: the problems, in the order of the numbers in ``problem``.
-        counts: what truncation cost.
+        counts: what was kept and what was cut.
     """
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.problem_ids: list[str] = meta["problem_ids"]
-        self.counts = TruncationCounts(**meta["counts"])
+        self.counts = EncodingCounts(**meta["counts"])
         arrays = {array: _memory_map(folder / f"{array}.bin", dtype) for array, dtype in _ARRAYS.items()}
         self.tokens, self.token_offsets = arrays["tokens"], arrays["token_offsets"]
         self.tags, self.tag_offsets = arrays["tags"], arrays["tag_offsets"]
@@ -130,12 +132,11 @@ class TokenizedRollouts:
 
         Raises:
             RecordError: at the first malformed record.
-            StepFormatError: if a record cannot be laid out; names the record.
             ValueError: if no solution is left.
         """
         folder = cache_dir / cache_key(fingerprint, encoder, max_length)
         if not (folder / "meta.json").exists():
-            _build(records(), name, encoder, max_length, folder)
+            _build(records(), encoder, max_length, folder)
         rollouts = cls(folder)
         counts = rollouts.counts
         if not counts.solutions:
@@ -165,13 +166,13 @@ def _memory_map(path: Path, dtype: type[np.generic]) -> npt.NDArray[Any]:
     return np.memmap(path, dtype=dtype, mode="r")
 
 
-def _build(records: Iterable[RolloutRecord], name: str, encoder: StepEncoder, max_length: int, folder: Path) -> None:
+def _build(records: Iterable[RolloutRecord], encoder: StepEncoder, max_length: int, folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     temporary.mkdir(parents=True)
     try:
         with ExitStack() as stack:
             files = {array: stack.enter_context((temporary / f"{array}.bin").open("wb")) for array in _ARRAYS}
-            meta = _write_arrays(records, name, encoder, max_length, files)
+            meta = _write_arrays(records, encoder, max_length, files)
         (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         try:
             temporary.rename(folder)
@@ -185,13 +186,12 @@ def _build(records: Iterable[RolloutRecord], name: str, encoder: StepEncoder, ma
 
 def _write_arrays(
     records: Iterable[RolloutRecord],
-    name: str,
     encoder: StepEncoder,
     max_length: int,
     files: Mapping[str, BinaryIO],
 ) -> dict[str, Any]:
     problem_numbers: dict[str, int] = {}
-    dropped_steps = dropped_solutions = row = 0
+    dropped_steps = dropped_solutions = removed_tags = row = 0
     ends = {"token_offsets": 0, "tag_offsets": 0, "reward_offsets": 0}
     columns: dict[str, list[Any]] = {array: [0] if array in ends else [] for array in _ARRAYS}
 
@@ -203,9 +203,11 @@ def _write_arrays(
     solutions = 0
     remaining = iter(records)
     while batch := list(islice(remaining, _BATCH)):
-        for record, encoded in zip(batch, _encode(batch, name, encoder, max_length, row), strict=True):
+        solutions_of_batch = [Solution(record.question, record.steps) for record in batch]
+        for record, encoded in zip(batch, encoder.encode_batch(solutions_of_batch, max_length), strict=True):
             kept = len(encoded.tag_positions)
             dropped_steps += encoded.dropped_steps
+            removed_tags += encoded.removed_tags
             if kept:
                 solutions += 1
                 extend("tokens", "token_offsets", encoded.input_ids)
@@ -221,21 +223,5 @@ def _write_arrays(
         for array, values in columns.items():
             files[array].write(np.asarray(values, dtype=_ARRAYS[array]).tobytes())
             values.clear()
-    counts = TruncationCounts(solutions, dropped_steps, dropped_solutions)
+    counts = EncodingCounts(solutions, dropped_steps, dropped_solutions, removed_tags)
     return {"problem_ids": list(problem_numbers), "counts": asdict(counts)}
-
-
-def _encode(
-    batch: list[RolloutRecord], name: str, encoder: StepEncoder, max_length: int, first_row: int
-) -> list[EncodedSolution]:
-    solutions = [Solution(record.question, record.steps) for record in batch]
-    try:
-        return encoder.encode_batch(solutions, max_length)
-    except StepFormatError:
-        for row, (record, solution) in enumerate(zip(batch, solutions, strict=True), first_row):
-            try:
-                encoder.encode(solution, max_length)
-            except StepFormatError as error:
-                where = f"{name}, row {row} (problem {record.problem_id!r})"
-                raise StepFormatError(f"{where}: {error}") from error
-        raise

@@ -1,146 +1,88 @@
-"""The value of a step prefix under a policy, by enumeration of its continuations instead of sampling.
+"""The exact value of a step prefix under a policy, by enumerating what the policy may write.
 
-Continuations are followed token by token, all of one length side by side. One whose probability falls below a
-threshold is given up; the mass given up is counted, so what comes out is not an estimate but two bounds:
-
-    mass of successes found  <=  p  <=  mass of successes found + mass given up
-
-A rollout of the same prefix is a binomial sample with this p, and the entropy-regularized reward is an increasing
-function of p, so bounds on p are bounds on the reward.
-
-Shape suffixes: A continuations still growing, V vocabulary, C pairs of a continuation and a token that are kept.
+Rollouts estimate the success probability p of a prefix from K samples. Here the tree of continuations is walked
+instead, token by token; branches less likely than a threshold are cut off, and their probability bounds the error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from erprm.rewards import binary_reward
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+_ROWS = 512
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """An interval that holds a value for certain, up to rounding.
+    """An interval that holds a value for certain, up to float rounding.
 
     Attributes:
-        lower: the value is at least this.
-        upper: the value is at most this.
+        low: lower bound.
+        high: upper bound.
     """
 
-    lower: float
-    upper: float
-
-    @property
-    def width(self) -> float:
-        """How far the bounds are apart."""
-        return self.upper - self.lower
+    low: float
+    high: float
 
 
 def success_probability(
     policy: PreTrainedModel,
     prompt_ids: Sequence[int],
-    is_success: Callable[[list[int]], bool],
-    end_ids: Collection[int],
-    max_tokens: int,
-    min_probability: float = 1e-4,
+    is_right: Callable[[list[int]], bool],
+    *,
+    end_id: int,
+    max_new_tokens: int,
+    threshold: float = 1e-5,
 ) -> Bounds:
-    """Bounds the probability that a completion sampled at temperature 1 succeeds.
+    """The probability that the policy, sampled at temperature 1, completes a prompt rightly.
 
     Args:
-        policy: a causal language model, in evaluation mode.
-        prompt_ids: tokens of the prompt; for a step prefix, of the question and the steps so far.
-        is_success: says of a completion's tokens, without the one that ended it, whether it succeeds.
-        end_ids: tokens that end a completion.
-        max_tokens: the most tokens of a completion; one cut off there is judged as it stands, as in a rollout.
-        min_probability: a continuation less likely than this is given up; 0 follows every one. There are never more
-            than ``1 / min_probability`` at a time.
+        policy: a causal language model.
+        prompt_ids: question and step prefix as tokens.
+        is_right: whether a completion is right, from its tokens without the end token.
+        end_id: token that ends a completion.
+        max_new_tokens: longest completion; one that is cut off there counts as it stands.
+        threshold: completions are followed while they are at least this likely.
 
     Returns:
-        Bounds on the probability, in [0, 1].
-
-    Raises:
-        ValueError: if the prompt is empty, ``max_tokens`` is below 1, or ``min_probability`` is not in [0, 1].
+        Bounds; their distance is the probability of the branches that were cut off.
     """
-    if not prompt_ids:
-        raise ValueError("prompt_ids is empty; a causal language model needs at least one token")
-    if max_tokens < 1:
-        raise ValueError(f"max_tokens is {max_tokens}; it must be at least 1")
-    if not 0.0 <= min_probability <= 1.0:
-        raise ValueError(f"min_probability is {min_probability}; it must be in [0, 1]")
-
-    succeeded = given_up = 0.0
-    growing: list[list[int]] = [[]]
-    probability_A = torch.ones(1, dtype=torch.float64)
-    model = _CachedPolicy(policy, prompt_ids)
-    for length in range(1, max_tokens + 1):
-        probability_AV = probability_A[:, None] * model.next_token_probabilities
-        kept_AV = probability_AV >= max(min_probability, _SMALLEST)
-        given_up += probability_AV[~kept_AV].sum().item()
-        parent_C, token_C = kept_AV.nonzero(as_tuple=True)
-        places_that_grow, grown = [], []
-        for place, (parent, token) in enumerate(zip(parent_C.tolist(), token_C.tolist(), strict=True)):
-            ended = token in end_ids
-            tokens = growing[parent] if ended else [*growing[parent], token]
-            if not ended and length < max_tokens:
-                places_that_grow.append(place)
-                grown.append(tokens)
-            elif is_success(tokens):
-                succeeded += probability_AV[parent, token].item()
-        if not grown:
+    right = cut_off = 0.0
+    branches: list[tuple[list[int], float]] = [([], 1.0)]
+    for _ in range(max_new_tokens):
+        if not branches:
             break
-        growing = grown
-        probability_A = probability_AV[kept_AV][places_that_grow]
-        model.step(parent_C[places_that_grow], token_C[places_that_grow])
-    # Sums of rounded numbers may pass 1 by a few 1e-16.
-    return Bounds(min(1.0, succeeded), min(1.0, succeeded + given_up))
+        following: list[tuple[list[int], float]] = []
+        probabilities_BV = _next_token_probabilities(policy, prompt_ids, [tokens for tokens, _ in branches])
+        for (tokens, probability), next_V in zip(branches, probabilities_BV, strict=True):
+            joint_V = probability * next_V
+            right += float(joint_V[end_id]) * is_right(tokens)
+            joint_V[end_id] = 0.0
+            kept = torch.nonzero(joint_V >= threshold).flatten().tolist()
+            cut_off += float(joint_V.sum() - joint_V[kept].sum())
+            following += [([*tokens, token], float(joint_V[token])) for token in kept]
+        branches = following
+    right += sum(probability for tokens, probability in branches if is_right(tokens))
+    return Bounds(right, min(1.0, right + cut_off))
 
 
-def entropy_regularized_value(success: Bounds, eta: float) -> Bounds:
-    """Bounds on the entropy-regularized reward of a prefix, from those on its probability of success.
-
-    Args:
-        success: as :func:`success_probability` gives it.
-        eta: as in :func:`erprm.rewards.entropy_regularized_reward`.
-    """
-    p = torch.tensor([success.lower, success.upper], dtype=torch.float64)
-    lower, upper = binary_reward(p, eta).tolist()
-    return Bounds(lower, upper)
+def exact_reward(success: Bounds, eta: float) -> Bounds:
+    """R_eta of a prefix from bounds of its success probability: ``ln(1 - p + p e^eta) / eta``, which rises with p."""
+    low, high = binary_reward(torch.tensor([success.low, success.high], dtype=torch.float64), eta).tolist()
+    return Bounds(low, high)
 
 
-# Below this a probability is nothing but rounding: no continuation is followed because of it.
-_SMALLEST = 1e-300
-
-
-class _CachedPolicy:
-    """The policy with its attention cache, one row a continuation.
-
-    Attributes:
-        next_token_probabilities: ``[A, V]``, float64, each row summing to 1.
-    """
-
-    def __init__(self, policy: PreTrainedModel, prompt_ids: Sequence[int]) -> None:
-        from transformers import DynamicCache
-
-        self._policy: Any = policy
-        self._cache = DynamicCache(config=policy.config)
-        self.next_token_probabilities = self._forward(torch.tensor([list(prompt_ids)]))
-
-    def step(self, parent_A: Tensor, token_A: Tensor) -> None:
-        """Goes on from some rows, each with one more token; a row may be gone on from several times."""
-        self._cache.batch_select_indices(parent_A.to(self._policy.device))
-        self.next_token_probabilities = self._forward(token_A[:, None])
-
-    @torch.inference_mode()
-    def _forward(self, ids: Tensor) -> Tensor:
-        output = self._policy(
-            input_ids=ids.to(self._policy.device), past_key_values=self._cache, use_cache=True, logits_to_keep=1
-        )
-        return torch.softmax(output.logits[:, -1].double().cpu(), dim=-1)
+@torch.no_grad()
+def _next_token_probabilities(
+    policy: PreTrainedModel, prompt_ids: Sequence[int], continuations: list[list[int]]
+) -> Tensor:
+    """Next-token distribution after each continuation, all of one length; float64, shape [B, V]."""
+    rows = torch.tensor([[*prompt_ids, *tokens] for tokens in continuations])
+    logits_BV = torch.cat([policy(part, use_cache=False, logits_to_keep=1).logits[:, -1] for part in rows.split(_ROWS)])
+    return logits_BV.double().softmax(-1)

@@ -31,6 +31,8 @@ MAX_MARKS = 20
 # Without any mark, the answer is looked for in this much of the end of the text.
 TAIL_CHARS = 4000
 
+# Not the form feed: a leading one is the remnant of \\f in \\frac.
+_BLANKS = " \t\r\n"
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{1,30}\|>[a-z]*|</?s>|<eos>|<pad>")
 _BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])[ \t]*")
 _BOX_JOIN = re.compile(
@@ -123,7 +125,7 @@ def _number_in(segment: str, last: bool) -> str | None:
 
 def _math_answer(text: str) -> str | None:
     text = _SPECIAL_TOKEN.sub("", text).rstrip()
-    text = text.removesuffix("ки").strip()
+    text = text.removesuffix("ки").strip(_BLANKS)
     if not text:
         return None
     marked = _marked_answer(text)
@@ -227,7 +229,7 @@ def _box_content(text: str, at: int) -> tuple[str, int]:
         elif match[0] == "}":
             depth -= 1
             if depth == 0:
-                return text[at + 1 : match.start()].strip(), match.end()
+                return text[at + 1 : match.start()].strip(_BLANKS), match.end()
     return text[at + 1 :].partition("\n")[0].strip(" $"), len(text)
 
 

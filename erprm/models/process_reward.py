@@ -181,7 +181,7 @@ class ProcessRewardModel(L.LightningModule):
 
     @torch.no_grad()
     def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
-        """Scores every step of every solution, packed. A tag within a step's own text is left out.
+        """Scores every step of every solution, packed.
 
         Args:
             solutions: questions with steps.
@@ -193,7 +193,7 @@ class ProcessRewardModel(L.LightningModule):
             StepFormatError: if a solution cannot be laid out.
             ValueError: if a solution is longer than the backbone's context.
         """
-        encoded = self.step_encoder.encode_batch(solutions, remove_tags=True)
+        encoded = self.step_encoder.encode_batch(solutions)
         lengths = [len(solution.input_ids) for solution in encoded]
         self._check_context(lengths, solutions)
         longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])

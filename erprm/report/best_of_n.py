@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -22,9 +22,9 @@ def interval_text(mean: float, low: float, high: float) -> str:
     return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def best_of_n_table(curves: Curves, title: str) -> Table:
+def best_of_n_table(curves: Curves, title: str, ns: Sequence[int]) -> Table:
     """A table for the terminal: accuracy in percent with its 95% interval, a row a method and a column an n."""
-    header, rows = _cells(curves)
+    header, rows = _cells(curves, ns)
     table = Table(title=title)
     for number, column in enumerate(header):
         table.add_column(column, justify="right" if number else "left")
@@ -34,14 +34,13 @@ def best_of_n_table(curves: Curves, title: str) -> Table:
 
 
 def best_of_n_markdown(curves: Curves) -> str:
-    """The same table in Markdown."""
-    header, rows = _cells(curves)
+    """The same table in Markdown, with all n."""
+    header, rows = _cells(curves, next(iter(curves.values())).n)
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _cells(curves: Curves) -> tuple[list[str], list[list[str]]]:
-    ns = next(iter(curves.values())).n
+def _cells(curves: Curves, ns: Sequence[int]) -> tuple[list[str], list[list[str]]]:
     rows = [[label, *(interval_text(*curve.at(n)) for n in ns)] for label, curve in curves.items()]
     return ["accuracy, % [95% interval]", *(f"n = {n}" for n in ns)], rows
 

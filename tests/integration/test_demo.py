@@ -17,7 +17,7 @@ def test_the_quick_demo_runs_every_stage_and_is_continued_not_repeated(
     folder = tmp_path / "demo"
     assert main(["demo", "--quick", "true", "--output_dir", str(folder)]) == 0
     output = capsys.readouterr().out
-    for text in ("best-of-n, ER labels", "best-of-n, outcome label only", "majority vote", "pass@n", "n = 8"):
+    for text in ("PRM, ER labels", "outcome labels only", "majority vote", "pass@n", "n = 4"):
         assert text in output
     assert (folder / "best_of_n.png").read_bytes().startswith(b"\x89PNG")
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))

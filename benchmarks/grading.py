@@ -1,0 +1,89 @@
+r"""How many answer pairs `erprm.grading` judges per second, on GSM8K and on MATH-500.
+
+    python benchmarks/grading.py --data ../shared/data
+
+GSM8K: recorded model solutions against the reference solutions, in one process and without sympy. MATH-500: every
+gold against rewritten forms of itself (spelling; every fraction expanded by two; every integer written as a sum),
+with two worker processes, start-up included and without it. Needs `gsm8k_example_solutions.jsonl` and
+`math500.jsonl`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from erprm.grading import Grader
+
+# A whole number that stands for itself: no part of a decimal, of thousands, of a base, of \frac12 or of \sqrt2.
+INTEGER = re.compile(
+    r"(?<![\d.,_!}])(?<!\\frac)(?<!\\sqrt)(?<!\\frac )(?<!_\{)\d{1,6}(?![\d._]|,\\!|,\d|\\frac|\s\\frac)"
+)
+
+
+def rewritten(gold: str) -> Iterator[str]:
+    """Yields answers equal to `gold`: one in another spelling, up to two that take arithmetic or algebra to see."""
+    yield gold.replace("\\frac", "\\dfrac").replace("(", "\\left( ").replace(")", "\\right)").replace("+", " + ")
+    expanded = re.sub(r"\\d?frac\{([^{}]*)\}\{([^{}]*)\}", r"\\frac{2(\1)}{2(\2)}", gold)
+    if expanded != gold and not re.search(r"\d\s*\\d?frac", gold):
+        yield expanded
+    sums = INTEGER.sub(lambda match: f"({int(match[0]) - 1}+1)", gold)
+    if sums != gold and not re.search(r"\\(?:text|mbox|d?frac\s?\d|\$|!)|[a-z] \\in|\d\s?\\d?frac", gold):
+        yield sums
+
+
+def gsm8k_speed(folder: Path) -> tuple[int, float]:
+    """Number of pairs and pairs per second of processor time in one process."""
+    pairs = []
+    for line in (folder / "gsm8k_example_solutions.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        pairs += [
+            (solution["solution"], row["ground_truth"]) for solution in row.values() if isinstance(solution, dict)
+        ]
+    with Grader() as grader:
+        start = time.process_time()
+        grader.grade_batch(pairs, "gsm8k")
+        return len(pairs), len(pairs) / (time.process_time() - start)
+
+
+def math_speed(folder: Path, workers: int) -> dict[str, float]:
+    """Pairs, pairs per second of wall time (with and without the workers' start-up), and how many were judged equal."""
+    golds = [json.loads(line)["answer"] for line in (folder / "math500.jsonl").read_text(encoding="utf-8").splitlines()]
+    pairs = [(form, gold) for gold in golds for form in rewritten(gold)]
+    with Grader(workers=workers) as grader:
+        start = time.perf_counter()
+        grader.grade_batch([(f"{number}\\sqrt{{8}}", f"{2 * number}\\sqrt{{2}}") for number in range(workers)], "math")
+        started = time.perf_counter()
+        verdicts = grader.grade_batch(pairs, "math")
+        end = time.perf_counter()
+        return {
+            "pairs": len(pairs),
+            "equal": sum(verdicts),
+            "killed": len(grader.killed),
+            "pairs_per_s": len(pairs) / (end - started),
+            "pairs_per_s_with_start_up": len(pairs) / (end - start),
+        }
+
+
+def main() -> None:
+    """Prints the two measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the two files")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    count, speed = gsm8k_speed(arguments.data)
+    print(f"GSM8K: {count} pairs, {speed:,.0f} pairs/s per core")
+    result = math_speed(arguments.data, arguments.workers)
+    print(
+        f"MATH-500: {result['pairs']} pairs, {result['equal']} equal, {result['killed']} killed, "
+        f"{result['pairs_per_s']:,.0f} pairs/s "
+        f"with {arguments.workers} workers ({result['pairs_per_s_with_start_up']:,.0f} with start-up)"
+    )
+
+
+if __name__ == "__main__":
+    main()

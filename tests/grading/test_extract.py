@@ -1,0 +1,75 @@
+import pytest
+
+from erprm.grading import Kind, extract_answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("He has 16 - 3 = <<16-3=13>>13 eggs.\n#### 13", "13"),
+        ("#### -5", "-5"),
+        ("#### 0", "0"),
+        ("#### 1,450,000", "1450000"),
+        ("#### $1,000.50", "1000.50"),
+        ("so 10 + 8 = 18.\nA: 18", "18"),
+        ("The answer is: 70 ки", "70"),
+        ("The answer is 3 apples and not 4.", "3"),
+        ("The final answer is \\boxed{12}.", "12"),
+        ("<answer>7</answer>", "7"),
+        ("#### 10 + 8 = 18", "18"),
+        ("#### 41\nNo, once more.\n#### 42", "42"),
+        ("We get 3 pears, then 4 more, so 7.", "7"),
+        ("5 - 3", "3"),
+        ("He owes -12 dollars", "-12"),
+        ("#### 1/2", "1/2"),
+        ("####", None),
+        ("no number here", None),
+        ("", None),
+    ],
+)
+def test_gsm8k_answer_is_the_marked_or_else_the_last_number(text: str, answer: str | None) -> None:
+    assert extract_answer(text, "gsm8k") == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so $x = \\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}"),
+        ("\\boxed{3}? No: \\boxed{4}", "4"),
+        ("\\boxed{1} and \\boxed{2} and \\boxed{3}", "1, 2, 3"),
+        ("\\boxed{\\frac{3}{2}} or \\boxed{1\\frac12}", "1\\frac12"),
+        ("\\boxed{7}. Now check it. \\boxed{7}", "7"),
+        ("\\fbox{5}", "5"),
+        ("$\\boxed 5$", "5"),
+        ("it ends in \\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),
+        ("cut off: \\boxed{42", "42"),
+        ("\\boxed{42} and then \\boxed{}", "42"),
+        ("first \\boxed{1}. Final Answer: The final answer is $2$. I hope it is correct.", "$2$"),
+        ("<answer>\\boxed{9}</answer>", "9"),
+        ("thus <answer>x^2</answer> is it", "x^2"),
+        ("The answer is: $\\frac{3}{4}$", "$\\frac{3}{4}$"),
+        ("**Answer:** (C)", "(C)"),
+        ("Final Answer: The number of points is 19. <|im_end|>", "19"),
+        ("Therefore $x \\geq 5$ is the solution.", "x \\geq 5"),
+        ("The distance is $125$ miles", "125 miles"),
+        ("it is $21,16$ or $11$", "21,16, 11"),
+        ("increases by 100%.", "100%"),
+        ("x = 5", "x = 5"),
+        ("\\text{Evelyn}", "\\text{Evelyn}"),
+        ("(-\\infty, 2) \\cup (3, \\infty)", "(-\\infty, 2) \\cup (3, \\infty)"),
+        ("   ", None),
+    ],
+)
+def test_math_answer_is_the_marked_or_else_the_last_mathematics(text: str, answer: str | None) -> None:
+    assert extract_answer(text, "math") == answer
+
+
+def test_auto_reads_a_hash_line_as_gsm8k_and_the_rest_as_math() -> None:
+    assert extract_answer("#### 1,000", "auto") == "1000"
+    assert extract_answer("\\boxed{1,000}", "auto") == "1,000"
+
+
+def test_unknown_kind_names_what_is_accepted() -> None:
+    unknown: Kind = "aime"  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="kind: got 'aime', expected one of 'auto', 'gsm8k', 'math'"):
+        extract_answer("5", unknown)
