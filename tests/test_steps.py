@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from erprm.steps import (
     STEP_STYLES,
@@ -19,11 +19,12 @@ from tests.tiny import make_tokenizer
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return make_tokenizer()
+    tokenizer: PreTrainedTokenizerFast = make_tokenizer()
+    return tokenizer
 
 
-def ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    return tokenizer.encode(text, add_special_tokens=False)
+def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return [int(token) for token in tokenizer.encode(text, add_special_tokens=False)]
 
 
 # splitting

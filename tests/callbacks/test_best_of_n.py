@@ -1,14 +1,15 @@
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from erprm.callbacks import BestOfN
 from erprm.data.pools import PoolError
@@ -42,7 +43,8 @@ class ForeignModule(L.LightningModule):
         self.calls = 0
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        return self.layer(batch).sum()
+        loss: Tensor = self.layer(batch).sum()
+        return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         pass
@@ -58,7 +60,7 @@ class ForeignModule(L.LightningModule):
         return [torch.full((len(solution.steps),), 1.0 / len(solution.steps)) for solution in solutions]
 
 
-def write_pool(path: Path, rows: list[dict[str, object]]) -> str:
+def write_pool(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
 
@@ -74,7 +76,7 @@ def run(module: L.LightningModule, folder: Path, *callbacks: L.Callback, epochs:
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         callbacks=list(callbacks),
     )
-    loader = DataLoader(torch.ones(4, 1))
+    loader: DataLoader[Any] = DataLoader(TensorDataset(torch.ones(4, 1)), collate_fn=lambda rows: rows[0][0])
     trainer.fit(module, loader, loader)
     return trainer
 

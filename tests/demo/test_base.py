@@ -11,8 +11,8 @@ def learned(texts: list[list[tuple[str, str | None]]]) -> list[tuple[str, str]]:
     """What is read at each place where something is learned, and what."""
     batch = TEXTS._batch(texts)
     read = batch.input_ids.flatten()[batch.predict_index]
-    decode = TEXTS.tokenizer.decode
-    return [(decode(a), decode(b)) for a, b in zip(read, batch.targets, strict=True)]
+    words = TEXTS.tokenizer.convert_ids_to_tokens
+    return list(zip(words(read.tolist()), words(batch.targets.tolist()), strict=True))
 
 
 def test_the_judgement_is_learned_at_the_tag_and_the_right_result_in_place_of_a_wrong_one() -> None:

@@ -76,7 +76,7 @@ def test_fit_then_validate_test_and_predict(folder: Path) -> None:
     for command in ("validate", "test"):
         assert main([command, "--config", "fit.yaml", "--ckpt_path", str(checkpoint)]) == 0
 
-    rows = [{"id": i, "question": row["question"], "solution": row["candidates"][1]} for i, row in enumerate(POOL)]  # type: ignore[index]
+    rows = [{"id": i, "question": row["question"], "solution": row["candidates"][1]} for i, row in enumerate(POOL)]
     (folder / "solutions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "predict.yaml").write_text(config(StepScoreWriter={"output": "scores.jsonl"}), encoding="utf-8")
     predict = ["predict", "--config", "predict.yaml", "--model.backbone", "prm"]

@@ -42,7 +42,7 @@ def plain_scores(folder: Path, solution: Solution, tag: str = " ки") -> list[f
     labels = [tokenizer.encode(label)[-1] for label in (" +", " -")]
     with torch.no_grad():
         scores = lm(input_ids).logits[0][:, labels].softmax(-1)[:, 0]
-    return scores[input_ids[0] == tokenizer.encode(tag)[-1]].tolist()
+    return [float(score) for score in scores[input_ids[0] == tokenizer.encode(tag)[-1]]]
 
 
 def fit(model: L.LightningModule, data: L.LightningDataModule, folder: Path, **settings: object) -> L.Trainer:
@@ -130,8 +130,8 @@ def test_added_tokens_grow_the_embedding_and_travel_with_the_folder(tmp_path: Pa
     folder = save_tiny_llama(tmp_path / "without", with_tags=False)
     model = ProcessRewardModel.from_pretrained(folder, step_format=StepFormat(add_tokens=True))
     assert model.backbone is not None
-    rows = model.backbone.get_input_embeddings().weight.shape[0]
-    assert rows == len(model.step_encoder.tokenizer)
+    (embedding,) = model.backbone.get_input_embeddings().parameters()
+    assert len(embedding) == len(model.step_encoder.tokenizer)
     model.save_pretrained(tmp_path / "with")
     again = ProcessRewardModel.from_pretrained(tmp_path / "with")
     assert again.step_format == StepFormat(add_tokens=True)
