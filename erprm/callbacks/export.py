@@ -33,7 +33,9 @@ class ExportHF(L.Callback):
         if stage != "fit":
             return
         if not callable(getattr(pl_module, "save_pretrained", None)):
-            raise TypeError(f"ExportHF needs a module with save_pretrained(folder); {type(pl_module).__name__} has none")
+            raise TypeError(
+                f"ExportHF needs a module with save_pretrained(folder); {type(pl_module).__name__} has none"
+            )
         if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
             raise ValueError(
                 f"ExportHF writes from one process, but {type(trainer.strategy).__name__} shards the weights over all; "

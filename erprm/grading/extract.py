@@ -70,6 +70,7 @@ _PROSE = re.compile(r"\\[a-zA-Z]+|[A-Za-z]{2,}")
 _SENTENCE_BEFORE_NUMBER = re.compile(
     r"(?!(?:sin|cos|tan|log|base)\b)[^\d=+*/^_\\<>(){}]*\b[A-Za-z]{3,}[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*\d"
 )
+_HASHED_NUMBER = re.compile(r"(?!\d+[.)]\s)[\s$€£\\({+-]*(?:\d|\.\d|boxed|d?frac|sqrt|pi\b)")
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 
 
@@ -92,6 +93,9 @@ def extract_answer(text: str, kind: Kind = "auto") -> str | None:
         ValueError: unknown `kind`.
     """
     check_kind(kind)
+    _, thought, visible = text.rpartition("</think>")
+    if thought and visible.strip():
+        text = visible
     if kind == "gsm8k" or (kind == "auto" and "####" in text):
         return _gsm8k_answer(text)
     return _math_answer(text)
@@ -170,12 +174,17 @@ def _tagged_answer(text: str) -> str | None:
 
 
 def _after_hashes(text: str) -> tuple[int, str | None]:
-    at = text.rfind("####")
-    if at < 0:
-        return -1, None
-    line = text[at:].lstrip("#").lstrip().partition("\n")[0]
-    line = line.removesuffix("ки").strip()
-    return at, line or None
+    """Position and content of the last `####` line that holds a number; a Markdown heading (`#### Step 2`) is none."""
+    end = len(text)
+    for _ in range(MAX_MARKS):
+        at = text.rfind("####", 0, end)
+        if at < 0:
+            break
+        line = text[at:].lstrip("#").lstrip(" \t").partition("\n")[0].removesuffix("ки").strip()
+        if _HASHED_NUMBER.match(line):
+            return at, line
+        end = at
+    return -1, None
 
 
 def _boxed_answer(text: str) -> tuple[int, str | None]:

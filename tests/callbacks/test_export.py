@@ -83,7 +83,7 @@ class WithoutExport(L.LightningModule):
 
 
 def test_a_module_that_cannot_be_exported_is_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="save_pretrained.*WithoutExport"):
+    with pytest.raises(TypeError, match=r"save_pretrained.*WithoutExport"):
         trainer(tmp_path, ExportHF(str(tmp_path / "prm"))).fit(WithoutExport(), torch.ones(4, 1))
 
 

@@ -1,0 +1,93 @@
+"""Checks the labels of a demo's rollouts, and the scores of its reward models, against exact values.
+
+    erprm demo --output_dir demo
+    python benchmarks/exact_labels.py demo --prefixes 60
+
+For step prefixes drawn at random, the policy's success probability is computed by enumeration (erprm.demo.exact), and
+with it the true R_eta. Printed are: how far the sampled success rates are from the exact ones in units of their
+binomial standard error (a mean square of 1 is what honest sampling gives), the error of the ER labels, and the error of
+the scores of each reward model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+from pathlib import Path
+
+import torch
+
+from erprm.data.labels import step_labels
+from erprm.data.records import read_records
+from erprm.demo.exact import exact_reward, success_probability
+from erprm.demo.stages import LABEL_METHODS, PROMPT
+from erprm.grading import grade
+from erprm.models import ProcessRewardModel
+from erprm.models.backbone import load_causal_lm, load_tokenizer
+from erprm.steps import Solution
+
+
+def main() -> None:
+    """Prints the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("demo", type=Path, help="folder of a finished demo")
+    parser.add_argument("--prefixes", type=int, default=60)
+    parser.add_argument("--threshold", type=float, default=1e-4, help="probability to follow completions down to")
+    arguments = parser.parse_args()
+    folder: Path = arguments.demo
+    eta = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))["eta"]
+    policy, tokenizer = load_causal_lm(str(folder / "policy")).eval(), load_tokenizer(str(folder / "policy"))
+    records = list(read_records(folder / "rollouts"))
+    rng = random.Random(0)
+
+    z_squares, label_errors, widths, chosen, exact = [], [], [], [], []
+    while len(exact) < arguments.prefixes:
+        record = rng.choice(records)
+        if len(record.steps) < 2:
+            continue
+        step = rng.randrange(len(record.steps) - 1)
+        written = "\n".join(record.steps[: step + 1])
+        prompt_ids = tokenizer(PROMPT.text(record.question) + written + "\n")["input_ids"]
+
+        def is_right(tokens: list[int], written: str = written, answer: str = record.answer) -> bool:
+            return grade(f"{written}\n{tokenizer.decode(tokens)}", answer, "gsm8k")
+
+        success = success_probability(
+            policy,
+            prompt_ids,
+            is_right,
+            end_id=tokenizer.eos_token_id,
+            max_new_tokens=64,
+            threshold=arguments.threshold,
+        )
+        p = (success.low + success.high) / 2
+        rewards = record.rewards[step]
+        reward = exact_reward(success, eta)
+        if 0.02 < p < 0.98:
+            z_squares.append((sum(rewards) / len(rewards) - p) ** 2 / (p * (1 - p) / len(rewards)))
+        exact.append((reward.low + reward.high) / 2)
+        widths.append(success.high - success.low)
+        label_errors.append(step_labels([rewards, [1.0]], "er", eta)[0] - exact[-1])
+        chosen.append((Solution(record.question, record.steps), step))
+
+    print(f"{len(exact)} prefixes; bounds of the success probability at most {max(widths):.4f} apart")
+    if z_squares:
+        mean = sum(z_squares) / len(z_squares)
+        print(f"mean squared z of sampled success rates: {mean:.2f} ({len(z_squares)} prefixes)")
+    print(f"root-mean-square error of ER labels (eta {eta}): {_rms(label_errors):.3f}")
+    for method in LABEL_METHODS:
+        model = ProcessRewardModel.from_pretrained(folder / f"reward_model_{method}")
+        scores = model.score_steps([solution for solution, _ in chosen])
+        errors = [float(score[step]) - value for score, (_, step), value in zip(scores, chosen, exact, strict=True)]
+        print(f"root-mean-square error of the scores, {method} labels: {_rms(errors):.3f}")
+
+
+def _rms(errors: list[float]) -> float:
+    return math.sqrt(sum(error * error for error in errors) / len(errors))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

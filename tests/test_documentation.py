@@ -1,0 +1,186 @@
+"""Runs what README.md and the pages under docs/ tell the reader to run.
+
+A comment directly above a code block says what becomes of the block:
+
+    <!-- run -->         python is executed; a bash block holds `erprm` or `python -m erprm` commands, which are run
+    <!-- output -->      what the block run before it printed
+    <!-- file: NAME -->  the block becomes the file NAME in the working folder
+
+A page's blocks share a working folder, filled by `tests/working_folder.py`, but no names: each is complete by itself.
+"""
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from erprm.cli import COMMANDS, main
+from tests.conftest import REPOSITORY
+from tests.working_folder import make_working_folder
+
+PAGES = [page for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))) if page.exists()]
+# The Python of these pages takes a model of the hub, or objects of the reader's own.
+NOT_RUN = {"grading.md", "rollouts.md"}
+
+_BLOCK = re.compile(r"^(?:<!-- *(?P<mark>.*?) *-->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_MARK = re.compile(r"run|output|file: (?P<name>[\w.-]+)")
+_LINK = re.compile(r"\]\((?P<path>[^)#:\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A code block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    mark: str
+    code: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(REPOSITORY)}, line {self.line}"
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    blocks = []
+    for match in _BLOCK.finditer(text):
+        line = text.count("\n", 0, match.start("code"))
+        block = Block(page, line, match["language"], match["mark"] or "", match["code"])
+        if block.mark and not _MARK.fullmatch(block.mark):
+            raise ValueError(f"{block.place}: <!-- {block.mark} --> is not one of <!-- run -->, <!-- output -->, file")
+        blocks.append(block)
+    return blocks
+
+
+def commands_of(block: Block) -> list[list[str]]:
+    lines = block.code.replace("\\\n", " ").splitlines()
+    return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
+
+
+def run_python(block: Block) -> None:
+    # The line numbers of a traceback are those of the page.
+    exec(compile("\n" * block.line + block.code, block.page, "exec"), {"__name__": "__main__"})
+
+
+def run_commands(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in commands_of(block):
+        if words[:3] == ["python", "-m", "erprm"]:
+            # As Python does for `-m`; the script `erprm` does not see modules of the working folder.
+            monkeypatch.syspath_prepend(Path.cwd())
+            arguments = words[3:]
+        else:
+            assert words[0] == "erprm", f"{block.place}: only erprm commands are run, not {words[0]!r}"
+            arguments = words[1:]
+        assert main(arguments) == 0
+
+
+def run_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = ""
+    for block in blocks_of(page):
+        if name := (_MARK.fullmatch(block.mark) or {"name": None})["name"]:
+            Path(name).write_text(block.code, encoding="utf-8")
+            sys.modules.pop(Path(name).stem, None)
+        elif block.mark == "output":
+            assert printed == block.code, block.place
+        elif block.mark == "run":
+            with contextlib.redirect_stdout(io.StringIO()) as stdout:
+                if block.language == "python":
+                    run_python(block)
+                else:
+                    run_commands(block, monkeypatch)
+            printed = stdout.getvalue()
+
+
+@pytest.fixture(scope="module")
+def filled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_working_folder(tmp_path_factory.mktemp("pages"))
+
+
+@pytest.fixture
+def working_folder(filled_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(filled_folder, tmp_path / "work")
+    monkeypatch.setenv("ERPRM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def page_name(page: Path) -> str:
+    return page.name
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(block.mark for block in blocks_of(page))], ids=page_name
+)
+@pytest.mark.usefixtures("working_folder")
+def test_what_a_page_says_to_run_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_page(page, monkeypatch)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_python_on_a_page_is_run_or_at_least_compiles(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.language == "python" and not block.mark:
+            assert page.name in NOT_RUN, f"{block.place}: put <!-- run --> above the block"
+            compile(block.code, block.place, "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_commands_and_configs_on_a_page_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for command in re.findall(r"^\s*(?:\$ )?erprm (\w+)", text, re.MULTILINE):
+        assert command in COMMANDS
+    for config in re.findall(r"configs/[\w.-]+\.yaml", text):
+        assert (REPOSITORY / config).is_file(), config
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that a Markdown viewer makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for match in _LINK.finditer(page.read_text(encoding="utf-8")):
+        target = page.parent / match["path"] if match["path"] else page
+        assert target.exists(), match[0]
+        assert match["anchor"] is None or match["anchor"] in anchors_of(target), match[0]
+
+
+def load_generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate_configuration", REPOSITORY / "docs/generate_configuration.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_configuration_keys_is_up_to_date() -> None:
+    assert load_generator().main(["--check"]) == 0
+
+
+def test_an_outdated_page_of_configuration_keys_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = load_generator()
+    monkeypatch.setattr(generator, "PAGE", tmp_path / "configuration.md")
+    with pytest.raises(SystemExit, match="out of date"):
+        generator.main(["--check"])
+    generator.main([])
+    generator.main(["--check"])
+
+
+def test_every_command_has_its_keys_on_the_page() -> None:
+    headings = re.findall(r"^## erprm (.+)$", (REPOSITORY / "docs/configuration.md").read_text(), re.MULTILINE)
+    assert {command for heading in headings for command in heading.split(", ")} == set(COMMANDS)
