@@ -30,7 +30,7 @@ PAGES = [page for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs
 # The Python of these pages takes a model of the hub, or objects of the reader's own.
 NOT_RUN = {"grading.md", "rollouts.md"}
 
-_BLOCK = re.compile(r"^(?:<!-- *(?P<mark>.*?) *-->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^(?:<!-- *(?P<mark>[^\n]*?) *-->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARK = re.compile(r"run|output|file: (?P<name>[\w.-]+)")
 _LINK = re.compile(r"\]\((?P<path>[^)#:\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
 

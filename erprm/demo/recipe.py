@@ -34,7 +34,7 @@ class Recipe:
     base_steps: int = 700
     base_drill_steps: int = 250
     base_learning_rate: float = 2e-3
-    systematic_share: float = 12 / 90
+    systematic_share: float = 0.2
     systematic_rate: float = 0.65
     slip_rate: float = 0.04
     policy_samples: int = 6400

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import re
 import signal
 import subprocess
 import sys
@@ -19,7 +18,6 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from erprm.grading import Grader, WorkerStartError, grade
-from erprm.grading.pool import WorkerPool
 
 ALGEBRA = ("2\\sqrt{2}", "\\sqrt{8}")  # equal, but not without algebra
 FOREVER = ("9^{9^{9^{9}}}", "\\sqrt{8}")
@@ -85,19 +83,14 @@ def test_a_pair_over_its_time_is_killed_counted_and_false() -> None:
         assert [(entry.prediction, entry.gold, entry.reason) for entry in grader.killed] == [(*FOREVER, "time")]
 
 
-def test_a_pair_over_the_memory_limit_is_killed_and_false() -> None:
-    roomy = WorkerPool(timeout_s=60.0, memory_mb=1024, workers=1)
-    roomy.judge([ALGEBRA])
-    pid = max(worker_pids(os.getpid()))  # the youngest
-    peak = re.search(r"VmPeak:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    roomy.close()
-    assert peak is not None
-    tight = WorkerPool(timeout_s=60.0, memory_mb=int(peak[1]) // 1024 + 4, workers=1)
-    terms = "+".join(f"x_{{{index}}}^{{2}}" for index in range(150))
-    hungry = (f"{terms}+1", f"{terms}+2")
-    assert tight.judge([ALGEBRA, hungry, ALGEBRA[::-1]]) == {ALGEBRA: True, hungry: False, ALGEBRA[::-1]: True}
-    assert [(entry.gold, entry.prediction, entry.reason) for entry in tight.killed] == [(*hungry, "memory")]
-    tight.close()
+def test_a_pair_over_the_memory_limit_is_killed_and_false(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Formulas that exhaust memory also take minutes; a greedy stand-in for the last step does it at once.
+    (tmp_path / "math_verify.py").write_text("def verify(*_, **__): return bool(bytearray(2 << 30))")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    hungry = ("1\\le|z|\\le 2", "[-2,-1]\\cup[1,2]")
+    with Grader(timeout_s=60.0, workers=1) as grader:
+        assert grader.grade_batch([ALGEBRA, hungry, ALGEBRA[::-1]], "math") == [True, False, True]
+        assert [(entry.prediction, entry.gold, entry.reason) for entry in grader.killed] == [(*hungry, "memory")]
 
 
 def test_memory_limit_holds_inside_a_worker() -> None:
