@@ -30,7 +30,9 @@ PAGES = [page for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs
 # The Python of these pages takes a model of the hub, or objects of the reader's own.
 NOT_RUN = {"grading.md", "rollouts.md"}
 
-_BLOCK = re.compile(r"^(?:<!-- *(?P<mark>[^\n]*?) *-->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^(?:<!-- *(?P<mark>[^\n]*?) *-->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 _MARK = re.compile(r"run|output|file: (?P<name>[\w.-]+)")
 _LINK = re.compile(r"\]\((?P<path>[^)#:\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
 
@@ -158,7 +160,8 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
 
 
 def load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_configuration", REPOSITORY / "docs/generate_configuration.py")
+    path = REPOSITORY / "docs/generate_configuration.py"
+    spec = importlib.util.spec_from_file_location("generate_configuration", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
