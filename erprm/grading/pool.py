@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
@@ -16,9 +17,11 @@ import sys
 import time
 import weakref
 from collections import deque
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypedDict
 
 Pair = tuple[str, str]  # gold answer, predicted answer
+Reason = Literal["time", "memory", "crash"]
 
 # The worker's own timer fires first; the parent's deadline is for a worker that cannot be reached by it.
 GRACE_S = 1.0
@@ -36,24 +39,36 @@ class KilledPair(NamedTuple):
 
     prediction: str
     gold: str
-    reason: Literal["time", "memory", "crash"]
+    reason: Reason
+
+
+def _start_error(why: str) -> WorkerStartError:
+    return WorkerStartError(f"grading worker did not start: {why}. MATH answers need `pip install math-verify`.")
 
 
 class WorkerStartError(RuntimeError):
     """A grading worker did not come up; the message says why and what to install."""
 
 
+class _Reply(TypedDict, total=False):
+    """What a worker writes: see `erprm.grading.worker`."""
+
+    equal: bool
+    error: str
+    cpu_s: float
+
+
 class _Worker:
     """One process, and the pair it is at work on."""
 
     def __init__(self, timeout_s: float, memory_mb: int) -> None:
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(entry for entry in sys.path if entry), PYTHONUTF8="1")
+        path = os.pathsep.join(entry for entry in sys.path if entry)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "erprm.grading.worker", str(timeout_s), str(memory_mb)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
             bufsize=0,
         )
         self.pair: Pair | None = None
@@ -61,6 +76,7 @@ class _Worker:
         self.served = 0
         self.deadline = time.monotonic() + START_UP_S
         self._timeout_s = timeout_s
+        self._cpu_s = 0.0
         self._unread = b""
 
     def ask(self, pair: Pair) -> None:
@@ -71,28 +87,47 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(pair).encode("ascii") + b"\n")
 
-    def read(self) -> object | None:
-        """The reply that has arrived, or None if the output ended (or only half a line is there: then `unfinished`)."""
+    def read(self) -> _Reply | None:
+        """The reply that has arrived, or None if only a part of it has.
+
+        Raises:
+            EOFError: the process has ended.
+        """
         assert self.process.stdout is not None
         chunk = os.read(self.process.stdout.fileno(), 65536)
         if not chunk:
-            return None
+            raise EOFError
         self._unread += chunk
-        line, newline, rest = self._unread.partition(b"\n")
-        if not newline:
-            return self
-        self._unread = rest
-        reply: object = json.loads(line)
+        if not self._unread.endswith(b"\n"):
+            return None
+        reply: _Reply = json.loads(self._unread)
+        self._unread = b""
+        self._cpu_s = reply["cpu_s"]
         return reply
 
-    def end(self) -> int:
-        """Kills the process, waits for it and closes the pipes; returns its exit code."""
+    def end(self) -> tuple[int, float]:
+        """Kills the process and closes its pipes; returns the exit code and the processor time since the last reply."""
         self.process.kill()
+        cpu_s = math.inf
+        if hasattr(os, "wait4"):
+            with contextlib.suppress(ChildProcessError):
+                _, status, usage = os.wait4(self.process.pid, 0)
+                self.process.returncode = os.waitstatus_to_exitcode(status)
+                cpu_s = usage.ru_utime + usage.ru_stime - self._cpu_s
         code = self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
-        return code
+        return code, cpu_s
+
+
+@dataclass
+class _Batch:
+    """Pairs on their way through the pool."""
+
+    waiting: deque[Pair]
+    verdicts: dict[Pair, bool] = field(default_factory=dict)
+    retried: set[Pair] = field(default_factory=set)
 
 
 def _end_all(workers: list[_Worker], pid: int) -> None:
@@ -105,7 +140,8 @@ class WorkerPool:
     """Up to `workers` processes, started when first needed and kept until `close`.
 
     Args:
-        timeout_s: wall time for one pair, in seconds; start-up does not count.
+        timeout_s: wall time for one pair, in seconds; start-up does not count. A pair that had less than half of it
+            on a processor is tried once more.
         memory_mb: address space of one worker, in MiB.
         workers: number of processes at most.
     """
@@ -122,25 +158,22 @@ class WorkerPool:
         Raises:
             WorkerStartError: no worker can be started.
         """
-        verdicts: dict[Pair, bool] = {}
-        waiting = deque(pairs)
-        retried: set[Pair] = set()
+        batch = _Batch(deque(pairs))
         try:
-            while len(verdicts) < len(pairs):
-                while waiting and len(self._running) < min(self.workers, len(pairs) - len(verdicts)):
+            while len(batch.verdicts) < len(pairs):
+                while batch.waiting and len(self._running) < min(self.workers, len(pairs) - len(batch.verdicts)):
                     self._running.append(_Worker(self.timeout_s, self.memory_mb))
                 for worker in self._running:
-                    if waiting and worker.ready and worker.pair is None:
-                        worker.ask(waiting.popleft())
-                for worker in self._wait():
-                    self._settle(worker, verdicts, waiting, retried)
+                    if batch.waiting and worker.ready and worker.pair is None:
+                        worker.ask(batch.waiting.popleft())
+                self._serve(batch)
         except BaseException:  # a worker left at work would answer the next batch
             self.close()
             raise
-        return verdicts
+        return batch.verdicts
 
-    def _wait(self) -> list[_Worker]:
-        """Workers that wrote, died or passed their deadline."""
+    def _serve(self, batch: _Batch) -> None:
+        """Waits until a worker writes, ends or passes its deadline, and takes up what happened."""
         busy = [worker for worker in self._running if worker.pair is not None or not worker.ready]
         with selectors.DefaultSelector() as selector:
             for worker in busy:
@@ -148,51 +181,53 @@ class WorkerPool:
                 selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
             patience = min(worker.deadline for worker in busy) - time.monotonic()
             written: list[_Worker] = [key.data for key, _ in selector.select(max(0.0, patience))]
-        return written or [worker for worker in busy if time.monotonic() >= worker.deadline]
+        for worker in written:  # a reply counts even if this process was too busy to read it in time
+            self._take_reply(worker, batch)
+        if not written:
+            for worker in busy:
+                if time.monotonic() >= worker.deadline:
+                    self._lose(worker, batch, "time")
 
-    def _settle(self, worker: _Worker, verdicts: dict[Pair, bool], waiting: deque[Pair], retried: set[Pair]) -> None:
-        overdue = time.monotonic() >= worker.deadline
-        reply = None if overdue else worker.read()
-        if reply is worker:  # half a line
+    def _take_reply(self, worker: _Worker, batch: _Batch) -> None:
+        try:
+            reply = worker.read()
+        except EOFError:
+            self._lose(worker, batch)
+            return
+        if reply is None:
             return
         if not worker.ready:
-            if reply != "ready":
-                self._running.remove(worker)
-                worker.end()
-                why = (
-                    reply["error"]
-                    if isinstance(reply, dict)
-                    else f"nothing within {START_UP_S:g} s"
-                    if overdue
-                    else "it died"
-                )
-                raise WorkerStartError(
-                    f"grading worker did not start: {why}. MATH answers need `pip install math-verify`."
-                )
+            if "error" in reply:
+                raise _start_error(reply["error"])
             worker.ready = True
-            return
-        pair = worker.pair
-        assert pair is not None
-        worker.pair = None
-        worker.served += 1
-        out_of_memory = isinstance(reply, dict) and reply["error"] == "memory"
-        if reply is not None and not out_of_memory:
-            verdicts[pair] = reply is True
-            return
+        elif reply.get("error") == "memory":
+            self._lose(worker, batch, "memory")
+        elif worker.pair is not None:
+            batch.verdicts[worker.pair] = reply.get("equal", False)
+            worker.pair = None
+            worker.served += 1
+
+    def _lose(self, worker: _Worker, batch: _Batch, reason: Reason | None = None) -> None:
+        """Ends a worker and grades its pair False, unless the pair deserves a second try in a fresh worker.
+
+        It does if the worker's memory or crash may stem from earlier pairs, or if the machine was so busy that the pair
+        had less than half its time on a processor.
+        """
         self._running.remove(worker)
-        code = worker.end()
-        timed_out = overdue or (code == -getattr(signal, "SIGALRM", 0) and not out_of_memory)
-        if (
-            not timed_out and worker.served > 1 and pair not in retried
-        ):  # perhaps its predecessors' memory: a fresh start
-            retried.add(pair)
-            waiting.appendleft(pair)
+        code, cpu_s = worker.end()
+        pair = worker.pair
+        if pair is None:
+            raise _start_error("it ended" if reason is None else f"nothing within {START_UP_S:g} s")
+        if reason is None:
+            reason = "time" if code == -getattr(signal, "SIGALRM", 0) else "crash"
+        undeserved = cpu_s < self.timeout_s / 2 if reason == "time" else worker.served > 0
+        if undeserved and pair not in batch.retried:
+            batch.retried.add(pair)
+            batch.waiting.appendleft(pair)
             return
-        verdicts[pair] = False
+        batch.verdicts[pair] = False
         gold, prediction = pair
-        self.killed.append(
-            KilledPair(prediction, gold, "time" if timed_out else "memory" if out_of_memory else "crash")
-        )
+        self.killed.append(KilledPair(prediction, gold, reason))
 
     def close(self) -> None:
         """Ends all workers; the next `judge` starts new ones."""

@@ -1,9 +1,10 @@
 """A process that judges one pair of answers a line, until its input ends.
 
-Protocol, one JSON value a line: first `"ready"` is written; then for every `[gold, prediction]` read, `true`, `false`
-or an object with the key `error`. The process ends itself: with SIGALRM when a pair exceeds its time (the kernel
-delivers it whatever sympy is doing, and whether or not the parent still lives), by its memory limit, and at the end
-of its input.
+Protocol, one JSON object a line: one is written when the process is ready, with the key `error` if it cannot be; then,
+for every `[gold, prediction]` read, one with `equal` or `error`. All tell the processor time spent so far (`cpu_s`).
+
+The process ends itself: with SIGALRM when a pair exceeds its time (the kernel delivers it whatever sympy is doing, and
+whether or not the parent still lives), by its memory limit, and at the end of its input.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import json
 import os
 import signal
 import sys
-from typing import Any
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 # Audit events, by prefix: processes, sockets and changes to files.
 _FORBIDDEN_EVENTS = (
@@ -48,6 +51,10 @@ def _set_timer(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
+def _reply(replies: TextIO, outcome: Mapping[str, bool | str]) -> None:
+    print(json.dumps({**outcome, "cpu_s": time.process_time()}), file=replies, flush=True)
+
+
 def main(timeout_s: float, memory_mb: int) -> None:
     """Serves pairs from standard input.
 
@@ -64,27 +71,26 @@ def main(timeout_s: float, memory_mb: int) -> None:
     try:
         from erprm.grading.symbolic import SympySymbolic
     except ImportError as error:
-        print(json.dumps({"error": str(error)}), file=replies, flush=True)
+        _reply(replies, {"error": str(error)})
         return
     symbolic = SympySymbolic()
     equal_answers(r"\frac{x+1}{2}", r"\frac{x}{2}+0.5", symbolic)  # builds the parser's tables before the clock runs
     sys.setrecursionlimit(3000)
     sys.dont_write_bytecode = True
     sys.addaudithook(_refuse_side_effects)
-    print(json.dumps("ready"), file=replies, flush=True)
+    _reply(replies, {})
     for line in sys.stdin:
         gold, prediction = json.loads(line)
         _set_timer(timeout_s)
-        reply: bool | dict[str, str]
         try:
-            reply = equal_answers(gold, prediction, symbolic)
+            outcome: dict[str, bool | str] = {"equal": equal_answers(gold, prediction, symbolic)}
         except MemoryError:
-            reply = {"error": "memory"}
+            outcome = {"error": "memory"}
         except Exception as error:  # noqa: BLE001 - whatever sympy raises, the next pair must be served
-            reply = {"error": type(error).__name__}
+            outcome = {"error": type(error).__name__}
         _set_timer(0)
-        print(json.dumps(reply), file=replies, flush=True)
-        if reply == {"error": "memory"}:
+        _reply(replies, outcome)
+        if outcome == {"error": "memory"}:
             break  # a fresh process is safer than a heap in pieces
 
 

@@ -83,6 +83,16 @@ def test_a_pair_over_its_time_is_killed_counted_and_false() -> None:
         assert [(entry.prediction, entry.gold, entry.reason) for entry in grader.killed] == [(*FOREVER, "time")]
 
 
+def test_a_pair_that_got_no_processor_time_is_tried_again() -> None:
+    with Grader(timeout_s=2.0, workers=1) as grader:
+        before = set(worker_pids(os.getpid()))
+        assert grader.grade_batch([ALGEBRA], "math") == [True]
+        (pid,) = set(worker_pids(os.getpid())) - before
+        os.kill(pid, signal.SIGSTOP)  # as on a machine that is too busy to run it
+        assert grader.grade_batch([("3\\sqrt{2}", "\\sqrt{18}")], "math") == [True]
+        assert grader.killed == []
+
+
 def test_a_pair_over_the_memory_limit_is_killed_and_false(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Formulas that exhaust memory also take minutes; a greedy stand-in for the last step does it at once.
     (tmp_path / "math_verify.py").write_text("def verify(*_, **__): return bool(bytearray(2 << 30))")
