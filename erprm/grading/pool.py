@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypedDict
 
@@ -26,6 +26,8 @@ Reason = Literal["time", "memory", "crash"]
 # The worker's own timer fires first; the parent's deadline is for a worker that cannot be reached by it.
 GRACE_S = 1.0
 START_UP_S = 300.0
+# Tries for a pair that lost its worker through no fault of its own.
+MAX_TRIES = 4
 
 
 class KilledPair(NamedTuple):
@@ -127,7 +129,7 @@ class _Batch:
 
     waiting: deque[Pair]
     verdicts: dict[Pair, bool] = field(default_factory=dict)
-    retried: set[Pair] = field(default_factory=set)
+    lost: Counter[Pair] = field(default_factory=Counter)
 
 
 def _end_all(workers: list[_Worker], pid: int) -> None:
@@ -141,7 +143,7 @@ class WorkerPool:
 
     Args:
         timeout_s: wall time for one pair, in seconds; start-up does not count. A pair that had less than half of it
-            on a processor is tried once more.
+            on a processor is tried again, three times at most.
         memory_mb: address space of one worker, in MiB.
         workers: number of processes at most.
     """
@@ -208,7 +210,7 @@ class WorkerPool:
             worker.served += 1
 
     def _lose(self, worker: _Worker, batch: _Batch, reason: Reason | None = None) -> None:
-        """Ends a worker and grades its pair False, unless the pair deserves a second try in a fresh worker.
+        """Ends a worker and grades its pair False, unless the pair deserves another try in a fresh worker.
 
         It does if the worker's memory or crash may stem from earlier pairs, or if the machine was so busy that the pair
         had less than half its time on a processor.
@@ -220,9 +222,9 @@ class WorkerPool:
             raise _start_error("it ended" if reason is None else f"nothing within {START_UP_S:g} s")
         if reason is None:
             reason = "time" if code == -getattr(signal, "SIGALRM", 0) else "crash"
+        batch.lost[pair] += 1
         undeserved = cpu_s < self.timeout_s / 2 if reason == "time" else worker.served > 0
-        if undeserved and pair not in batch.retried:
-            batch.retried.add(pair)
+        if undeserved and batch.lost[pair] < MAX_TRIES:
             batch.waiting.appendleft(pair)
             return
         batch.verdicts[pair] = False
