@@ -56,7 +56,7 @@ def load_causal_lm(
         raise BackboneError(f"no causal language model could be loaded from {path!r}: {error}") from error
     if gguf_file:
         # The weights have been dequantized; transformers 5.19 would still refuse to save a model marked as GGUF.
-        model.hf_quantizer = None
+        del model.hf_quantizer
         del model.config.quantization_config
     return model
 
