@@ -3,6 +3,7 @@
 # make lint   ruff and mypy
 # make format applies ruff's fixes and formatting
 # make coverage   the test suite with a coverage report
+# make docs   writes docs/configuration.md anew
 #
 # Needs Python >= 3.10 and nothing else: `make test PYTHON=python3.12 VENV=.venv-3.12` picks another interpreter and
 # folder. On Linux without a GPU, pip's usual torch works but carries CUDA along. For the much smaller CPU build,
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c tests/requirements.txt
 RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-.PHONY: demo test lint format coverage clean
+.PHONY: demo test lint format coverage docs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/erprm demo $(DEMO_ARGS)
@@ -37,6 +38,9 @@ format: $(VENV)/.installed-dev
 
 coverage: $(VENV)/.installed-dev
 	$(RUN_TESTS) --cov --cov-report=term
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/generate_configuration.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

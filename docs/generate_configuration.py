@@ -46,9 +46,11 @@ that results and checks names and types of its keys. An infinite `eta` is writte
 LIGHTNING_INTRODUCTION = """\
 A configuration file has four parts, `seed_everything` (a number; 0 by default), `trainer`, `model` and `data`. Files
 for all four commands may be the same: each command uses what it needs. `trainer` takes the arguments of
-[Lightning's Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html). `model` and `data` are written as
-`class_path` and `init_args`; without `class_path` the classes below are meant. [Training](training.md) explains them.
-On the command line `--ckpt_path FILE` names a checkpoint to continue from (`fit`) or to evaluate.
+[Lightning's Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html). `model.backbone` below is
+`--model.backbone` on the command line, and in a file `backbone` under `model`; or, if `model` is a class of your own
+with `class_path`, `backbone` under its `init_args`. Callbacks stand in the list `trainer.callbacks`, each with
+`class_path` and `init_args`. On the command line `--ckpt_path FILE` names a checkpoint to continue from (`fit`) or to
+evaluate. [Training](training.md) explains what the keys do.
 """
 
 

@@ -33,18 +33,18 @@ NOT_RUN = {"grading.md", "rollouts.md"}
 _BLOCK = re.compile(
     r"^(?:<!-- *(?P<mark>[^\n]*?) *-->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_MARK = re.compile(r"run|output|file: (?P<name>[\w.-]+)")
 _LINK = re.compile(r"\]\((?P<path>[^)#:\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A code block of a page."""
+    """A code block of a page; ``mark`` is empty, ``run``, ``output`` or ``file``, with ``file_name``."""
 
     page: Path
     line: int
     language: str
     mark: str
+    file_name: str
     code: str
 
     @property
@@ -57,9 +57,10 @@ def blocks_of(page: Path) -> list[Block]:
     blocks = []
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("code"))
-        block = Block(page, line, match["language"], match["mark"] or "", match["code"])
-        if block.mark and not _MARK.fullmatch(block.mark):
-            raise ValueError(f"{block.place}: <!-- {block.mark} --> is not one of <!-- run -->, <!-- output -->, file")
+        mark, _, file_name = (match["mark"] or "").partition(": ")
+        block = Block(page, line, match["language"], mark, file_name, match["code"])
+        if mark not in ("", "run", "output", "file") or (mark == "file") != bool(file_name):
+            raise ValueError(f"{block.place}: <!-- {match['mark']} --> is not run, output or file: NAME")
         blocks.append(block)
     return blocks
 
@@ -89,9 +90,10 @@ def run_commands(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
 def run_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = ""
     for block in blocks_of(page):
-        if name := (_MARK.fullmatch(block.mark) or {"name": None})["name"]:
-            Path(name).write_text(block.code, encoding="utf-8")
-            sys.modules.pop(Path(name).stem, None)
+        if block.mark == "file":
+            Path(block.file_name).write_text(block.code, encoding="utf-8")
+            # Another page may have had a module of this name.
+            sys.modules.pop(Path(block.file_name).stem, None)
         elif block.mark == "output":
             assert printed == block.code, block.place
         elif block.mark == "run":
