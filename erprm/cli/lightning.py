@@ -63,8 +63,9 @@ def main(arguments: Sequence[str]) -> int:
         parser_kwargs={"prog": "erprm"},
         subclass_mode_model=True,
         subclass_mode_data=True,
-        # A resumed run writes the same file again.
-        save_config_kwargs={"overwrite": True},
+        # A resumed run writes the same file again; the name keeps it off a config.yaml of the user's, since without a
+        # logger it goes into the working folder.
+        save_config_kwargs={"overwrite": True, "config_filename": "resolved_config.yaml"},
         args=list(arguments),
     )
     return 0

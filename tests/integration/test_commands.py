@@ -121,3 +121,11 @@ def test_rollouts_of_a_tiny_policy_train_a_reward_model(folder: Path) -> None:
     assert all(len(record.rewards[-1]) == 1 for record in records)
     (folder / "fit.yaml").write_text(config(), encoding="utf-8")
     assert main(["fit", "--config", "fit.yaml", "--data.rollouts", "sampled", "--trainer.max_epochs", "1"]) == 0
+
+
+def test_a_config_file_in_the_working_folder_is_left_alone(folder: Path) -> None:
+    text = config()
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    assert main(["fit", "--config", "config.yaml", "--trainer.logger", "false", "--trainer.max_epochs", "1"]) == 0
+    assert (folder / "config.yaml").read_text(encoding="utf-8") == text
+    assert (folder / "resolved_config.yaml").exists()
