@@ -20,8 +20,18 @@ class CommandParser(ArgumentParser):
         """Takes a dataclass of settings as the keys of the command."""
         super().__init__(**kwargs)
         self._known = {field.name for field in dataclasses.fields(settings)}
+        # The annotations of a dataclass are texts here: `from __future__ import annotations`.
+        self._switches = {f"--{field.name}" for field in dataclasses.fields(settings) if field.type in (bool, "bool")}
         self.add_argument("-c", "--config", action="config", help="YAML file of keys")
         self.add_class_arguments(settings)
+
+    def with_values(self, arguments: Sequence[str]) -> list[str]:
+        """The arguments, with ``true`` for a switch that was given no value: ``--quick``."""
+        following = [*arguments, "--"][1:]
+        return [
+            f"{argument}=true" if argument in self._switches and after.startswith("-") else argument
+            for argument, after in zip(arguments, following, strict=True)
+        ]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program with the message."""
@@ -42,7 +52,7 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
     command, *keys = arguments
     description = (settings.__doc__ or "").partition("\n")[0]
     parser = CommandParser(settings, prog=f"erprm {command}", description=description)
-    parsed = parser.parse_args(keys)
+    parsed = parser.parse_args(parser.with_values(keys))
     values = parser.instantiate_classes(parsed).as_dict()
     values.pop("config")
     try:

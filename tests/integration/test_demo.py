@@ -15,7 +15,7 @@ def test_the_quick_demo_runs_every_stage_and_is_continued_not_repeated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "demo"
-    assert main(["demo", "--quick", "true", "--output_dir", str(folder)]) == 0
+    assert main(["demo", "--quick", "--output_dir", str(folder)]) == 0
     output = capsys.readouterr().out
     for text in ("PRM, ER labels", "outcome labels only", "majority vote", "pass@n", "n = 4"):
         assert text in output
