@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from erprm.data.labels import LabelMethod, label_eta
-from erprm.data.packing import StepBatch, check_token_limits, pack_solutions
+from erprm.data.packing import PACKINGS, Packing, StepBatch, check_token_limits, pack_solutions
 from erprm.data.records import RolloutRecord, content_fingerprint, read_records, records_fingerprint
-from erprm.data.sampler import TokenBudgetSampler, replicas
+from erprm.data.sampler import SolutionGroups, TokenBudgetSampler, replicas
 from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
 from erprm.data.tokenized import EncodingCounts, TokenizedRollouts
+from erprm.data.tries import cut_tries, shared_among
 from erprm.steps import STEP_STYLES, StepEncoder
 
 
@@ -39,6 +40,7 @@ class PackedSteps(Dataset[StepBatch]):
         labels: npt.NDArray[np.float32],
         members: npt.NDArray[np.int64],
         row_tokens: int | None = None,
+        packing: Packing = "trees",
     ) -> None:
         """Takes some of the solutions.
 
@@ -47,11 +49,16 @@ class PackedSteps(Dataset[StepBatch]):
             labels: label of every step of ``rollouts``; NaN for none.
             members: which solutions belong to this data set.
             row_tokens: the most tokens of a row; ``None``: a batch is one row.
+            packing: ``trees`` to lay what the solutions of a problem share out once, ``rows`` to do without.
         """
         self.rollouts = rollouts
         self.labels = labels
         self.members = members
         self.row_tokens = row_tokens
+        self.groups = self._problem_groups() if packing == "trees" else None
+        if self.groups is not None:
+            self._place_in_groups = np.empty(len(members), dtype=np.int64)
+            self._place_in_groups[self.groups.members] = np.arange(len(members))
 
     def __len__(self) -> int:
         return len(self.members)
@@ -61,9 +68,36 @@ class PackedSteps(Dataset[StepBatch]):
         """Tokens of each solution."""
         return self.rollouts.lengths[self.members]
 
+    def _problem_groups(self) -> SolutionGroups:
+        data = self.rollouts
+        number_here = np.full(len(data), -1)
+        number_here[self.members] = np.arange(len(self.members))
+        in_trie_order = number_here[data.trie_order]
+        kept = in_trie_order >= 0
+        members, shared = in_trie_order[kept], shared_among(kept, data.shared)
+        if self.row_tokens is not None:
+            shared = cut_tries(self.lengths[members], shared, self.row_tokens)
+        problem = data.problem[self.members[members]]
+        bounds = np.flatnonzero(np.diff(problem, prepend=-1, append=-1))
+        groups = SolutionGroups(members, bounds, shared)
+        # In the order of their first solutions, whatever was left out.
+        by_first_member = np.argsort(np.minimum.reduceat(members, bounds[:-1]))
+        places = groups.in_order(by_first_member)
+        offsets = np.concatenate([[0], np.cumsum(np.diff(bounds)[by_first_member])])
+        return SolutionGroups(members[places], offsets, shared[places])
+
+    def _shared(self, index: Sequence[int]) -> npt.NDArray[np.int32] | None:
+        """Leading tokens that each of some solutions shares with the one before it, its neighbour in trie order."""
+        if self.groups is None:
+            return None
+        places = self._place_in_groups[index]
+        follows = np.diff(places, prepend=-2) == 1
+        return np.where(follows, self.groups.shared[places], 0)
+
     def __getitem__(self, index: list[int] | int) -> StepBatch:
         data = self.rollouts
-        chosen = self.members[[index] if isinstance(index, int) else index]
+        index = [index] if isinstance(index, int) else index
+        chosen = self.members[index]
         tokens = [data.tokens[data.token_offsets[i] : data.token_offsets[i + 1]] for i in chosen]
         steps = [slice(data.tag_offsets[i], data.tag_offsets[i + 1]) for i in chosen]
         return pack_solutions(
@@ -73,6 +107,7 @@ class PackedSteps(Dataset[StepBatch]):
             [int(data.problem[i]) for i in chosen],
             [f"{data.problem_ids[data.problem[i]]} (row {data.row[i]})" for i in chosen],
             self.row_tokens,
+            self._shared(index),
         )
 
 
@@ -96,6 +131,7 @@ class ProcessRewardDataModule(L.LightningDataModule):
         labels: LabelMethod = "er",
         eta: float = 1.0,
         max_tokens: int = 4096,
+        packing: Packing = "trees",
         row_tokens: int | None = None,
         max_length: int = 512,
         num_workers: int = 0,
@@ -115,6 +151,8 @@ class ProcessRewardDataModule(L.LightningDataModule):
             labels: ``er``, ``soft``, ``hard`` or ``outcome`` (see :mod:`erprm.data.labels`).
             eta: entropy regularization of ``er`` labels: a float, 0, ``.inf`` or ``-.inf``.
             max_tokens: tokens of a batch: the batch size.
+            packing: ``trees`` lays what the solutions of a problem have in common (its question, and steps they begin
+                with) out once, for the same loss in less time; ``rows`` lays out every solution whole.
             row_tokens: tokens of one of its rows; by default a batch is one row (see :mod:`erprm.data.packing`).
             max_length: most tokens of one solution; steps that do not fit are dropped from its end and counted.
             num_workers: data-loading processes.
@@ -131,6 +169,8 @@ class ProcessRewardDataModule(L.LightningDataModule):
         except ValueError as error:
             raise ValueError(f"data: {error}") from error
         check_token_limits(max_length, row_tokens, max_tokens)
+        if packing not in PACKINGS:
+            raise ValueError(f"data.packing is {packing!r}; it must be one of {', '.join(PACKINGS)}")
         if validation_rollouts is None and not 0.0 < validation_fraction < 1.0:
             raise ValueError(f"data.validation_fraction is {validation_fraction}; it must be in (0, 1)")
         if predict_step_style not in STEP_STYLES:
@@ -145,6 +185,7 @@ class ProcessRewardDataModule(L.LightningDataModule):
         self.label_method: LabelMethod = labels
         self.eta = float(eta)
         self.max_tokens = max_tokens
+        self.packing: Packing = packing
         self.row_tokens = row_tokens
         self.max_length = max_length
         self.num_workers = num_workers
@@ -261,7 +302,7 @@ class ProcessRewardDataModule(L.LightningDataModule):
             raise ValueError(
                 f"data: no labelled solution is left (labels={self.label_method!r}, max_length={self.max_length})"
             )
-        return PackedSteps(rollouts, labels, members, self.row_tokens)
+        return PackedSteps(rollouts, labels, members, self.row_tokens, self.packing)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Moves the tensors of a packed batch; solutions to score are text and stay where they are."""
@@ -291,6 +332,7 @@ class ProcessRewardDataModule(L.LightningDataModule):
             dataset,
             dataset.lengths,
             self.max_tokens,
+            groups=dataset.groups,
             num_replicas=num_replicas,
             rank=rank,
             shuffle=shuffle,

@@ -19,24 +19,20 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from erprm.data.json_rows import read_json_rows
-from erprm.data.packing import check_token_limits, pack_rows
+from erprm.data.packing import PackedRows, check_token_limits, pack_rows
 from erprm.data.sampler import TokenBudgetSampler, replicas
 
 
 @dataclass
-class PolicyBatch:
+class PolicyBatch(PackedRows):
     """Packed rows of prompts with their completions (see :mod:`erprm.data.packing`).
 
     Attributes:
-        input_ids: tokens ``[R, T]``.
-        position_ids: positions ``[R, T]``, restarting at 0 with each sample.
         predict_index: places in the flattened rows whose next token is learned ``[S]``.
         targets: those next tokens ``[S]``.
         record_ids: name of each sample of the batch, for messages.
     """
 
-    input_ids: Tensor
-    position_ids: Tensor
     predict_index: Tensor
     targets: Tensor
     record_ids: list[str] = field(default_factory=list)
@@ -64,14 +60,16 @@ class PackedSamples(Dataset[PolicyBatch]):
 
     def __getitem__(self, index: list[int]) -> PolicyBatch:
         samples = [self.samples[i] for i in index]
-        input_ids, position_ids, starts = pack_rows([sample.input_ids for sample in samples], self.row_tokens)
-        predict = [
-            np.arange(start + sample.prompt_length - 1, start + len(sample.input_ids) - 1)
-            for sample, start in zip(samples, starts, strict=True)
-        ]
+        rows, paths = pack_rows([sample.input_ids for sample in samples], self.row_tokens)
+        predict = [path[sample.prompt_length - 1 : -1] for sample, path in zip(samples, paths, strict=True)]
         predict_index = torch.from_numpy(np.concatenate(predict))
-        targets = input_ids.flatten()[predict_index + 1]
-        return PolicyBatch(input_ids, position_ids, predict_index, targets, [sample.name for sample in samples])
+        targets = rows.input_ids.flatten()[predict_index + 1]
+        return PolicyBatch(
+            **vars(rows),
+            predict_index=predict_index,
+            targets=targets,
+            record_ids=[sample.name for sample in samples],
+        )
 
 
 def load_policy_samples(path: str | Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[PolicySample]:

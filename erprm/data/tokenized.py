@@ -22,9 +22,10 @@ import numpy.typing as npt
 
 from erprm.data.labels import LabelMethod, flat_step_labels
 from erprm.data.records import RolloutRecord
+from erprm.data.tries import trie_order
 from erprm.steps import Solution, StepEncoder
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _ARRAYS: dict[str, type[np.generic]] = {
     "tokens": np.int32,  # tokens of all solutions
     "token_offsets": np.int64,  # [solutions + 1] into tokens
@@ -35,6 +36,8 @@ _ARRAYS: dict[str, type[np.generic]] = {
     "is_last": np.bool_,  # [steps] whether a kept step is the last of its record
     "problem": np.int64,  # [solutions] number of the problem, into problem_ids
     "row": np.int64,  # [solutions] row of the record in its source
+    "trie_order": np.int64,  # the solutions, problem after problem, each problem's in trie order (see data.tries)
+    "shared": np.int32,  # [solutions] leading tokens that each of trie_order shares with the one before it
 }
 _BATCH = 1024
 
@@ -105,6 +108,7 @@ class TokenizedRollouts:
         self.tags, self.tag_offsets = arrays["tags"], arrays["tag_offsets"]
         self.rewards, self.reward_offsets = arrays["rewards"], arrays["reward_offsets"]
         self.is_last, self.problem, self.row = arrays["is_last"], arrays["problem"], arrays["row"]
+        self.trie_order, self.shared = arrays["trie_order"], arrays["shared"]
 
     def __reduce__(self) -> tuple[type[TokenizedRollouts], tuple[Path]]:
         # A data-loading process that is started anew maps the same files instead of being sent their content.
@@ -173,6 +177,7 @@ def _build(records: Iterable[RolloutRecord], encoder: StepEncoder, max_length: i
         with ExitStack() as stack:
             files = {array: stack.enter_context((temporary / f"{array}.bin").open("wb")) for array in _ARRAYS}
             meta = _write_arrays(records, encoder, max_length, files)
+        _write_trie_order(temporary)
         (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         try:
             temporary.rename(folder)
@@ -182,6 +187,24 @@ def _build(records: Iterable[RolloutRecord], encoder: StepEncoder, max_length: i
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_trie_order(folder: Path) -> None:
+    """Adds what the solutions of each problem share to the arrays of a folder."""
+    tokens, offsets, problem = (
+        np.asarray(_memory_map(folder / f"{array}.bin", _ARRAYS[array]))
+        for array in ("tokens", "token_offsets", "problem")
+    )
+    order = np.argsort(problem, kind="stable")
+    shared = np.zeros(len(order), dtype=_ARRAYS["shared"])
+    bounds = np.flatnonzero(np.diff(problem[order], prepend=-1, append=-1))
+    sizes = np.diff(bounds)
+    for start, size in zip(bounds[:-1][sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+        members = order[start : start + size]
+        by_tokens, shared[start : start + size] = trie_order([tokens[offsets[i] : offsets[i + 1]] for i in members])
+        order[start : start + size] = members[by_tokens]
+    order.astype(_ARRAYS["trie_order"]).tofile(folder / "trie_order.bin")
+    shared.tofile(folder / "shared.bin")
 
 
 def _write_arrays(

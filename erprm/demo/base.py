@@ -94,13 +94,12 @@ class BaseTexts(Dataset[PolicyBatch]):
             self._token_ids([read if target is None else target for read, target in text], [t is None for _, t in text])
             for text in texts
         ]
-        input_ids, position_ids, starts = pack_rows(tokens, _ROW_TOKENS)
+        rows, paths = pack_rows(tokens, _ROW_TOKENS)
         # What is learned in the place of a token is learned one place earlier.
         places = [np.flatnonzero(np.array(targets[1:]) != _NOT_LEARNED) for targets in learned]
         return PolicyBatch(
-            input_ids,
-            position_ids,
-            predict_index=torch.from_numpy(np.concatenate([s + p for s, p in zip(starts, places, strict=True)])),
+            **vars(rows),
+            predict_index=torch.from_numpy(np.concatenate([path[p] for path, p in zip(paths, places, strict=True)])),
             targets=torch.tensor([t[1 + place] for t, p in zip(learned, places, strict=True) for place in p]),
         )
 
@@ -153,7 +152,7 @@ class BaseModel(PolicyModel):
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
         """Weighted mean cross-entropy of the learned tokens."""
         assert self.backbone is not None
-        logits_SV = logits_at(self.backbone, batch.input_ids, batch.position_ids, batch.predict_index)
+        logits_SV = logits_at(self.backbone, batch, batch.predict_index)
         losses_S = F.cross_entropy(logits_SV, batch.targets, reduction="none")
         weights_S = self.target_weights[batch.targets]
         return (losses_S * weights_S).sum() / weights_S.sum()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import lightning as L
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from erprm.data.packing import PackedRows
+from erprm.models.attention import Attention, row_inputs
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
@@ -37,7 +43,7 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
 
 
 def load_causal_lm(
-    path: str, gguf_file: str | None = None, *, dtype: Dtype = "float32", attn_implementation: str = "sdpa"
+    path: str, gguf_file: str | None = None, *, dtype: Dtype = "float32", attn_implementation: Attention = "auto"
 ) -> PreTrainedModel:
     """Loads a causal language model from a folder or the hub; weights only as safetensors or GGUF.
 
@@ -49,7 +55,7 @@ def load_causal_lm(
         model = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=getattr(torch, dtype),
-            attn_implementation=attn_implementation,
+            attn_implementation=None if attn_implementation == "auto" else attn_implementation,
             **(_gguf(gguf_file) or {"use_safetensors": True}),
         )
     except (OSError, ValueError) as error:
@@ -100,28 +106,63 @@ def optimizer_with_schedule(
     }
 
 
-def logits_at(backbone: PreTrainedModel, input_ids: Tensor, position_ids: Tensor, index: Tensor) -> Tensor:
+def logits_at(
+    backbone: PreTrainedModel,
+    rows: PackedRows,
+    index: Tensor,
+    *,
+    tokens: Sequence[int] | None = None,
+    attention: Attention = "auto",
+) -> Tensor:
     """Next-token logits of a causal LM at a few places of packed rows.
 
     The forward is the backbone's own, hooks of sharding included; only the input of its output layer is cut down to
-    the places asked for, so no tensor of all places by the vocabulary exists.
+    the places asked for, so no tensor of all places by the vocabulary exists. Where the output layer is a plain linear
+    one, only its rows of the tokens asked for are used, too; whatever the backbone does to logits afterwards (soft
+    capping, scaling) it does to these.
 
     Args:
         backbone: a causal LM.
-        input_ids: tokens ``[R, T]``.
-        position_ids: positions ``[R, T]``, restarting at 0 with each sequence.
+        rows: packed rows.
         index: places in the flattened rows ``[S]``.
+        tokens: the tokens whose logits are wanted; ``None``: the whole vocabulary.
+        attention: how solutions are kept apart (see :mod:`erprm.models.attention`).
 
     Returns:
-        Logits ``[S, V]``.
+        Logits ``[S, V]``, or ``[S, tokens]``.
+    """
+    head = backbone.get_output_embeddings()
+    inputs = row_inputs(backbone, rows, attention)
+    with _head_at(head, index, tokens) as is_narrowed:
+        logits = cast(Tensor, backbone(**inputs).logits)
+    logits = logits.flatten(0, -2)
+    return logits if tokens is None or is_narrowed else logits[:, list(tokens)]
+
+
+@contextmanager
+def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> Iterator[bool]:
+    """Lets an output layer see only some places and, if it can, make only some tokens' logits; yields whether it can.
+
+    A layer whose forward is another than ``nn.Linear``'s (an adapter, quantised weights) makes all logits.
     """
 
     def keep_places(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0].flatten(0, 1)[index],)
+        return (inputs[0].flatten(0, -2)[index],)
 
-    hook = backbone.get_output_embeddings().register_forward_pre_hook(keep_places)
+    def make_logits_of_tokens(hidden: Tensor) -> Tensor:
+        assert isinstance(head, nn.Linear)
+        chosen = torch.tensor(tokens, device=head.weight.device)
+        return F.linear(hidden, head.weight[chosen], None if head.bias is None else head.bias[chosen])
+
+    is_plain = type(head).forward is nn.Linear.forward and "forward" not in vars(head)
+    can_narrow = tokens is not None and is_plain and not isinstance(head.weight, DTensor)
+    hook = head.register_forward_pre_hook(keep_places)
+    if can_narrow:
+        # On the instance: a call of the module still runs its hooks, which gather the weights where these are sharded.
+        head.forward = make_logits_of_tokens
     try:
-        logits = backbone(input_ids=input_ids, position_ids=position_ids, use_cache=False).logits
+        yield can_narrow
     finally:
         hook.remove()
-    return cast(Tensor, logits)
+        if can_narrow:
+            del head.forward

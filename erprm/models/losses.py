@@ -1,14 +1,28 @@
-"""The loss of the autoregressive process reward model (arXiv 2412.11006, section 3).
+"""The losses of the autoregressive process reward model, per step.
 
-Shape suffixes: S scored steps, 2 the good and the bad label.
+===========  =======================================================================================================
+two_way      cross-entropy of the two-way softmax over the label tokens against (R, 1 - R): the paper's
+             (arXiv 2412.11006, section 3)
+vocabulary   cross-entropy of the softmax over the whole vocabulary against the same; it also learns that nothing but a
+             label follows a tag
+mse          squared error of P(good), from the two-way softmax, against R
+===========  =======================================================================================================
+
+All are computed in float32, or in float64 where logits are. Shape suffixes: S scored steps, V vocabulary, 2 the good
+and the bad label.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Loss = Literal["two_way", "vocabulary", "mse"]
+LOSSES = get_args(Loss)
 
 
 class NonFiniteLossError(RuntimeError):
@@ -29,15 +43,41 @@ class NonFiniteLossError(RuntimeError):
         )
 
 
-def step_losses(logits_S2: Tensor, labels_S: Tensor) -> Tensor:
-    """Cross-entropy of the two-way softmax over the label tokens against (R, 1 - R), in float32.
+def step_losses(logits_S2: Tensor, labels_S: Tensor, loss: Literal["two_way", "mse"] = "two_way") -> Tensor:
+    """The losses that need the logits of the label tokens alone.
 
     Args:
         logits_S2: logits of the good and the bad label at each step's tag ``[S, 2]``.
         labels_S: step rewards R in [0, 1] ``[S]``.
+        loss: see the module's table.
 
     Returns:
         The loss of each step ``[S]``.
     """
-    difference_S = logits_S2[:, 0].float() - logits_S2[:, 1].float()
-    return F.binary_cross_entropy_with_logits(difference_S, labels_S.float(), reduction="none")
+    logits_S2 = _at_least_float32(logits_S2)
+    difference_S = logits_S2[:, 0] - logits_S2[:, 1]
+    labels_S = labels_S.to(difference_S.dtype)
+    if loss == "mse":
+        return (difference_S.sigmoid() - labels_S).square()
+    return F.binary_cross_entropy_with_logits(difference_S, labels_S, reduction="none")
+
+
+def vocabulary_losses(logits_SV: Tensor, labels_S: Tensor, label_tokens: tuple[int, int]) -> Tensor:
+    """The loss ``vocabulary``.
+
+    Args:
+        logits_SV: logits of the whole vocabulary at each step's tag ``[S, V]``.
+        labels_S: step rewards R in [0, 1] ``[S]``.
+        label_tokens: the good and the bad label token.
+
+    Returns:
+        The loss of each step ``[S]``.
+    """
+    logits_SV = _at_least_float32(logits_SV)
+    labels_S = labels_S.to(logits_SV.dtype)
+    good_S, bad_S = logits_SV[:, label_tokens[0]], logits_SV[:, label_tokens[1]]
+    return logits_SV.logsumexp(-1) - labels_S * good_S - (1 - labels_S) * bad_S
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -14,6 +14,7 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from erprm.data.policy import PolicyBatch
+from erprm.models.attention import Attention
 from erprm.models.backbone import (
     Dtype,
     OptimizerFactory,
@@ -39,7 +40,7 @@ class PolicyModel(L.LightningModule):
         optimizer: OptimizerFactory = lambda params: AdamW(params, lr=5e-7, weight_decay=0.0),
         scheduler: SchedulerFactory | None = CosineWithWarmup,
         dtype: Dtype = "float32",
-        attn_implementation: str = "sdpa",
+        attn_implementation: Attention = "auto",
     ) -> None:
         """Notes the settings; weights are loaded by :meth:`configure_model`.
 
@@ -51,7 +52,8 @@ class PolicyModel(L.LightningModule):
             scheduler: makes the learning-rate schedule from the optimizer and the total number of optimizer steps;
                 null for a constant learning rate.
             dtype: type of the weights.
-            attn_implementation: attention of transformers; ``sdpa`` keeps packed samples apart everywhere.
+            attn_implementation: ``auto``, ``sdpa``, ``eager``, ``flex_attention`` or ``flash_attention_2`` (see
+                :mod:`erprm.models.attention`).
         """
         super().__init__()
         self.backbone_path = backbone
@@ -60,7 +62,7 @@ class PolicyModel(L.LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.dtype_name: Dtype = dtype
-        self.attn_implementation = attn_implementation
+        self.attn_implementation: Attention = attn_implementation
         self.backbone: PreTrainedModel | None = None
 
     @cached_property
@@ -84,7 +86,7 @@ class PolicyModel(L.LightningModule):
             NonFiniteLossError: if it is NaN or infinite; names the batch's rows.
         """
         assert self.backbone is not None, "configure_model has not been called"
-        logits_SV = logits_at(self.backbone, batch.input_ids, batch.position_ids, batch.predict_index)
+        logits_SV = logits_at(self.backbone, batch, batch.predict_index, attention=self.attn_implementation)
         loss = F.cross_entropy(logits_SV.float(), batch.targets)
         if not torch.isfinite(loss):
             raise NonFiniteLossError(loss, self.global_step, batch_idx, batch.record_ids)

@@ -8,17 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
-from erprm.data.packing import StepBatch, pack_by_budget, pack_solutions
+from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, budget_bounds, pack_solutions
 from erprm.data.solutions import SolutionRow
+from erprm.data.tries import cut_tries, trie_order
+from erprm.models.attention import ATTENTIONS, Attention, row_inputs
 from erprm.models.backbone import (
     Dtype,
     OptimizerFactory,
@@ -29,10 +34,11 @@ from erprm.models.backbone import (
     logits_at,
     optimizer_with_schedule,
 )
-from erprm.models.losses import NonFiniteLossError, step_losses
+from erprm.models.losses import LOSSES, Loss, NonFiniteLossError, step_losses, vocabulary_losses
+from erprm.models.packing_check import check_layout
 from erprm.models.schedule import CosineWithWarmup
 from erprm.models.step_metrics import StepMetrics
-from erprm.steps import Solution, StepEncoder, StepFormat
+from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat
 
 STEP_FORMAT_FILE = "step_format.json"
 
@@ -52,10 +58,12 @@ class ProcessRewardModel(L.LightningModule):
         optimizer: OptimizerFactory = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         scheduler: SchedulerFactory | None = CosineWithWarmup,
         dtype: Dtype = "float32",
-        attn_implementation: str = "sdpa",
+        attn_implementation: Attention = "auto",
+        loss: Loss = "two_way",
         gradient_checkpointing: bool = False,
         score_max_tokens: int = 4096,
         score_row_tokens: int | None = None,
+        score_packing: Packing = "trees",
     ) -> None:
         """Notes the settings; weights are loaded by :meth:`configure_model`.
 
@@ -69,15 +77,20 @@ class ProcessRewardModel(L.LightningModule):
             scheduler: makes the learning-rate schedule from the optimizer and the total number of optimizer steps;
                 null for a constant learning rate.
             dtype: type of the weights.
-            attn_implementation: attention of transformers; ``sdpa`` keeps packed solutions apart everywhere.
+            attn_implementation: ``auto``, ``sdpa``, ``eager``, ``flex_attention`` or ``flash_attention_2`` (see
+                :mod:`erprm.models.attention`).
+            loss: ``two_way``, ``vocabulary`` or ``mse`` (see :mod:`erprm.models.losses`).
             gradient_checkpointing: recompute activations in the backward pass to save memory.
             score_max_tokens: tokens of a batch when scoring.
             score_row_tokens: tokens of one of its rows; by default a batch is one row.
+            score_packing: ``trees`` reads what solutions of the same question have in common once, ``rows`` does
+                without.
 
         Raises:
-            ValueError: if the step format is not a known preset.
+            ValueError: if the step format is not a known preset, or a setting not one of those it can be.
         """
         super().__init__()
+        _check_choices(attn_implementation=attn_implementation, loss=loss, score_packing=score_packing)
         self.backbone_path = backbone
         self.tokenizer_path = tokenizer or backbone
         self.gguf_file = gguf_file
@@ -85,12 +98,15 @@ class ProcessRewardModel(L.LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.dtype_name: Dtype = dtype
-        self.attn_implementation = attn_implementation
+        self.attn_implementation: Attention = attn_implementation
+        self.loss: Loss = loss
         self.gradient_checkpointing = gradient_checkpointing
         self.score_max_tokens = score_max_tokens
         self.score_row_tokens = score_row_tokens
+        self.score_packing: Packing = score_packing
         self.backbone: PreTrainedModel | None = None
         self.validation_metrics = StepMetrics()
+        self._layouts_checked: set[Layout] = set()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **settings: Any) -> ProcessRewardModel:
@@ -126,13 +142,44 @@ class ProcessRewardModel(L.LightningModule):
         Returns:
             ``[S, 2]``.
         """
+        return self._logits_at_tags(batch, self._label_tokens)
+
+    def backbone_inputs(self, batch: StepBatch) -> dict[str, Any]:
+        """The arguments of the backbone's forward under which no solution of a batch sees another.
+
+        For a :meth:`step_logits` of your own; see :mod:`erprm.models.attention`.
+        """
         assert self.backbone is not None, "configure_model has not been called"
-        logits_SV = logits_at(self.backbone, batch.input_ids, batch.position_ids, batch.tag_index)
-        return logits_SV[:, [self.step_encoder.positive_id, self.step_encoder.negative_id]]
+        return row_inputs(self.backbone, batch, self.attn_implementation)
+
+    def _logits_at_tags(self, batch: StepBatch, tokens: Sequence[int] | None) -> Tensor:
+        assert self.backbone is not None, "configure_model has not been called"
+        return logits_at(self.backbone, batch, batch.tag_index, tokens=tokens, attention=self.attn_implementation)
+
+    @property
+    def _label_tokens(self) -> tuple[int, int]:
+        return self.step_encoder.positive_id, self.step_encoder.negative_id
+
+    def logits_and_losses(self, batch: StepBatch) -> tuple[Tensor, Tensor]:
+        """The logits of :meth:`step_logits` ``[S, 2]``, and the loss of each scored step ``[S]``."""
+        self._check_layout(batch.layout)
+        if self.loss == "vocabulary":
+            logits_SV = self._logits_at_tags(batch, tokens=None)
+            losses_S = vocabulary_losses(logits_SV, batch.labels, self._label_tokens)
+            return logits_SV[:, list(self._label_tokens)], losses_S
+        logits_S2 = self.step_logits(batch)
+        return logits_S2, step_losses(logits_S2, batch.labels, self.loss)
 
     def forward(self, batch: StepBatch) -> Tensor:
         """Scores of the steps of packed rows: P(good) at each tag ``[S]``, in float32."""
+        self._check_layout(batch.layout)
         return self.step_logits(batch).float().softmax(-1)[:, 0]
+
+    def _check_layout(self, layout: Layout) -> None:
+        """Makes sure, once for each layout, that the backbone keeps the solutions of such rows apart."""
+        if layout not in self._layouts_checked:
+            check_layout(self, layout)
+            self._layouts_checked.add(layout)
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
         """Loss of one packed batch.
@@ -140,7 +187,7 @@ class ProcessRewardModel(L.LightningModule):
         Raises:
             NonFiniteLossError: if it is NaN or infinite; names the batch's records.
         """
-        loss = step_losses(self.step_logits(batch), batch.labels).mean()
+        loss = self.logits_and_losses(batch)[1].mean()
         if not torch.isfinite(loss):
             raise NonFiniteLossError(loss, self.global_step, batch_idx, batch.record_ids)
         self.log("train/loss", loss, prog_bar=True)
@@ -155,8 +202,7 @@ class ProcessRewardModel(L.LightningModule):
         self._evaluate(batch)
 
     def _evaluate(self, batch: StepBatch) -> None:
-        logits_S2 = self.step_logits(batch)
-        losses_S = step_losses(logits_S2, batch.labels)
+        logits_S2, losses_S = self.logits_and_losses(batch)
         self.validation_metrics.update(logits_S2.float().softmax(-1)[:, 0], batch.labels, losses_S, batch.problem)
 
     def on_validation_epoch_end(self) -> None:
@@ -193,21 +239,51 @@ class ProcessRewardModel(L.LightningModule):
             StepFormatError: if a solution cannot be laid out.
             ValueError: if a solution is longer than the backbone's context.
         """
+        if not solutions:
+            return []
         encoded = self.step_encoder.encode_batch(solutions)
         lengths = [len(solution.input_ids) for solution in encoded]
         self._check_context(lengths, solutions)
-        longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        order, shared = self._scoring_order(solutions, encoded)
         scores: list[Tensor] = [torch.empty(0)] * len(solutions)
-        for pack in pack_by_budget(lengths, max([self.score_max_tokens, *lengths]), longest_first):
+        bounds = budget_bounds(lengths, max([self.score_max_tokens, *lengths]), order, shared)
+        for start, stop in pairwise(bounds.tolist()):
+            pack, shared_in_pack = order[start:stop], shared[start:stop].copy()
+            shared_in_pack[0] = 0
             batch = pack_solutions(
                 [encoded[i].input_ids for i in pack],
                 [encoded[i].tag_positions for i in pack],
                 row_tokens=self.score_row_tokens,
+                shared=shared_in_pack,
             )
             scores_S = self(self.transfer_batch_to_device(batch, self.device, 0)).cpu()
             for i, part in zip(pack, scores_S.split([len(encoded[i].tag_positions) for i in pack]), strict=True):
                 scores[i] = part
         return scores
+
+    def _scoring_order(
+        self, solutions: Sequence[Solution], encoded: Sequence[EncodedSolution]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """The order to score solutions in, longest first, and how much each shares with the one before it.
+
+        Solutions of one question stand together as trees, of the size that rows hold.
+        """
+        lengths = np.array([len(solution.input_ids) for solution in encoded])
+        longest_first = np.argsort(-lengths, kind="stable")
+        if self.score_packing == "rows":
+            return longest_first, np.zeros(len(lengths), dtype=np.int32)
+        of_question: dict[str, list[int]] = {}
+        for i in longest_first.tolist():
+            of_question.setdefault(solutions[i].question, []).append(i)
+        orders, shared = [], []
+        for members in of_question.values():
+            by_tokens, shared_by_tokens = trie_order([np.array(encoded[i].input_ids) for i in members])
+            orders.append(np.array(members)[by_tokens])
+            shared.append(shared_by_tokens)
+        order, shared_N = np.concatenate(orders), np.concatenate(shared)
+        if self.score_row_tokens is not None:
+            shared_N = cut_tries(lengths[order], shared_N, self.score_row_tokens)
+        return order, shared_N
 
     def _check_context(self, lengths: Sequence[int], solutions: Sequence[Solution]) -> None:
         assert self.backbone is not None, "configure_model has not been called"
@@ -247,6 +323,13 @@ class ProcessRewardModel(L.LightningModule):
                 f"{key}: {saved.get(key)!r} -> {own[key]!r}" for key in own if saved.get(key) != own[key]
             )
             raise ValueError(f"the checkpoint was trained with another step_format (checkpoint -> config): {changes}")
+
+
+def _check_choices(**settings: str) -> None:
+    choices = {"attn_implementation": ATTENTIONS, "loss": LOSSES, "score_packing": PACKINGS}
+    for name, value in settings.items():
+        if value not in choices[name]:
+            raise ValueError(f"model.{name} is {value!r}; it must be one of {', '.join(choices[name])}")
 
 
 def _resolve_step_format(step_format: StepFormat | str | None, backbone: str) -> StepFormat:

@@ -2,12 +2,13 @@ import logging
 from collections import Counter
 
 import lightning as L
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from erprm.data.sampler import TokenBudgetSampler, replicas
+from erprm.data.sampler import SolutionGroups, TokenBudgetSampler, replicas
 
 
 class Indices(Dataset[int]):
@@ -19,10 +20,24 @@ class Indices(Dataset[int]):
 
 
 def sampler(
-    lengths: list[int], max_tokens: int, ranks: int = 1, rank: int = 0, *, shuffle: bool = True, seed: int = 0
+    lengths: list[int],
+    max_tokens: int,
+    ranks: int = 1,
+    rank: int = 0,
+    *,
+    groups: SolutionGroups | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
 ) -> TokenBudgetSampler:
     return TokenBudgetSampler(
-        Indices(len(lengths)), lengths, max_tokens, num_replicas=ranks, rank=rank, shuffle=shuffle, seed=seed
+        Indices(len(lengths)),
+        lengths,
+        max_tokens,
+        groups=groups,
+        num_replicas=ranks,
+        rank=rank,
+        shuffle=shuffle,
+        seed=seed,
     )
 
 
@@ -37,6 +52,36 @@ def test_ranks_take_turns_and_the_fullest_batch_is_split_for_equal_numbers() -> 
     # Composed are [0, 1, 2], [3], [4]; two ranks need an even number.
     assert list(sampler([4, 3, 3, 10, 1], 10, 2, 0, shuffle=False)) == [[0], [3]]
     assert list(sampler([4, 3, 3, 10, 1], 10, 2, 1, shuffle=False)) == [[1, 2], [4]]
+
+
+def test_batches_and_their_order_stay_what_they_have_always_been() -> None:
+    # Runs that were started before, and published ones, depend on every index below.
+    lengths = [3, 7, 1, 4, 9, 2, 2, 8, 5, 6, 3, 1]
+    alone = SolutionGroups(np.arange(12), np.arange(13), np.zeros(12, dtype=np.int32))
+    for groups in (None, alone):
+        expected = {
+            (1, 0, 0): [[4, 11, 3], [10, 9, 1, 6], [7, 2, 0, 8, 5]],
+            (1, 0, 1): [[7, 2, 0, 8, 5], [4, 11, 3], [10, 9, 1, 6]],
+            (2, 0, 0): [[7, 2], [0, 8, 5]],
+            (2, 1, 0): [[4, 11, 3], [10, 9, 1, 6]],
+            (2, 0, 1): [[0, 8, 5], [10, 9, 1, 6]],
+            (2, 1, 1): [[4, 11, 3], [7, 2]],
+        }
+        for (ranks, rank, epoch), batches in expected.items():
+            one = sampler(lengths, 20, ranks, rank, seed=3, groups=groups)
+            one.set_epoch(epoch)
+            assert list(one) == batches
+
+
+def test_a_group_stays_together_and_what_it_shares_counts_once() -> None:
+    # Solutions 0, 2 and 4 of four tokens share three of them; 1 and 3 are alone.
+    groups = SolutionGroups(np.array([0, 2, 4, 1, 3]), np.array([0, 3, 4, 5]), np.array([0, 3, 3, 0, 0]))
+    assert list(sampler([4, 4, 4, 4, 4], 6, shuffle=False, groups=groups)) == [[0, 2, 4], [1], [3]]
+    # Without room for the third it begins the next batch, whole.
+    assert list(sampler([4, 4, 4, 4, 4], 5, shuffle=False, groups=groups)) == [[0, 2], [4], [1], [3]]
+    shuffled = {tuple(batch) for seed in range(9) for batch in sampler([4] * 5, 14, seed=seed, groups=groups)}
+    assert all((0 in batch) == (2 in batch) == (4 in batch) for batch in shuffled)
+    assert len(shuffled) > 3
 
 
 @given(st.lists(st.integers(1, 10), min_size=4, max_size=60), st.integers(10, 60), st.integers(1, 4), st.booleans())

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from erprm.models import ProcessRewardModel
+from erprm.models.attention import AttentionError
 from erprm.steps import Solution
 from tests.tiny import make_tokenizer
 
@@ -35,9 +36,9 @@ KEEP_APART = {
     "Phi3": SIZES,
     "GPTNeoX": SIZES,
     "GPT2": GPT2_SIZES,
+    "OPT": {**SIZES, "ffn_dim": 64, "word_embed_proj_dim": 32},
 }
 MIX = {
-    "OPT": {**SIZES, "ffn_dim": 64, "word_embed_proj_dim": 32},
     "Bloom": {**SIZES, "n_layer": 2, "n_head": 4},
     "Mamba": SIZES,
 }
@@ -73,10 +74,10 @@ def test_solutions_in_one_row_are_scored_as_if_alone(architecture: str, folder: 
 
 
 @pytest.mark.parametrize("architecture", MIX)
-def test_rows_of_one_solution_help_architectures_that_mix_solutions(architecture: str, folder: Path) -> None:
+def test_architectures_that_mix_solutions_are_refused_and_rows_of_one_help(architecture: str, folder: Path) -> None:
     sizes = MIX[architecture]
     alone = scores(architecture, sizes, folder, score_max_tokens=1)
     own_rows = scores(architecture, sizes, folder, score_row_tokens=1)
     torch.testing.assert_close(own_rows, alone, atol=1e-5, rtol=0.0)
-    # docs/extending.md warns of them; should this fail one day, the warning can go.
-    assert (scores(architecture, sizes, folder) - alone).abs().max() > 0.01
+    with pytest.raises(AttentionError, match=rf"{architecture}ForCausalLM .*: set data.row_tokens and model.score_row"):
+        scores(architecture, sizes, folder)

@@ -12,7 +12,7 @@ from erprm.data import ProcessRewardDataModule
 from erprm.data.packing import pack_solutions
 from erprm.data.records import write_records
 from erprm.models import NonFiniteLossError, ProcessRewardModel
-from erprm.models.losses import step_losses
+from erprm.models.losses import step_losses, vocabulary_losses
 from erprm.steps import Solution, StepFormat
 from tests.tiny import make_record, save_tiny_llama
 
@@ -66,6 +66,23 @@ def test_loss_is_the_cross_entropy_of_the_two_way_softmax() -> None:
     assert step_losses(logits, torch.tensor([0.9, 0.3])).tolist() == pytest.approx(expected, abs=1e-6)
 
 
+def test_mse_is_the_squared_error_of_the_score() -> None:
+    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
+    assert step_losses(logits, torch.tensor([1.0, 0.3]), "mse").tolist() == pytest.approx([1 / 16, 0.04], abs=1e-6)
+
+
+def test_the_loss_of_the_vocabulary_is_cross_entropy_against_both_labels() -> None:
+    # Probabilities 4/8, 2/8, 1/8, 1/8; the labels are the tokens 1 and 2.
+    logits = torch.tensor([[4.0, 2.0, 1.0, 1.0]]).log() + 5.0
+    expected = -(0.9 * math.log(2 / 8) + 0.1 * math.log(1 / 8))
+    assert vocabulary_losses(logits, torch.tensor([0.9]), (1, 2)).tolist() == pytest.approx([expected], abs=1e-6)
+
+
+def test_an_unknown_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"model\.loss is 'l1'; it must be one of two_way, vocabulary, mse"):
+        ProcessRewardModel("somewhere", loss="l1")  # type: ignore[arg-type]
+
+
 def test_step_scores_equal_a_plain_causal_lm_on_the_whole_text(model: ProcessRewardModel, folder: Path) -> None:
     for solution, scores in zip(SOLUTIONS, model.score_steps(SOLUTIONS), strict=True):
         assert scores.tolist() == pytest.approx(plain_scores(folder, solution), abs=1e-6)
@@ -81,10 +98,56 @@ def test_scores_do_not_depend_on_the_row_a_solution_is_packed_into(folder: Path)
 
 def test_only_the_tags_hidden_states_reach_the_output_layer(model: ProcessRewardModel) -> None:
     assert model.backbone is not None
+    model.score_steps(SOLUTIONS)  # before its first use a layout is tried out
     seen: list[torch.Size] = []
     model.backbone.get_output_embeddings().register_forward_hook(lambda _m, _i, output: seen.append(output.shape))
     model.score_steps(SOLUTIONS)
     assert [shape[0] for shape in seen] == [6]
+
+
+def test_the_output_layer_makes_the_logits_of_the_labels_alone(model: ProcessRewardModel) -> None:
+    assert model.backbone is not None
+    model.score_steps(SOLUTIONS)  # before its first use a layout is tried out
+    seen: list[torch.Size] = []
+    model.backbone.get_output_embeddings().register_forward_hook(lambda _m, _i, output: seen.append(output.shape))
+    model.score_steps(SOLUTIONS)
+    assert seen == [(6, 2)]
+
+
+def test_an_output_layer_with_a_forward_of_its_own_makes_all_logits(model: ProcessRewardModel) -> None:
+    assert model.backbone is not None
+    expected = model.score_steps(SOLUTIONS)
+
+    class Shifted(torch.nn.Linear):
+        def forward(self, hidden: Tensor) -> Tensor:
+            return super().forward(hidden) + torch.arange(self.out_features) / 100
+
+    head = model.backbone.get_output_embeddings()
+    shifted = Shifted(head.in_features, head.out_features, bias=False)
+    shifted.weight = head.weight
+    model.backbone.set_output_embeddings(shifted)
+    gap = (model.step_encoder.positive_id - model.step_encoder.negative_id) / 100
+    for before, after in zip(expected, model.score_steps(SOLUTIONS), strict=True):
+        torch.testing.assert_close(after.logit(), before.logit() + gap, atol=1e-5, rtol=0.0)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_tied_or_biased_output_layer_scores_as_a_plain_causal_lm(folder: Path, has_bias: bool) -> None:
+    model = ProcessRewardModel.from_pretrained(folder)
+    assert model.backbone is not None
+    head = model.backbone.get_output_embeddings()
+    if has_bias:
+        head.bias = torch.nn.Parameter(torch.linspace(-1, 1, head.out_features))
+    else:
+        head.weight = model.backbone.get_input_embeddings().weight
+    (encoded,) = model.step_encoder.encode_batch(SOLUTIONS[:1])
+    with torch.no_grad():
+        logits = model.backbone(input_ids=torch.tensor([encoded.input_ids])).logits[0, encoded.tag_positions]
+    labels = [model.step_encoder.positive_id, model.step_encoder.negative_id]
+    torch.testing.assert_close(
+        model.score_steps(SOLUTIONS[:1])[0], logits[:, labels].softmax(-1)[:, 0], atol=1e-6, rtol=0.0
+    )
+    assert "forward" not in vars(head)
 
 
 def test_packed_gradients_equal_the_sum_of_single_solution_gradients(model: ProcessRewardModel) -> None:
