@@ -2,6 +2,7 @@
 
 from erprm.callbacks.best_of_n import BestOfN
 from erprm.callbacks.export import ExportHF
+from erprm.callbacks.save_on_signal import SaveOnSignal
 from erprm.callbacks.score_writer import StepScoreWriter
 
-__all__ = ["BestOfN", "ExportHF", "StepScoreWriter"]
+__all__ = ["BestOfN", "ExportHF", "SaveOnSignal", "StepScoreWriter"]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from erprm.callbacks import BestOfN
+from erprm.callbacks import BestOfN, SaveOnSignal
+from erprm.cli.newest_checkpoint import newest_checkpoint
 from erprm.cli.suggestions import with_suggestion
 from erprm.data import ProcessRewardDataModule
-from erprm.models import ProcessRewardModel
+from erprm.models import ProcessRewardModel, WholeCheckpointIO
 
 
 class ErprmArgumentParser(LightningArgumentParser):
@@ -38,6 +40,26 @@ class ErprmCLI(LightningCLI):
     :class:`ProcessRewardModel` and :class:`ProcessRewardDataModule`.
     """
 
+    def _parse_ckpt_path(self) -> None:
+        """Leaves out what Lightning 2.6 does here: to put hyperparameters of a checkpoint over the command line's."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """A trainer that writes checkpoints whole, and in ``fit`` saves when it is told to end."""
+        settings = self._get(self.config_init, "trainer")
+        plugins, callbacks = (_as_list(settings.get(key)) for key in ("plugins", "callbacks"))
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(WholeCheckpointIO())
+        if self.subcommand == "fit" and not any(isinstance(callback, SaveOnSignal) for callback in callbacks):
+            callbacks.append(SaveOnSignal())
+        settings.update({"plugins": plugins, "callbacks": callbacks})
+        return super().instantiate_trainer(**kwargs)
+
+    def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """``Trainer.fit``, for which ``ckpt_path: last`` is the newest checkpoint of the earlier runs as well."""
+        if ckpt_path == "last":
+            ckpt_path = newest_checkpoint(self.trainer)
+        self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Sets the defaults of the package."""
         parser.set_defaults(
@@ -46,6 +68,12 @@ class ErprmCLI(LightningCLI):
                 "data": {"class_path": "erprm.data.datamodule.ProcessRewardDataModule"},
             }
         )
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
 
 
 def main(arguments: Sequence[str]) -> int:

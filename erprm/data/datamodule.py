@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,10 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from erprm.data.labels import LabelMethod, label_eta
 from erprm.data.packing import PACKINGS, Packing, StepBatch, check_token_limits, pack_solutions
 from erprm.data.records import RolloutRecord, content_fingerprint, read_records, records_fingerprint
-from erprm.data.sampler import SolutionGroups, TokenBudgetSampler, replicas
+from erprm.data.resumption import ResumableDataModule
+from erprm.data.sampler import SolutionGroups
 from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
-from erprm.data.tokenized import EncodingCounts, TokenizedRollouts
+from erprm.data.tokenized import EncodingCounts, TokenizedRollouts, tokenizer_fingerprint
 from erprm.data.tries import cut_tries, shared_among
 from erprm.steps import STEP_STYLES, StepEncoder
 
@@ -111,7 +111,7 @@ class PackedSteps(Dataset[StepBatch]):
         )
 
 
-class ProcessRewardDataModule(L.LightningDataModule):
+class ProcessRewardDataModule(ResumableDataModule):
     """Rollout records as packed, labelled batches for training a process reward model.
 
     The tokenizer and the step format come from the module being trained (its ``step_encoder``), so that training and
@@ -137,6 +137,7 @@ class ProcessRewardDataModule(L.LightningDataModule):
         num_workers: int = 0,
         cache_dir: str | None = None,
         seed: int = 0,
+        allow_change: bool = False,
         step_encoder: StepEncoder | None = None,
     ) -> None:
         """Checks the settings; nothing is read yet.
@@ -158,6 +159,7 @@ class ProcessRewardDataModule(L.LightningDataModule):
             num_workers: data-loading processes.
             cache_dir: where tokenised data is kept; by default ``$ERPRM_CACHE`` or ``~/.cache/erprm``.
             seed: of the validation split and the shuffles.
+            allow_change: resume even if the checkpoint was trained on other data, labels, tokenizer or step format.
             step_encoder: tokenisation, where the module being trained has no ``step_encoder``.
 
         Raises:
@@ -191,6 +193,8 @@ class ProcessRewardDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.seed = seed
+        self.allow_change = allow_change
+        self._fingerprints: dict[str, str] = {}
         self._step_encoder = step_encoder
         self.train_set: PackedSteps
         self.validation_set: PackedSteps
@@ -221,9 +225,10 @@ class ProcessRewardDataModule(L.LightningDataModule):
 
     def load(self, source: str) -> TokenizedRollouts:
         """Tokenised solutions of one source, from the cache where it has them."""
+        self._fingerprints[source] = self._fingerprint(source)
         return TokenizedRollouts.open_or_build(
             lambda: self.records(source),
-            self._fingerprint(source),
+            self._fingerprints[source],
             self.step_encoder,
             self.max_length,
             self.cache_dir,
@@ -235,6 +240,26 @@ class ProcessRewardDataModule(L.LightningDataModule):
             return records_fingerprint(source)
         # What an overridden reader makes of a file may change while the file does not.
         return content_fingerprint(self.records(source))
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that determines the batches of ``fit``, the records by a hash."""
+        step_format = self.step_encoder.step_format.to_dict()
+        return {
+            **self._records_identity(),
+            "data.labels": self.label_method,
+            "data.eta": self.eta if self.label_method == "er" else None,
+            **{f"data.{name}": getattr(self, name) for name in ("max_tokens", "row_tokens", "max_length", "seed")},
+            "hash of the tokenizer": tokenizer_fingerprint(self.step_encoder.tokenizer)[:16],
+            **{f"step_format.{name}": value for name, value in step_format.items()},
+        }
+
+    def _records_identity(self) -> dict[str, Any]:
+        train, *validation = (self._fingerprints[source][:16] for source in self._sources("fit"))
+        return {
+            "hash of data.rollouts": train,
+            "hash of data.validation_rollouts": validation[0] if validation else None,
+            "data.validation_fraction": None if validation else self.validation_fraction,
+        }
 
     def prepare_data(self) -> None:
         """Builds the tokenised caches of the stage, on one process a machine, so that the others find them."""
@@ -259,6 +284,7 @@ class ProcessRewardDataModule(L.LightningDataModule):
         Raises:
             ValueError: if a setting that the stage needs is missing, or a part of the data has no labelled step.
         """
+        super().setup(stage)
         if stage == "predict":
             path = _required("predict_solutions", self.predict_solutions)
             self.predict_set = SolutionDataset(read_solutions(path, self.predict_step_style))
@@ -327,23 +353,8 @@ class ProcessRewardDataModule(L.LightningDataModule):
         return DataLoader(self.predict_set, batch_size=None)
 
     def _loader(self, dataset: PackedSteps, *, shuffle: bool) -> DataLoader[StepBatch]:
-        num_replicas, rank = replicas(self.trainer)
-        sampler = TokenBudgetSampler(
-            dataset,
-            dataset.lengths,
-            self.max_tokens,
-            groups=dataset.groups,
-            num_replicas=num_replicas,
-            rank=rank,
-            shuffle=shuffle,
-            seed=self.seed,
-        )
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+        return self.packed_loader(
+            dataset, dataset.lengths, self.max_tokens, self.num_workers, seed=self.seed, shuffle=shuffle
         )
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -20,7 +19,9 @@ from transformers import PreTrainedTokenizerBase
 
 from erprm.data.json_rows import read_json_rows
 from erprm.data.packing import PackedRows, check_token_limits, pack_rows
-from erprm.data.sampler import TokenBudgetSampler, replicas
+from erprm.data.records import records_fingerprint
+from erprm.data.resumption import ResumableDataModule
+from erprm.data.tokenized import tokenizer_fingerprint
 
 
 @dataclass
@@ -108,7 +109,7 @@ def load_policy_samples(path: str | Path, tokenizer: PreTrainedTokenizerBase, ma
     return kept
 
 
-class PolicyDataModule(L.LightningDataModule):
+class PolicyDataModule(ResumableDataModule):
     """Prompts and completions as packed rows for training a :class:`erprm.models.PolicyModel`."""
 
     def __init__(
@@ -119,6 +120,7 @@ class PolicyDataModule(L.LightningDataModule):
         max_length: int = 1024,
         num_workers: int = 0,
         seed: int = 0,
+        allow_change: bool = False,
     ) -> None:
         """Notes the settings.
 
@@ -129,6 +131,7 @@ class PolicyDataModule(L.LightningDataModule):
             max_length: most tokens of one sample; longer ones are left out.
             num_workers: data-loading processes.
             seed: of the shuffles.
+            allow_change: resume even if the checkpoint was trained on other data or with another tokenizer.
 
         Raises:
             ValueError: if ``max_length`` is not in [1, max_tokens], or ``row_tokens`` below 1.
@@ -141,31 +144,31 @@ class PolicyDataModule(L.LightningDataModule):
         self.max_length = max_length
         self.num_workers = num_workers
         self.seed = seed
+        self.allow_change = allow_change
         self.train_set: PackedSamples
 
     def setup(self, stage: str) -> None:
         """Tokenises the samples with the tokenizer of the policy being trained."""
-        assert self.trainer is not None
-        tokenizer = cast(PreTrainedTokenizerBase, self.trainer.lightning_module.tokenizer)
-        samples = load_policy_samples(self.samples, tokenizer, self.max_length)
+        super().setup(stage)
+        samples = load_policy_samples(self.samples, self._tokenizer, self.max_length)
         self.train_set = PackedSamples(samples, self.row_tokens)
+
+    @property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        assert self.trainer is not None
+        return cast(PreTrainedTokenizerBase, self.trainer.lightning_module.tokenizer)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that determines the batches of ``fit``, the samples by a hash."""
+        return {
+            "hash of data.samples": records_fingerprint(self.samples)[:16],
+            **{f"data.{name}": getattr(self, name) for name in ("max_tokens", "row_tokens", "max_length", "seed")},
+            "hash of the tokenizer": tokenizer_fingerprint(self._tokenizer)[:16],
+        }
 
     def train_dataloader(self) -> DataLoader[PolicyBatch]:
         """Packed batches, reshuffled each epoch."""
-        assert self.trainer is not None
-        num_replicas, rank = replicas(self.trainer)
-        sampler = TokenBudgetSampler(
-            self.train_set,
-            [len(sample.input_ids) for sample in self.train_set.samples],
-            self.max_tokens,
-            num_replicas=num_replicas,
-            rank=rank,
-            seed=self.seed,
-        )
-        return DataLoader(
-            self.train_set,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+        lengths = [len(sample.input_ids) for sample in self.train_set.samples]
+        return self.packed_loader(
+            self.train_set, lengths, self.max_tokens, self.num_workers, seed=self.seed, shuffle=True
         )

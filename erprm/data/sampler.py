@@ -83,6 +83,7 @@ class TokenBudgetSampler(DistributedSampler[Any]):
             ValueError: if there are fewer solutions than ranks, or a solution is longer than a batch.
         """
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)
+        self._begin = (0, 0)
         if len(lengths) < num_replicas:
             raise ValueError(f"{len(lengths)} solution(s) cannot be shared out among {num_replicas} ranks")
         count = len(lengths) if groups is None else len(groups.offsets) - 1
@@ -129,10 +130,17 @@ class TokenBudgetSampler(DistributedSampler[Any]):
         members: list[int] = self._order[self._bounds[number] : self._bounds[number + 1]].tolist()
         return members
 
+    def begin_at(self, epoch: int, batches: int) -> None:
+        """Goes to an epoch, and leaves out so many of its first batches."""
+        self.set_epoch(epoch)
+        self._begin = (epoch, batches)
+
     def __iter__(self) -> Iterator[Any]:
         count = self._batches
         order = self._permutation(count, self.seed + 1 + self.epoch) if self.shuffle else np.arange(count)
-        return (self.batch(number) for number in order[self.rank :: self.num_replicas].tolist())
+        epoch, done = self._begin
+        mine = order[self.rank :: self.num_replicas].tolist()
+        return (self.batch(number) for number in mine[done if self.epoch == epoch else 0 :])
 
     def __len__(self) -> int:
         return self._batches // self.num_replicas

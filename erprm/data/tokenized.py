@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from erprm.data.labels import LabelMethod, flat_step_labels
 from erprm.data.records import RolloutRecord
 from erprm.data.tries import trie_order
 from erprm.steps import Solution, StepEncoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FORMAT_VERSION = 3
 _ARRAYS: dict[str, type[np.generic]] = {
@@ -59,9 +62,8 @@ class EncodingCounts:
     removed_tags: int = 0
 
 
-def tokenizer_fingerprint(encoder: StepEncoder) -> str:
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash of everything in a tokenizer that decides how text becomes ids."""
-    tokenizer = encoder.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
     content = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
     if backend is not None:
@@ -83,7 +85,7 @@ def cache_key(records_fingerprint: str, encoder: StepEncoder, max_length: int) -
     determined_by = {
         "format": FORMAT_VERSION,
         "records": records_fingerprint,
-        "tokenizer": tokenizer_fingerprint(encoder),
+        "tokenizer": tokenizer_fingerprint(encoder.tokenizer),
         "step_format": encoder.step_format.to_dict(),
         "max_length": max_length,
     }

@@ -27,3 +27,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def leftovers_of(folder: Path, pattern: str) -> list[Path]:
+    """What processes that were killed while they wrote have left in a folder.
+
+    Args:
+        folder: where the files are.
+        pattern: of the names that they would have got.
+    """
+    return sorted(folder.glob(f".{pattern}.{'[0-9a-f]' * 32}.tmp"))

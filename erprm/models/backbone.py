@@ -97,13 +97,21 @@ def optimizer_with_schedule(
     built = optimizer([parameter for parameter in module.parameters() if parameter.requires_grad])
     if scheduler is None:
         return built
-    total_steps = module.trainer.estimated_stepping_batches
-    if math.isinf(total_steps):
-        raise ValueError("a schedule needs to know the length of the training: set trainer.max_epochs or max_steps")
     return {
         "optimizer": built,
-        "lr_scheduler": {"scheduler": scheduler(built, int(total_steps)), "interval": "step"},
+        "lr_scheduler": {"scheduler": scheduler(built, _optimizer_steps(module.trainer)), "interval": "step"},
     }
+
+
+def _optimizer_steps(trainer: L.Trainer) -> int:
+    total_steps = trainer.estimated_stepping_batches
+    # To count the batches Lightning has begun to load them, from the first on: where a resumed run stands is restored
+    # later (Lightning 2.6, issue 20550). Without its loader it makes another when training starts.
+    trainer.fit_loop.teardown()
+    trainer.fit_loop._combined_loader = None
+    if math.isinf(total_steps):
+        raise ValueError("a schedule needs to know the length of the training: set trainer.max_epochs or max_steps")
+    return int(total_steps)
 
 
 def logits_at(

@@ -14,7 +14,6 @@ and the bad label.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -23,24 +22,6 @@ from torch import Tensor
 
 Loss = Literal["two_way", "vocabulary", "mse"]
 LOSSES = get_args(Loss)
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss is NaN or infinite; the message names the records of the batch."""
-
-    def __init__(self, loss: Tensor, global_step: int, batch_idx: int, record_ids: Sequence[str]) -> None:
-        """Says where it happened.
-
-        Args:
-            loss: the loss.
-            global_step: optimizer steps done.
-            batch_idx: batch of the epoch.
-            record_ids: names of the batch's records.
-        """
-        super().__init__(
-            f"loss is {loss.item()} at optimizer step {global_step}, batch {batch_idx}, with the records: "
-            + ", ".join(record_ids)
-        )
 
 
 def step_losses(logits_S2: Tensor, labels_S: Tensor, loss: Literal["two_way", "mse"] = "two_way") -> Tensor:

@@ -6,8 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import AdamW
@@ -25,11 +23,11 @@ from erprm.models.backbone import (
     logits_at,
     optimizer_with_schedule,
 )
-from erprm.models.losses import NonFiniteLossError
+from erprm.models.resumable import ResumableModule
 from erprm.models.schedule import CosineWithWarmup
 
 
-class PolicyModel(L.LightningModule):
+class PolicyModel(ResumableModule):
     """Trains a causal LM to write completions of prompts; the loss is on completion tokens alone."""
 
     def __init__(
@@ -80,16 +78,10 @@ class PolicyModel(L.LightningModule):
             self.backbone.train(self.training)
 
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy of the completion tokens of one packed batch, in float32.
-
-        Raises:
-            NonFiniteLossError: if it is NaN or infinite; names the batch's rows.
-        """
+        """Mean cross-entropy of the completion tokens of one packed batch, in float32."""
         assert self.backbone is not None, "configure_model has not been called"
         logits_SV = logits_at(self.backbone, batch, batch.predict_index, attention=self.attn_implementation)
         loss = F.cross_entropy(logits_SV.float(), batch.targets)
-        if not torch.isfinite(loss):
-            raise NonFiniteLossError(loss, self.global_step, batch_idx, batch.record_ids)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 

@@ -12,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -21,6 +20,7 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel
 
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, budget_bounds, pack_solutions
+from erprm.data.resumption import check_unchanged
 from erprm.data.solutions import SolutionRow
 from erprm.data.tries import cut_tries, trie_order
 from erprm.models.attention import ATTENTIONS, Attention, row_inputs
@@ -34,8 +34,9 @@ from erprm.models.backbone import (
     logits_at,
     optimizer_with_schedule,
 )
-from erprm.models.losses import LOSSES, Loss, NonFiniteLossError, step_losses, vocabulary_losses
+from erprm.models.losses import LOSSES, Loss, step_losses, vocabulary_losses
 from erprm.models.packing_check import check_layout
+from erprm.models.resumable import ResumableModule
 from erprm.models.schedule import CosineWithWarmup
 from erprm.models.step_metrics import StepMetrics
 from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat
@@ -43,7 +44,7 @@ from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat
 STEP_FORMAT_FILE = "step_format.json"
 
 
-class ProcessRewardModel(L.LightningModule):
+class ProcessRewardModel(ResumableModule):
     """Trains a causal LM to give each step of a solution its reward, and scores steps with it.
 
     For another backbone override :meth:`build_backbone`; for another kind of head, :meth:`step_logits`.
@@ -182,14 +183,8 @@ class ProcessRewardModel(L.LightningModule):
             self._layouts_checked.add(layout)
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
-        """Loss of one packed batch.
-
-        Raises:
-            NonFiniteLossError: if it is NaN or infinite; names the batch's records.
-        """
+        """Loss of one packed batch."""
         loss = self.logits_and_losses(batch)[1].mean()
-        if not torch.isfinite(loss):
-            raise NonFiniteLossError(loss, self.global_step, batch_idx, batch.record_ids)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -309,20 +304,22 @@ class ProcessRewardModel(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores the step format beside the weights."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["step_format"] = self.step_format.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses weights that were trained with another step format.
 
         Raises:
-            ValueError: naming the fields that differ, with both values.
+            ResumeError: naming the fields that differ, with both values, unless the data module says ``allow_change``.
         """
-        saved, own = checkpoint.get("step_format"), self.step_format.to_dict()
-        if saved is not None and saved != own:
-            changes = ", ".join(
-                f"{key}: {saved.get(key)!r} -> {own[key]!r}" for key in own if saved.get(key) != own[key]
-            )
-            raise ValueError(f"the checkpoint was trained with another step_format (checkpoint -> config): {changes}")
+        super().on_load_checkpoint(checkpoint)
+        datamodule = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
+        saved, now = (
+            {f"step_format.{name}": value for name, value in step_format.items()}
+            for step_format in (checkpoint.get("step_format", {}), self.step_format.to_dict())
+        )
+        check_unchanged(saved, now, allow_change=getattr(datamodule, "allow_change", False))
 
 
 def _check_choices(**settings: str) -> None:

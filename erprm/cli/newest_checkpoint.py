@@ -1,0 +1,32 @@
+"""Where a command that is simply run again goes on: the newest checkpoint of its earlier runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+
+
+def newest_checkpoint(trainer: L.Trainer) -> str | None:
+    """The newest of the checkpoints that ``save_last`` or a signal has left, in any version of the trainer's logs.
+
+    Lightning's own ``ckpt_path="last"`` looks only where the present run will write, which with a logger that counts
+    versions is a new folder.
+
+    Returns:
+        Its path, or None, with a warning, if there is none: so one command both starts and continues a training.
+    """
+    root = Path(trainer.default_root_dir)
+    found = [*root.glob("hpc_ckpt_*.ckpt"), *root.glob("checkpoints/last*.ckpt")]
+    for logger in trainer.loggers:
+        if logger.save_dir is not None:
+            found += Path(logger.save_dir, str(logger.name)).glob("*/checkpoints/last*.ckpt")
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
+            found += Path(callback.dirpath).glob("last*.ckpt")
+    if not found:
+        rank_zero_warn(f"ckpt_path=last: no checkpoint of an earlier run in {root}; the training starts anew")
+        return None
+    return str(max(found, key=lambda path: path.stat().st_mtime_ns))

@@ -1,0 +1,189 @@
+"""Trains a tiny model without interruption, and again and again with interruptions, each resumed.
+
+Usage: python -m tests.models.killed_training FOLDER SCENARIO KILLS
+
+FOLDER/whole is the uninterrupted run. In FOLDER/killed the process is killed with SIGKILL KILLS times at a random batch
+(in its middle, or as a checkpoint of it is about to get its name) and resumed from the newest checkpoint there is.
+Each run appends to ``losses.jsonl`` the loss of every batch it trains on and the metrics of every validation, and ends
+by writing ``weights.txt``, a hash of all weights.
+"""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from erprm.data import ProcessRewardDataModule
+from erprm.data.policy import PolicyDataModule
+from erprm.data.records import write_records
+from erprm.models import PolicyModel, ProcessRewardModel, WholeCheckpointIO
+from tests.tiny import make_llama, make_record, make_tokenizer
+
+
+@dataclass
+class Scenario:
+    """What is trained, and when checkpoints are saved."""
+
+    trainer: dict[str, Any]
+    checkpoint: dict[str, Any]
+    policy: bool = False
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+SCENARIOS = {
+    # Validation at the end of each of three epochs.
+    "epochs": Scenario({"max_epochs": 3}, {"every_n_train_steps": 1, "save_top_k": -1}),
+    # A checkpoint after every batch, mostly between two optimizer steps; validation twice an epoch, and there too.
+    "accumulated": Scenario(
+        {"max_epochs": 3, "accumulate_grad_batches": 3, "val_check_interval": 5},
+        {"train_time_interval": "every batch", "save_top_k": -1},
+    ),
+    # Ended by a number of steps, which makes Lightning count restarts another way.
+    "steps": Scenario({"max_steps": 22, "max_epochs": -1}, {"every_n_train_steps": 2, "save_top_k": -1}),
+    # Saved only at the end of an epoch, after its validation.
+    "epoch ends": Scenario({"max_epochs": 4}, {"monitor": "val/loss", "save_top_k": -1}),
+    "policy": Scenario({"max_epochs": 3, "limit_train_batches": 6}, {"every_n_train_steps": 1, "save_top_k": -1}, True),
+}
+
+
+class Journal(L.Callback):
+    """Writes down every loss, and kills the process at a given batch."""
+
+    def __init__(self, folder: Path, kill_at: tuple[int, str] | None) -> None:
+        self.file = (folder / "losses.jsonl").open("a", encoding="utf-8")
+        self.kill_at = kill_at
+
+    def write(self, **row: Any) -> None:
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+
+    def die_at(self, batch: int, place: str) -> None:
+        if self.kill_at is not None and batch >= self.kill_at[0] and place == self.kill_at[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_before_backward(self, trainer: L.Trainer, module: L.LightningModule, loss: torch.Tensor) -> None:
+        batch = trainer.fit_loop.total_batch_idx
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        logged_at = trainer.fit_loop.epoch_loop._batches_that_stepped
+        self.write(batch=batch, loss=loss.item().hex(), rate=rate, epoch=trainer.current_epoch, logged_at=logged_at)
+        self.die_at(batch, "middle")
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            value = trainer.callback_metrics["val/loss"].item().hex() if "val/loss" in trainer.callback_metrics else ""
+            self.write(validation=trainer.global_step, loss=value)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.file.close()
+
+
+class DyingCheckpointIO(WholeCheckpointIO):
+    """Kills the process when a checkpoint has been written but not yet renamed."""
+
+    journal: Journal
+    trainer: L.Trainer
+
+    def save_checkpoint(self, *arguments: Any, **keywords: Any) -> None:
+        fsync = os.fsync
+
+        def fsync_or_die(file: int) -> None:
+            self.journal.die_at(self.trainer.fit_loop.total_batch_idx, "save")
+            fsync(file)
+
+        os.fsync = fsync_or_die  # type: ignore[assignment]
+        super().save_checkpoint(*arguments, **keywords)
+        os.fsync = fsync
+
+
+def train(folder: Path, scenario: Scenario, kill_at: tuple[int, str] | None = None) -> None:
+    from datetime import timedelta
+
+    folder.mkdir(exist_ok=True)
+    warnings.filterwarnings("ignore")
+    L.seed_everything(11, verbose=False)
+    journal, checkpoint_io = Journal(folder, kill_at), DyingCheckpointIO()
+    settings = {**scenario.checkpoint}
+    if "train_time_interval" in settings:
+        settings["train_time_interval"] = timedelta(0)
+    checkpoints = folder / "checkpoints"
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        plugins=[checkpoint_io],
+        callbacks=[journal, ModelCheckpoint(checkpoints, **settings)],
+        **scenario.trainer,
+    )
+    checkpoint_io.journal, checkpoint_io.trainer = journal, trainer
+    lm, shared = folder.parent / "lm", {"max_tokens": 160, "max_length": 160, "num_workers": 2}
+    model: L.LightningModule
+    data: L.LightningDataModule
+    if scenario.policy:
+        model = PolicyModel(str(lm), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
+        data = PolicyDataModule(str(folder.parent / "policy.jsonl"), **shared)
+    else:
+        model = ProcessRewardModel(str(lm), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
+        cache = {"cache_dir": str(folder.parent / "cache"), "validation_fraction": 0.2}
+        data = ProcessRewardDataModule(str(folder.parent / "rollouts.parquet"), **cache, **shared)
+    found = sorted(checkpoints.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    trainer.fit(model, data, ckpt_path=found[-1] if found else None)
+    weights = hashlib.sha256()
+    for parameter in model.parameters():
+        weights.update(parameter.detach().numpy().tobytes())
+    (folder / "weights.txt").write_text(weights.hexdigest(), encoding="utf-8")
+
+
+def in_child(*arguments: Any) -> int:
+    """Exit status of a run in a process of its own; negative if a signal ended it."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            train(*arguments)
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def prepare(folder: Path) -> None:
+    """Files to train on: a Llama with dropout, rollouts, and samples for a policy."""
+    tokenizer = make_tokenizer()
+    make_llama(len(tokenizer), attention_dropout=0.1).save_pretrained(folder / "lm")
+    tokenizer.save_pretrained(folder / "lm")
+    rewards = [[[1.0, 0.0, 1.0, 1.0], [1.0]], [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0]]]
+    write_records([make_record(i, rewards[i % 2]) for i in range(30)], folder / "rollouts.parquet")
+    rows = [{"prompt": f"What is {i}?\n", "completion": f"Step 1: {i} = {i}."} for i in range(30)]
+    (folder / "policy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def main(folder: Path, name: str, kills: int) -> None:
+    # One thread: a forked process has no others.
+    torch.set_num_threads(1)
+    prepare(folder)
+    scenario = SCENARIOS[name]
+    assert in_child(folder / "whole", scenario) == 0
+    batches = [row["batch"] for row in map(json.loads, (folder / "whole/losses.jsonl").open()) if "batch" in row]
+    choose = random.Random(kills)
+    for batch in sorted(choose.sample(batches[2:], kills)):
+        status = in_child(folder / "killed", scenario, (batch, choose.choice(["middle", "save"])))
+        assert status in (0, -signal.SIGKILL), status
+        if status == 0:
+            return
+    assert in_child(folder / "killed", scenario) == 0
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
