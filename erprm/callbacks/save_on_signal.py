@@ -6,13 +6,14 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info
 
 log = logging.getLogger(__name__)
@@ -23,14 +24,13 @@ _PREFIX = "hpc_ckpt_"
 class SaveOnSignal(L.Callback):
     """On SIGTERM or SIGUSR1 finishes the running batch, saves a checkpoint, and ends with status 128 + the signal.
 
-    The file is ``<default_root_dir>/hpc_ckpt_<n>.ckpt``, the name Lightning knows: ``ckpt_path="hpc"`` finds it, and in a
+    The file is ``<default_root_dir>/hpc_ckpt_<n>.ckpt``, a name Lightning knows: ``ckpt_path="hpc"`` finds it, and in a
     SLURM job so does every ``fit`` without a ``ckpt_path``. It is removed once a run resumed from it has saved its own,
     or has ended. A signal during a validation ends that after its running batch; the validation is then repeated.
 
     In a SLURM job, SIGUSR1 (or the environment's ``requeue_signal``) also puts the job back into the queue, unless the
-    environment says ``auto_requeue=False``. Lightning 2.6's own handlers, which this replaces while it trains, save from
-    within the handler, in the middle of whatever is running. Several processes agree after each batch, so it is enough
-    that one of them gets the signal.
+    environment says ``auto_requeue=False``. While it trains this replaces Lightning 2.6's own handlers, which save in
+    the middle of whatever is running. Several processes agree after each batch: one of them has to get the signal.
     """
 
     def __init__(self) -> None:
@@ -40,6 +40,8 @@ class SaveOnSignal(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes over the signals."""
         self._received = 0
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python lets no other thread handle signals.
         for number in {signal.SIGTERM, signal.SIGUSR1, _requeue_signal(trainer) or signal.SIGUSR1}:
             self._earlier_handlers[number] = signal.signal(number, self._note)
 
@@ -67,14 +69,14 @@ class SaveOnSignal(L.Callback):
         _remove_predecessor(trainer)
         name = signal.Signals(number).name
         rank_zero_info(f"{name}: saved step {trainer.global_step} to {path}; to go on, resume with --ckpt_path={path}")
-        if trainer.is_global_zero:  # type: ignore[attr-defined]
+        if trainer.is_global_zero:
             if number == _requeue_signal(trainer):
                 _requeue()
             raise SystemExit(128 + number)
         # A launcher that sees one of its processes fail would end the first one before it can do so itself.
         raise SystemExit(0)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Removes the file that this run was resumed from, if it was a signal's."""
         _remove_predecessor(trainer)
 

@@ -39,12 +39,10 @@ def check_unchanged(saved: Mapping[str, Any], now: Mapping[str, Any], *, allow_c
     Raises:
         ResumeError: naming what differs, with both values, unless ``allow_change``.
     """
-    changes = [
-        f"{name}: {saved[name]!r} -> {now[name]!r}" for name in now if name in saved and saved[name] != now[name]
-    ]
+    changes = [f"{name}: {saved[name]!r} -> {new!r}" for name, new in now.items() if saved.get(name, new) != new]
     if not changes:
         return
-    found = f"the checkpoint was trained with other settings (checkpoint -> now): {changes}"
+    found = f"the checkpoint was trained with other settings (checkpoint -> now): {', '.join(changes)}"
     if not allow_change:
         raise ResumeError(f"{found}. Restore them, or set data.allow_change to true to go on with the present ones")
     rank_zero_warn(f"{found}; going on, since data.allow_change is true")

@@ -1,11 +1,12 @@
 """Trains a tiny model without interruption, and again and again with interruptions, each resumed.
 
-Usage: python -m tests.models.killed_training FOLDER SCENARIO KILLS
+Usage: python -m tests.models.killed_training FOLDER KILLS SCENARIO...
 
-FOLDER/whole is the uninterrupted run. In FOLDER/killed the process is killed with SIGKILL KILLS times at a random batch
-(in its middle, or as a checkpoint of it is about to get its name) and resumed from the newest checkpoint there is.
-Each run appends to ``losses.jsonl`` the loss of every batch it trains on and the metrics of every validation, and ends
-by writing ``weights.txt``, a hash of all weights.
+FOLDER/<scenario>/whole is the uninterrupted run. In FOLDER/<scenario>/killed the process gets a signal KILLS times, at
+a random batch: SIGKILL in the middle of the batch, or when a checkpoint has been written but not yet renamed; or
+SIGTERM or SIGUSR1, after which it saves by itself. Each time it is resumed from the newest checkpoint there is. Each
+run appends to ``losses.jsonl`` the loss of every batch it trains on and the metrics of every validation, and ends by
+writing ``weights.txt``, a hash of all weights.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ import random
 import signal
 import sys
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from erprm.callbacks import SaveOnSignal
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.data.records import write_records
@@ -37,7 +40,7 @@ class Scenario:
     trainer: dict[str, Any]
     checkpoint: dict[str, Any]
     policy: bool = False
-    data: dict[str, Any] = field(default_factory=dict)
+    ends: tuple[str, ...] = ("middle", "save")
 
 
 SCENARIOS = {
@@ -46,12 +49,18 @@ SCENARIOS = {
     # A checkpoint after every batch, mostly between two optimizer steps; validation twice an epoch, and there too.
     "accumulated": Scenario(
         {"max_epochs": 3, "accumulate_grad_batches": 3, "val_check_interval": 5},
-        {"train_time_interval": "every batch", "save_top_k": -1},
+        {"train_time_interval": timedelta(0), "save_top_k": -1},
     ),
     # Ended by a number of steps, which makes Lightning count restarts another way.
     "steps": Scenario({"max_steps": 22, "max_epochs": -1}, {"every_n_train_steps": 2, "save_top_k": -1}),
     # Saved only at the end of an epoch, after its validation.
     "epoch ends": Scenario({"max_epochs": 4}, {"monitor": "val/loss", "save_top_k": -1}),
+    # Saved by nothing but signals, mostly between two optimizer steps or during a validation.
+    "signals": Scenario(
+        {"max_epochs": 4, "accumulate_grad_batches": 2, "val_check_interval": 3},
+        {"save_top_k": 0},
+        ends=("SIGTERM", "SIGUSR1"),
+    ),
     "policy": Scenario({"max_epochs": 3, "limit_train_batches": 6}, {"every_n_train_steps": 1, "save_top_k": -1}, True),
 }
 
@@ -69,18 +78,24 @@ class Journal(L.Callback):
 
     def die_at(self, batch: int, place: str) -> None:
         if self.kill_at is not None and batch >= self.kill_at[0] and place == self.kill_at[1]:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.kill_at = None
+            os.kill(os.getpid(), signal.Signals[place] if place.startswith("SIG") else signal.SIGKILL)
 
     def on_before_backward(self, trainer: L.Trainer, module: L.LightningModule, loss: torch.Tensor) -> None:
         batch = trainer.fit_loop.total_batch_idx
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         logged_at = trainer.fit_loop.epoch_loop._batches_that_stepped
-        self.write(batch=batch, loss=loss.item().hex(), rate=rate, epoch=trainer.current_epoch, logged_at=logged_at)
+        self.write(batch=batch, loss=float(loss).hex(), rate=rate, epoch=trainer.current_epoch, logged_at=logged_at)
         self.die_at(batch, "middle")
+        self.die_at(batch, "SIGTERM")
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+        if not trainer.sanity_checking:
+            self.die_at(trainer.fit_loop.total_batch_idx, "SIGUSR1")
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
-            value = trainer.callback_metrics["val/loss"].item().hex() if "val/loss" in trainer.callback_metrics else ""
+            value = float(trainer.callback_metrics["val/loss"]).hex() if "val/loss" in trainer.callback_metrics else ""
             self.write(validation=trainer.global_step, loss=value)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -106,15 +121,10 @@ class DyingCheckpointIO(WholeCheckpointIO):
 
 
 def train(folder: Path, scenario: Scenario, kill_at: tuple[int, str] | None = None) -> None:
-    from datetime import timedelta
-
     folder.mkdir(exist_ok=True)
     warnings.filterwarnings("ignore")
     L.seed_everything(11, verbose=False)
     journal, checkpoint_io = Journal(folder, kill_at), DyingCheckpointIO()
-    settings = {**scenario.checkpoint}
-    if "train_time_interval" in settings:
-        settings["train_time_interval"] = timedelta(0)
     checkpoints = folder / "checkpoints"
     trainer = L.Trainer(
         accelerator="cpu",
@@ -123,11 +133,12 @@ def train(folder: Path, scenario: Scenario, kill_at: tuple[int, str] | None = No
         enable_model_summary=False,
         default_root_dir=folder,
         plugins=[checkpoint_io],
-        callbacks=[journal, ModelCheckpoint(checkpoints, **settings)],
+        callbacks=[journal, SaveOnSignal(), ModelCheckpoint(checkpoints, **scenario.checkpoint)],
         **scenario.trainer,
     )
     checkpoint_io.journal, checkpoint_io.trainer = journal, trainer
-    lm, shared = folder.parent / "lm", {"max_tokens": 160, "max_length": 160, "num_workers": 2}
+    lm = folder.parent / "lm"
+    shared: dict[str, Any] = {"max_tokens": 160, "max_length": 160, "num_workers": 2}
     model: L.LightningModule
     data: L.LightningDataModule
     if scenario.policy:
@@ -135,9 +146,9 @@ def train(folder: Path, scenario: Scenario, kill_at: tuple[int, str] | None = No
         data = PolicyDataModule(str(folder.parent / "policy.jsonl"), **shared)
     else:
         model = ProcessRewardModel(str(lm), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
-        cache = {"cache_dir": str(folder.parent / "cache"), "validation_fraction": 0.2}
-        data = ProcessRewardDataModule(str(folder.parent / "rollouts.parquet"), **cache, **shared)
-    found = sorted(checkpoints.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+        shared |= {"cache_dir": str(folder.parent / "cache"), "validation_fraction": 0.2}
+        data = ProcessRewardDataModule(str(folder.parent / "rollouts.parquet"), **shared)
+    found = sorted(folder.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
     trainer.fit(model, data, ckpt_path=found[-1] if found else None)
     weights = hashlib.sha256()
     for parameter in model.parameters():
@@ -153,6 +164,8 @@ def in_child(*arguments: Any) -> int:
         try:
             train(*arguments)
             status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -170,20 +183,28 @@ def prepare(folder: Path) -> None:
 
 
 def main(folder: Path, name: str, kills: int) -> None:
-    # One thread: a forked process has no others.
-    torch.set_num_threads(1)
-    prepare(folder)
     scenario = SCENARIOS[name]
+    folder.mkdir()
+    prepare(folder)
     assert in_child(folder / "whole", scenario) == 0
-    batches = [row["batch"] for row in map(json.loads, (folder / "whole/losses.jsonl").open()) if "batch" in row]
+    batches = [row["batch"] for row in read_journal(folder / "whole") if "batch" in row]
     choose = random.Random(kills)
     for batch in sorted(choose.sample(batches[2:], kills)):
-        status = in_child(folder / "killed", scenario, (batch, choose.choice(["middle", "save"])))
-        assert status in (0, -signal.SIGKILL), status
+        end = choose.choice(scenario.ends)
+        status = in_child(folder / "killed", scenario, (batch, end))
         if status == 0:
-            return
-    assert in_child(folder / "killed", scenario) == 0
+            break
+        assert status == (128 + signal.Signals[end] if end.startswith("SIG") else -signal.SIGKILL), status
+    else:
+        assert in_child(folder / "killed", scenario) == 0
+
+
+def read_journal(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "losses.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    # One thread: a forked process has no others.
+    torch.set_num_threads(1)
+    for scenario_name in sys.argv[3:]:
+        main(Path(sys.argv[1]) / scenario_name, scenario_name, int(sys.argv[2]))
