@@ -51,8 +51,7 @@ class ErprmCLI(LightningCLI):
             plugins.append(WholeCheckpointIO())
         if self.subcommand == "fit" and not any(isinstance(callback, SaveOnSignal) for callback in callbacks):
             callbacks.append(SaveOnSignal())
-        settings.update({"plugins": plugins, "callbacks": callbacks})
-        return super().instantiate_trainer(**kwargs)
+        return super().instantiate_trainer(plugins=plugins, callbacks=callbacks, **kwargs)
 
     def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """``Trainer.fit``, for which ``ckpt_path: last`` is the newest checkpoint of the earlier runs as well."""

@@ -321,6 +321,7 @@ class ProcessRewardDataModule(ResumableDataModule):
 
     def _labelled(self, rollouts: TokenizedRollouts, chosen: npt.NDArray[np.bool_] | None = None) -> PackedSteps:
         labels = rollouts.labels(self.label_method, self.eta)
+        self._check_labels(rollouts, labels)
         # Truncation may have cut the only labelled step of an outcome-labelled solution.
         has_label = np.add.reduceat(~np.isnan(labels), rollouts.tag_offsets[:-1]) > 0
         members = np.flatnonzero(has_label if chosen is None else has_label & chosen)
@@ -329,6 +330,19 @@ class ProcessRewardDataModule(ResumableDataModule):
                 f"data: no labelled solution is left (labels={self.label_method!r}, max_length={self.max_length})"
             )
         return PackedSteps(rollouts, labels, members, self.row_tokens, self.packing)
+
+    def _check_labels(self, rollouts: TokenizedRollouts, labels: npt.NDArray[np.float32]) -> None:
+        """Finds rewards that are no numbers, which only :meth:`records` of a subclass can have let through."""
+        is_due = rollouts.is_last if self.label_method == "outcome" else np.ones(len(labels), dtype=bool)
+        broken = np.flatnonzero(is_due & np.isnan(labels))
+        if len(broken):
+            solution = int(np.searchsorted(rollouts.tag_offsets, broken[0], side="right")) - 1
+            step = int(broken[0] - rollouts.tag_offsets[solution]) + 1
+            name, row = rollouts.problem_ids[rollouts.problem[solution]], rollouts.row[solution]
+            raise ValueError(
+                f"data: the label of step {step} of {name!r} (row {row}) is NaN, and there are {len(broken)} such "
+                "labels; the rewards of a record must be numbers in [0, 1]"
+            )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Moves the tensors of a packed batch; solutions to score are text and stay where they are."""
