@@ -25,6 +25,8 @@ from erprm.data.tokenized import EncodingCounts, TokenizedRollouts, tokenizer_fi
 from erprm.data.tries import cut_tries, shared_among
 from erprm.steps import STEP_STYLES, StepEncoder
 
+_BATCH_SETTINGS = ("max_tokens", "packing", "row_tokens", "max_length", "seed")
+
 
 def default_cache_dir() -> Path:
     """``$ERPRM_CACHE``, or ``~/.cache/erprm``."""
@@ -248,7 +250,10 @@ class ProcessRewardDataModule(ResumableDataModule):
             **self._records_identity(),
             "data.labels": self.label_method,
             "data.eta": self.eta if self.label_method == "er" else None,
-            **{f"data.{name}": getattr(self, name) for name in ("max_tokens", "row_tokens", "max_length", "seed")},
+            **{
+                f"data.{name}": getattr(self, name)
+                for name in ("max_tokens", "packing", "row_tokens", "max_length", "seed")
+            },
             "hash of the tokenizer": tokenizer_fingerprint(self.step_encoder.tokenizer)[:16],
             **{f"step_format.{name}": value for name, value in step_format.items()},
         }
@@ -367,9 +372,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         return DataLoader(self.predict_set, batch_size=None)
 
     def _loader(self, dataset: PackedSteps, *, shuffle: bool) -> DataLoader[StepBatch]:
-        return self.packed_loader(
-            dataset, dataset.lengths, self.max_tokens, self.num_workers, seed=self.seed, shuffle=shuffle
-        )
+        return self.packed_loader(dataset, dataset.lengths, groups=dataset.groups, shuffle=shuffle)
 
 
 def _required(name: str, value: str | None) -> str:

@@ -169,6 +169,4 @@ class PolicyDataModule(ResumableDataModule):
     def train_dataloader(self) -> DataLoader[PolicyBatch]:
         """Packed batches, reshuffled each epoch."""
         lengths = [len(sample.input_ids) for sample in self.train_set.samples]
-        return self.packed_loader(
-            self.train_set, lengths, self.max_tokens, self.num_workers, seed=self.seed, shuffle=True
-        )
+        return self.packed_loader(self.train_set, lengths)

@@ -21,7 +21,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from erprm.data.sampler import TokenBudgetSampler, replicas
+from erprm.data.sampler import SolutionGroups, TokenBudgetSampler, replicas
 
 
 class ResumeError(ValueError):
@@ -69,10 +69,16 @@ class ResumableDataModule(L.LightningDataModule):
     """Base of the package's data modules: checkpoints hold their place in the data and what the data were.
 
     Attributes:
+        max_tokens: tokens of a batch.
+        num_workers: data-loading processes.
+        seed: of the shuffles.
         allow_change: whether to resume with data or settings other than those of the checkpoint.
     """
 
-    allow_change: bool = False
+    max_tokens: int
+    num_workers: int
+    seed: int
+    allow_change: bool
     _resumed_place: tuple[int, int] = (0, 0)
     _identity: dict[str, Any] | None = None
 
@@ -110,16 +116,21 @@ class ResumableDataModule(L.LightningDataModule):
         self,
         dataset: Dataset[Any],
         lengths: Sequence[int] | npt.NDArray[np.integer],
-        max_tokens: int,
-        num_workers: int,
         *,
-        seed: int,
-        shuffle: bool,
+        groups: SolutionGroups | None = None,
+        shuffle: bool = True,
     ) -> DataLoader[Any]:
         """Loads packed batches; the shuffled ones, those of training, from the place a resumed run stands at."""
         num_replicas, rank = replicas(self.trainer)
         sampler = TokenBudgetSampler(
-            dataset, lengths, max_tokens, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed
+            dataset,
+            lengths,
+            self.max_tokens,
+            groups=groups,
+            num_replicas=num_replicas,
+            rank=rank,
+            shuffle=shuffle,
+            seed=self.seed,
         )
         if shuffle:
             self._go_to_place(sampler)
@@ -127,8 +138,8 @@ class ResumableDataModule(L.LightningDataModule):
             dataset,
             batch_size=None,
             sampler=sampler,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
             # Its own, so that loading leaves the random numbers of the training alone.
             generator=torch.Generator(),
         )

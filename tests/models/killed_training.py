@@ -177,7 +177,7 @@ def prepare(folder: Path) -> None:
     make_llama(len(tokenizer), attention_dropout=0.1).save_pretrained(folder / "lm")
     tokenizer.save_pretrained(folder / "lm")
     rewards = [[[1.0, 0.0, 1.0, 1.0], [1.0]], [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [0.0]]]
-    write_records([make_record(i, rewards[i % 2]) for i in range(30)], folder / "rollouts.parquet")
+    write_records([make_record(i // 2, rewards[i % 2]) for i in range(36)], folder / "rollouts.parquet")
     rows = [{"prompt": f"What is {i}?\n", "completion": f"Step 1: {i} = {i}."} for i in range(30)]
     (folder / "policy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 

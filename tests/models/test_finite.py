@@ -33,7 +33,7 @@ class BrokenAt(ProcessRewardModel):
 
     def step_logits(self, batch: StepBatch) -> Tensor:
         logits_S2 = super().step_logits(batch)
-        if not self.trainer.training:
+        if not self.training:
             return logits_S2
         if self.trainer.fit_loop.total_batch_idx == 0:
             self.seen = []
