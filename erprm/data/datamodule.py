@@ -23,7 +23,7 @@ from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
 from erprm.data.tokenized import EncodingCounts, TokenizedRollouts, tokenizer_fingerprint
 from erprm.data.tries import cut_tries, shared_among
-from erprm.steps import STEP_STYLES, StepEncoder
+from erprm.steps import StepEncoder, check_step_style
 
 _BATCH_SETTINGS = ("max_tokens", "packing", "row_tokens", "max_length", "seed")
 
@@ -150,7 +150,8 @@ class ProcessRewardDataModule(ResumableDataModule):
             validation_fraction: that share, by problem, in (0, 1).
             test_rollouts: records for ``test``.
             predict_solutions: JSONL file of solutions for ``predict`` (see :mod:`erprm.data.solutions`).
-            predict_step_style: how a solution given as one text is split into steps.
+            predict_step_style: how a solution given as one text is split into steps: ``lines``, ``paragraphs``,
+                ``numbered``, ``math_shepherd``, ``sentences``, ``regex:PATTERN`` or ``auto``.
             labels: ``er``, ``soft``, ``hard`` or ``outcome`` (see :mod:`erprm.data.labels`).
             eta: entropy regularization of ``er`` labels: a float, 0, ``.inf`` or ``-.inf``.
             max_tokens: tokens of a batch: the batch size.
@@ -177,9 +178,7 @@ class ProcessRewardDataModule(ResumableDataModule):
             raise ValueError(f"data.packing is {packing!r}; it must be one of {', '.join(PACKINGS)}")
         if validation_rollouts is None and not 0.0 < validation_fraction < 1.0:
             raise ValueError(f"data.validation_fraction is {validation_fraction}; it must be in (0, 1)")
-        if predict_step_style not in STEP_STYLES:
-            known = ", ".join(sorted(STEP_STYLES))
-            raise ValueError(f"data.predict_step_style is {predict_step_style!r}; it must be one of {known}")
+        check_step_style(predict_step_style, "data.predict_step_style")
         self.rollouts = rollouts
         self.validation_rollouts = validation_rollouts
         self.validation_fraction = validation_fraction

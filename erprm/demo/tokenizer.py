@@ -13,7 +13,15 @@ from erprm.steps import StepFormat
 PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"
 RIGHT, WRONG = " right", " wrong"
 # Reward models read what the base has learned to judge, but give their verdict in label tokens that are new to it.
-STEP_FORMAT = StepFormat(question_template="{question} Check it.", first_separator="\n", separator="\n")
+# Every text of it stands here, so that the demo's tokens stay as they are whatever a format is by default.
+STEP_FORMAT = StepFormat(
+    tag=" ки",
+    positive=" +",
+    negative=" -",
+    question_template="{question} Check it.",
+    first_separator="\n",
+    separator="\n",
+)
 
 _DIGITS = [str(digit) for digit in range(10)]
 _WORDS = ["The", "dial", "is", "at", "it", "Where", "Check", *FORWARD, *BACK]

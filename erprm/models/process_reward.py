@@ -88,7 +88,8 @@ class ProcessRewardModel(ResumableModule):
                 without.
 
         Raises:
-            ValueError: if the step format is not a known preset, or a setting not one of those it can be.
+            ValueError: if the step format is not a known preset or has no label tokens for :meth:`step_logits`, or a
+                setting is not one of those it can be.
         """
         super().__init__()
         _check_choices(attn_implementation=attn_implementation, loss=loss, score_packing=score_packing)
@@ -96,6 +97,11 @@ class ProcessRewardModel(ResumableModule):
         self.tokenizer_path = tokenizer or backbone
         self.gguf_file = gguf_file
         self.step_format = _resolve_step_format(step_format, backbone)
+        if self.step_format.positive is None and type(self).step_logits is ProcessRewardModel.step_logits:
+            raise ValueError(
+                "model.step_format has no label tokens: its labels are the two classes of a head. Give it positive and "
+                "negative, or use a model whose step_logits reads such a head"
+            )
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.dtype_name: Dtype = dtype
@@ -336,5 +342,8 @@ def _resolve_step_format(step_format: StepFormat | str | None, backbone: str) ->
         return StepFormat.preset(step_format)
     saved = Path(backbone) / STEP_FORMAT_FILE
     if saved.is_file():
-        return StepFormat(**json.loads(saved.read_text(encoding="utf-8")))
+        try:
+            return StepFormat.from_dict(json.loads(saved.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{saved}: {error}") from error
     return StepFormat.preset("er_prm")

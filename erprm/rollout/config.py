@@ -9,7 +9,7 @@ from typing import Any, Literal
 from erprm.grading import Kind
 from erprm.rollout.engine import Sampling
 from erprm.rollout.prompts import PromptFormat
-from erprm.steps import STEP_STYLES
+from erprm.steps import check_step_style
 
 
 @dataclass
@@ -29,7 +29,8 @@ class RolloutConfig:
         dtype: ``auto`` or the name of a torch dtype, such as ``bfloat16``.
         batch_size: completions sampled side by side.
         prompt: how a question becomes a prompt.
-        style: how the steps of a solution are told apart: ``lines``, ``paragraphs`` or ``math_shepherd``.
+        style: how the steps of a solution are told apart: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
+            ``sentences``, ``regex:PATTERN`` or ``auto``.
         solutions_per_problem: solutions sampled for each problem.
         completions_per_step: K, completions sampled for each distinct step prefix.
         temperature: temperature of the solutions.
@@ -71,8 +72,7 @@ class RolloutConfig:
         for name in ("solutions_per_problem", "completions_per_step", "problems_per_shard", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.style not in STEP_STYLES:
-            raise ValueError(f"style is {self.style!r}; it must be one of {', '.join(sorted(STEP_STYLES))}")
+        check_step_style(self.style, "style")
         for count_key, temperature_key, temperature in (
             ("solutions_per_problem", "temperature", self.temperature),
             ("completions_per_step", "completion_temperature", self._completion_temperature),

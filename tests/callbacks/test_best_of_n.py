@@ -137,6 +137,11 @@ def test_two_instances_of_one_name_are_refused(tmp_path: Path) -> None:
         run(ForeignModule(), tmp_path, BestOfN(pool), BestOfN(pool))
 
 
+def test_an_unknown_step_style_is_refused_before_the_pool_is_read() -> None:
+    with pytest.raises(ValueError, match=r"step_style is 'line'; it must be one of auto, lines, .* or regex:PATTERN"):
+        BestOfN("nowhere.jsonl", step_style="line")
+
+
 def test_a_module_without_score_steps_is_refused(tmp_path: Path) -> None:
     class Mute(ForeignModule):
         score_steps = None  # type: ignore[assignment]

@@ -8,4 +8,4 @@ from tests.tiny import make_tokenizer
 
 @pytest.fixture(scope="session")
 def encoder() -> StepEncoder:
-    return StepFormat().bind(make_tokenizer())
+    return StepFormat.preset("math_shepherd").bind(make_tokenizer())

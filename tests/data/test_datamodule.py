@@ -178,7 +178,7 @@ def test_validating_and_testing_read_only_what_they_need(rollouts: str, tmp_path
         ({"validation_fraction": 1.0}, r"data\.validation_fraction is 1\.0; it must be in \(0, 1\)"),
         (
             {"predict_step_style": "words"},
-            r"data\.predict_step_style is 'words'; it must be one of lines, math_shepherd",
+            r"data\.predict_step_style is 'words'; it must be one of auto, lines, math_shepherd",
         ),
     ],
 )

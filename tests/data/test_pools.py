@@ -176,5 +176,5 @@ def test_an_unknown_kind_or_style_is_named() -> None:
     pool = [PoolProblem(GOLD[0], ("#### 2",))]
     with pytest.raises(ValueError, match="kind: got 'physics'"):
         grade_pool(pool, "physics", "lines")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="step style 'words' is unknown"):
+    with pytest.raises(ValueError, match="step style is 'words'; it must be one of auto"):
         grade_pool(pool, "gsm8k", "words")

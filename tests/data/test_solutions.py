@@ -29,7 +29,7 @@ def test_steps_are_taken_as_they_are_and_a_solution_is_split(tmp_path: Path) -> 
 def test_a_solution_is_split_in_the_given_style(tmp_path: Path) -> None:
     path = write(tmp_path / "s.jsonl", {"question": "q", "solution": "a\nb\n\nc"})
     assert [row.solution.steps for row in read_solutions(path, "paragraphs")] == [["a\nb", "c"]]
-    with pytest.raises(ValueError, match="step style 'words' is unknown"):
+    with pytest.raises(ValueError, match="step style is 'words'; it must be one of auto"):
         read_solutions(path, "words")
 
 

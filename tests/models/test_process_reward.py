@@ -37,7 +37,7 @@ def plain_scores(folder: Path, solution: Solution, tag: str = " ки") -> list[f
     """The official way: the whole text through a plain causal LM, softmax of the two labels at each tag."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     lm = AutoModelForCausalLM.from_pretrained(folder).eval()
-    text = solution.question + " " + "\n".join(step + tag for step in solution.steps)
+    text = solution.question + " " + "".join(step + tag for step in solution.steps)
     input_ids = torch.tensor([tokenizer.encode(text)])
     labels = [tokenizer.encode(label)[-1] for label in (" +", " -")]
     with torch.no_grad():
@@ -220,8 +220,26 @@ def test_training_on_constant_labels_brings_every_score_to_the_label(folder: Pat
 def test_weights_of_another_step_format_are_refused(folder: Path) -> None:
     model = ProcessRewardModel(str(folder))
     saved = StepFormat(separator=" ").to_dict()
-    with pytest.raises(ValueError, match=r"separator: ' ' -> '\\n'"):
+    with pytest.raises(ValueError, match=r"separator: ' ' -> ''"):
         model.on_load_checkpoint({"step_format": saved})
+
+
+def test_weights_saved_before_a_field_was_added_are_taken(folder: Path) -> None:
+    saved = StepFormat().to_dict()
+    for newer in ("tag_is_token", "chat", "system", "standalone_pieces", "force_bos"):
+        del saved[newer]
+    ProcessRewardModel(str(folder)).on_load_checkpoint({"step_format": saved})
+
+
+def test_a_saved_step_format_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "step_format.json").write_text('{"tags": " T"}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"step_format\.json: step_format has no field 'tags'; it has tag, positive"):
+        ProcessRewardModel(str(tmp_path))
+
+
+def test_a_format_without_label_tokens_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(ValueError, match=r"model\.step_format has no label tokens: .* two classes of a head"):
+        ProcessRewardModel("nowhere", step_format="qwen_prm")
 
 
 def test_a_solution_longer_than_the_context_is_refused(model: ProcessRewardModel) -> None:

@@ -20,7 +20,7 @@ def make_config(**changes: Any) -> RolloutConfig:
         ({"solutions_per_problem": 0}, "solutions_per_problem is 0"),
         ({"problems_per_shard": 0}, "problems_per_shard is 0"),
         ({"batch_size": -2}, "batch_size is -2"),
-        ({"style": "line"}, "style is 'line'; it must be one of lines, math_shepherd, paragraphs"),
+        ({"style": "line"}, "style is 'line'; it must be one of auto, lines, math_shepherd, numbered, paragraphs"),
         ({"temperature": 0.0}, "temperature is 0 with solutions_per_problem=4: greedy decoding gives 4 equal texts"),
         ({"completion_temperature": 0.0}, "completion_temperature is 0 with completions_per_step=8"),
         ({"temperature": 0.0, "solutions_per_problem": 1}, "completion_temperature is 0 with completions_per_step=8"),

@@ -1,0 +1,163 @@
+r"""Blocks of a solution that are one thing, whatever stands in them: code and formulas.
+
+    The area is                        a full stop, a blank line or "2. " within a block ends no step
+    \[
+    A = 3 \cdot 4
+
+      = 12.                            <- still the same block
+    \]
+    so it costs $5 or $6, not $x + y$. <- "$5 or $" is money, "$x + y$" a formula
+
+Found from left to right in one pass: what starts within a block is part of it, and an opening delimiter that is never
+closed opens nothing (but for a code fence, which lasts to the end of the text, as in CommonMark 0.31).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Block:
+    r"""A stretch of code or of a formula.
+
+    Attributes:
+        start: where its opening delimiter starts.
+        stop: where its closing delimiter ends.
+        display: whether it stands by itself (a code fence, ``$$``, ``\[``, ``\begin``, ``[asy]``) or within a line.
+    """
+
+    start: int
+    stop: int
+    display: bool
+
+
+_DELIMITER = re.compile(
+    r"""
+      ^[ ]{0,3} (?P<fence> `{3,} (?=[^`\n]*$) | ~{3,} ) (?P<info> [^\n]* )
+    | (?P<ticks> `+ )
+    | \\[\\$]                                   # an escaped sign; also the line break before "[2pt]"
+    | \\(?P<bracket> [][()] )
+    | \\(?P<side> begin | end ) \{ (?P<name> [A-Za-z]{1,30}\*? ) \}
+    | \[(?P<asy> /? asy ) \]                     # drawings in MATH
+    | (?P<dollars> \$\$ )
+    | (?P<dollar> \$ )
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+_DISPLAY_SIGNS = ("```", "~~~", "$$", "\\[", "\\begin", "[asy]")
+_CLOSED_BY = {"$$": "$$", "[": "]", "asy": "/asy"}
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
+
+
+def find_blocks(text: str) -> list[Block]:
+    """The blocks of a text, in order, without overlap."""
+    if not any(sign in text for sign in ("$", "\\", "`", "~~~", "[asy]")):
+        return []
+    return _Scan(text).blocks()
+
+
+class _Scan:
+    """The delimiters of one text, and which of them close what."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.delimiters = list(_DELIMITER.finditer(text))
+        self.blank_lines = [match.start() for match in _BLANK_LINE.finditer(text)]
+        # Indices of the delimiters that can close each kind of block.
+        self.closing: dict[str, list[int]] = defaultdict(list)
+        self.end_of: dict[int, int] = {}
+        self._pair_up()
+
+    def _pair_up(self) -> None:
+        open_environments: dict[str, list[int]] = defaultdict(list)
+        for index, match in enumerate(self.delimiters):
+            if match["fence"]:
+                if not match["info"].strip():
+                    self.closing["fence" + match["fence"][0]].append(index)
+            elif kind := match["ticks"] or match["bracket"] or match["dollars"] or match["dollar"] or match["asy"]:
+                self.closing[kind].append(index)
+            elif match["side"] == "begin":
+                open_environments[match["name"]].append(index)
+            elif match["side"] == "end" and open_environments[match["name"]]:
+                self.end_of[open_environments[match["name"]].pop()] = index
+
+    def blocks(self) -> list[Block]:
+        blocks = []
+        index = 0
+        while index < len(self.delimiters):
+            closing = self._closing(index)
+            if closing is not None:
+                match = self.delimiters[index]
+                inline = match["ticks"] or match["dollar"] or match["bracket"] == "("
+                stop = self.delimiters[closing].end() if closing < len(self.delimiters) else len(self.text)
+                blocks.append(Block(match.start(), stop, display=not inline))
+                index = closing
+            index += 1
+        return blocks
+
+    def _closing(self, index: int) -> int | None:
+        """Index of the delimiter that closes the block which delimiter ``index`` opens; ``None`` if it opens none."""
+        match = self.delimiters[index]
+        if match["fence"]:
+            return self._closing_fence(index)
+        if match["side"]:
+            return self.end_of.get(index)
+        if kind := _CLOSED_BY.get(match["dollars"] or match["bracket"] or match["asy"]):
+            return self._next(kind, index)
+        return self._closing_within_paragraph(index)
+
+    def _closing_within_paragraph(self, index: int) -> int | None:
+        match = self.delimiters[index]
+        kind = match["ticks"] or match["dollar"] or (")" if match["bracket"] == "(" else "")
+        closing = self._next(kind, index)
+        if closing is None or self._blank_line_between(index, closing):
+            return None
+        if match["dollar"] and not self._is_formula(match.end(), self.delimiters[closing].start()):
+            return None
+        return closing
+
+    def _next(self, kind: str, index: int) -> int | None:
+        places = self.closing.get(kind, [])
+        place = bisect_right(places, index)
+        return places[place] if place < len(places) else None
+
+    def _closing_fence(self, index: int) -> int:
+        fence = self.delimiters[index]["fence"]
+        closing = self._next("fence" + fence[0], index)
+        while closing is not None and len(self.delimiters[closing]["fence"]) < len(fence):
+            closing = self._next("fence" + fence[0], closing)
+        return len(self.delimiters) if closing is None else closing
+
+    def _blank_line_between(self, index: int, closing: int) -> bool:
+        place = bisect_left(self.blank_lines, self.delimiters[index].start())
+        return place < len(self.blank_lines) and self.blank_lines[place] < self.delimiters[closing].start()
+
+    def _is_formula(self, start: int, stop: int) -> bool:
+        """Whether what stands between two dollar signs is a formula, not what is between two prices (pandoc's rule)."""
+        inside, after = self.text[start:stop], self.text[stop + 1 : stop + 2]
+        return bool(inside) and not inside[0].isspace() and not inside[-1].isspace() and not after.isdigit()
+
+
+class Cover:
+    """Tells whether a place in a text lies within a block."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        """Takes blocks in order, without overlap."""
+        self._starts = [block.start for block in blocks]
+        self._stops = [block.stop for block in blocks]
+
+    def __contains__(self, place: int) -> bool:
+        index = bisect_right(self._starts, place) - 1
+        return index >= 0 and place < self._stops[index]
+
+
+def display_cover(text: str) -> Cover:
+    """The blocks of a text that may run over several lines."""
+    if not any(sign in text for sign in _DISPLAY_SIGNS):
+        return Cover([])
+    return Cover([block for block in find_blocks(text) if block.display])

@@ -1,0 +1,137 @@
+"""Text -> steps: the styles by which a solution is cut, and the lossless result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from erprm.steps.auto import choose_style
+from erprm.steps.segmenters import (
+    Span,
+    between,
+    segment_lines,
+    segment_math_shepherd,
+    segment_numbered,
+    segment_paragraphs,
+    strip_all,
+)
+from erprm.steps.sentences import segment_sentences, sentences_available
+
+REGEX_PREFIX = "regex:"
+
+
+@dataclass(frozen=True)
+class StepSplit:
+    """The steps of a text as character spans; what lies between two spans is separator, so nothing is lost.
+
+    Attributes:
+        text: the whole text.
+        spans: ``(start, stop)`` of each step in ``text``, in order, without overlap.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def steps(self) -> tuple[str, ...]:
+        """The text of each step."""
+        return tuple(self.text[start:stop] for start, stop in self.spans)
+
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """Where each step ends together with the separator after it: the start of the next step, or the text's end."""
+        return (*(start for start, _ in self.spans[1:]), len(self.text)) if self.spans else ()
+
+    @cached_property
+    def separators(self) -> tuple[str, ...]:
+        """What stands before, between and after the steps: one more than there are steps."""
+        edges = [0, *(edge for span in self.spans for edge in span), len(self.text)]
+        return tuple(self.text[edges[i] : edges[i + 1]] for i in range(0, len(edges), 2))
+
+
+def _segment_auto(text: str) -> list[Span]:
+    return STEP_STYLES[choose_style(text)](text)
+
+
+STEP_STYLES: dict[str, Callable[[str], list[Span]]] = {
+    "auto": _segment_auto,
+    "lines": segment_lines,
+    "math_shepherd": segment_math_shepherd,
+    "numbered": segment_numbered,
+    "paragraphs": segment_paragraphs,
+    "sentences": segment_sentences,
+}
+
+
+def check_step_style(style: str, setting: str = "step style") -> None:
+    """Checks a style that is to be used later.
+
+    Args:
+        style: a key of :data:`STEP_STYLES`, or ``regex:PATTERN``.
+        setting: name of the setting, for the message.
+
+    Raises:
+        ValueError: naming the setting, if there is no such style, if the pattern is no regular expression, or if the
+            style needs a library that is missing.
+    """
+    _segmenter(style, setting)
+
+
+def _segmenter(style: str, setting: str) -> Callable[[str], list[Span]]:
+    if style.startswith(REGEX_PREFIX):
+        return _regex_segmenter(style, setting)
+    if style not in STEP_STYLES:
+        known = ", ".join(sorted(STEP_STYLES))
+        raise ValueError(f"{setting} is {style!r}; it must be one of {known}, or {REGEX_PREFIX}PATTERN")
+    if style in ("auto", "sentences") and not sentences_available():
+        raise ValueError(
+            f"{setting} is {style!r}, which needs the package nupunkt (Python 3.11 or later): pip install nupunkt"
+        )
+    return STEP_STYLES[style]
+
+
+def _regex_segmenter(style: str, setting: str) -> Callable[[str], list[Span]]:
+    pattern = style.removeprefix(REGEX_PREFIX)
+    if not pattern:
+        raise ValueError(f"{setting} is {style!r}; after {REGEX_PREFIX} comes a pattern of what stands between steps")
+    try:
+        separator = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{setting} is {style!r}, which is no regular expression: {error}") from error
+    return lambda text: strip_all(text, between(text, (match.span() for match in separator.finditer(text))))
+
+
+def segment_steps(text: str, style: str) -> StepSplit:
+    r"""Finds the steps of a text.
+
+    Args:
+        text: a solution.
+        style: one of
+
+            - ``lines``: one step a line (GSM8K); the ``#### 42`` line belongs to the last step;
+            - ``paragraphs``: what stands between blank lines;
+            - ``numbered``: from one ``1. ``, ``2) `` or ``Step 2:`` to the next;
+            - ``math_shepherd``: ``Step 1: ... ки\nStep 2: ... ки``, the tags optional;
+            - ``sentences``: a sentence each;
+            - ``regex:PATTERN``: what stands between matches of a Python regular expression;
+            - ``auto``: the style that :func:`erprm.steps.choose_style` finds in the text.
+
+    Returns:
+        The spans of the steps, without surrounding white space (``paragraphs`` keeps spaces at the end of a step); a
+        blank text has none.
+
+    Raises:
+        ValueError: if the style is unknown, see :func:`check_step_style`.
+    """
+    return StepSplit(text, tuple(_segmenter(style, "step style")(text)))
+
+
+def split_steps(text: str, style: str) -> list[str]:
+    r"""The texts of the steps that :func:`segment_steps` finds.
+
+    >>> split_steps("3 + 4 = 7\n7 + 8 = 15\n#### 15", "lines")
+    ['3 + 4 = 7', '7 + 8 = 15\n#### 15']
+    """
+    return list(segment_steps(text, style).steps)
