@@ -68,12 +68,15 @@ def cut_solution(completion: Completion, seed: int, style: str, decode: Decode) 
         _tokens_through(split.text, stop, next_start, decoded, len(token_ids))
         for (_, stop), next_start in zip(split.spans, split.ends[:-1], strict=False)
     ]
-    prefixes = tuple(Prefix(token_ids[:count], decoded(count)) for count in counts)
+    prefixes = tuple(Prefix(token_ids[:count], _whole_characters(decoded(count), split.text)) for count in counts)
     return SampledSolution(completion, seed, split.steps, prefixes)
 
 
 def _tokens_through(text: str, stop: int, next_start: int, decoded: Callable[[int], str], total: int) -> int:
     """The tokens of a step and what is before it, with as much of the separator as does not touch the next step.
+
+    A beginning of the tokens that ends within a character decodes to U+FFFD in its place, once or several times (with
+    SentencePiece's byte tokens even in place of the whole characters before it), which is no beginning of the text.
 
     Args:
         text: the solution.
@@ -82,6 +85,7 @@ def _tokens_through(text: str, stop: int, next_start: int, decoded: Callable[[in
         decoded: text of the first so many tokens.
         total: how many tokens there are.
     """
+    # A beginning is never decoded to fewer characters than are whole in it, so this stays at or before the place.
     low, high = 0, total
     while low < high:
         middle = (low + high + 1) // 2
@@ -89,13 +93,22 @@ def _tokens_through(text: str, stop: int, next_start: int, decoded: Callable[[in
             low = middle
         else:
             high = middle - 1
-    # Tokens that end within a character decode to U+FFFD, which is not in the text.
     while low > 0 and not text.startswith(decoded(low)):
         low -= 1
+    for count in range(low + 1, total + 1):
+        if text.startswith(decoded(count)):
+            if len(decoded(count)) > next_start:
+                break
+            low = count
     # A token that holds the end of this step and the beginning of the next belongs to both.
     while low < total and not decoded(low).startswith(text[:stop]):
         low += 1
     return low
+
+
+def _whole_characters(decoded: str, text: str) -> str:
+    """The decoded tokens without a character that they only begin; its completion brings the whole of it."""
+    return decoded if text.startswith(decoded) else decoded.rstrip("\ufffd")
 
 
 def distinct_prefixes(solutions: Sequence[SampledSolution]) -> list[Prefix]:

@@ -4,11 +4,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers
 
 from erprm.data.sources import Problem
 from erprm.rollout.engine import Completion, decode_after
 from erprm.rollout.prefixes import SampledSolution, build_record, cut_solution, distinct_prefixes
-from tests.rollout.conftest import make_byte_tokenizer
+from erprm.steps import segment_steps
+from tests.rollout.conftest import PreTrainedTokenizerFast, make_byte_tokenizer
 
 BYTES: Any = make_byte_tokenizer()
 PROMPT = BYTES.encode("Question: 3 + 4 + 8?\n")
@@ -102,3 +104,88 @@ def test_record_holds_the_completions_of_each_step_and_the_outcome_of_the_last(c
     assert record.rewards == [[1.0, 0.0], [0.0, 0.0], [float(correct)]]
     assert record.correct is correct
     assert (record.problem_id, record.question, record.answer, record.source) == ("p/1", "3 + 4?", "7", "test")
+
+
+# A SentencePiece tokenizer: a run of its byte tokens decodes to U+FFFD all through as long as a character in it is cut.
+
+
+def make_sentencepiece_tokenizer() -> Any:
+    """Words with their space, ``a`` and ``b``, and byte tokens for the rest, the line break included (as Llama 2's)."""
+    pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁b"]
+    tokenizer = Tokenizer(
+        models.BPE({piece: i for i, piece in enumerate(pieces)}, [("▁", "b")], unk_token="<unk>", byte_fallback=True)
+    )
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+SENTENCEPIECE: Any = make_sentencepiece_tokenizer()
+
+
+def cut_sentencepiece(text: str) -> SampledSolution:
+    prompt = SENTENCEPIECE.encode("a")
+    completion = Completion(text, tuple(SENTENCEPIECE.encode(text)), "stop")
+    solution = cut_solution(completion, 0, "lines", lambda ids: decode_after(SENTENCEPIECE, prompt, ids))
+    assert solution is not None
+    return solution
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix_texts"),
+    [
+        # The first byte of the arrow makes one broken run of bytes with the line break before it.
+        ("a\n→b", ["a\n"]),
+        ("→→→\nb", ["→→→\n"]),
+        ("é\n→\n→", ["é\n", "é\n→\n"]),
+        # The space is part of the token of "b", so it is left to the completion.
+        ("a\n b\n b", ["a\n", "a\n b\n"]),
+    ],
+)
+def test_a_character_of_several_byte_tokens_at_the_cut_is_neither_split_nor_mistaken(
+    text: str, prefix_texts: list[str]
+) -> None:
+    solution = cut_sentencepiece(text)
+    assert [prefix.text for prefix in solution.prefixes] == prefix_texts
+    assert [SENTENCEPIECE.decode(prefix.token_ids) for prefix in solution.prefixes] == prefix_texts
+
+
+@given(st.text(st.sampled_from("ab \n→é𝔘"), min_size=1, max_size=30))
+def test_prefixes_of_byte_tokens_hold_the_step_and_the_line_break_after_it(text: str) -> None:
+    if not text.strip():
+        return
+    split = segment_steps(text, "lines")
+    solution = cut_sentencepiece(text)
+    ids = SENTENCEPIECE.encode(text)
+    for prefix, next_start in zip(solution.prefixes, split.ends, strict=False):
+        assert list(prefix.token_ids) == ids[: len(prefix.token_ids)]
+        assert prefix.text == text[: len(prefix.text)]
+        # All there is before the next step, but for a space that its first token holds.
+        assert text[len(prefix.text) : next_start] in ("", " ")
+
+
+def test_a_prefix_ends_before_a_character_that_its_last_token_only_begins() -> None:
+    # The second token holds the line break and the first byte of the arrow.
+    pieces = [b"a", b"\n\xe2", b"\x86\x92", b"b"]
+    completion = Completion("a\n→b", (0, 1, 2, 3), "stop")
+    solution = cut_solution(
+        completion, 0, "regex:(?=→)", lambda ids: b"".join(pieces[token] for token in ids).decode(errors="replace")
+    )
+    assert solution is not None
+    assert solution.steps == ("a", "→b")
+    (prefix,) = solution.prefixes
+    # The step is whole without that token, so all of it is left to the completion.
+    assert (prefix.token_ids, prefix.text) == ((0,), "a")
+
+
+def test_a_step_end_within_a_token_takes_the_token_and_not_the_broken_character() -> None:
+    pieces = [b"a", b"b\n\xe2", b"\x86\x92"]
+    completion = Completion("ab\n→", (0, 1, 2), "stop")
+    solution = cut_solution(
+        completion, 0, "lines", lambda ids: b"".join(pieces[token] for token in ids).decode(errors="replace")
+    )
+    assert solution is not None
+    (prefix,) = solution.prefixes
+    assert prefix.token_ids == (0, 1)
+    # The completion is decoded as what comes after these tokens, and brings the whole arrow.
+    assert prefix.text == "ab\n"
