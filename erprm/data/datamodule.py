@@ -16,7 +16,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from erprm.data.labels import LabelMethod, label_eta
 from erprm.data.packing import PACKINGS, Packing, StepBatch, check_token_limits, pack_solutions
-from erprm.data.records import RolloutRecord, content_fingerprint, read_records, records_fingerprint
+from erprm.data.records import (
+    RolloutRecord,
+    content_fingerprint,
+    read_records,
+    records_fingerprint,
+    validate_record,
+)
 from erprm.data.resumption import ResumableDataModule
 from erprm.data.sampler import SolutionGroups
 from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
@@ -96,6 +102,11 @@ class PackedSteps(Dataset[StepBatch]):
         follows = np.diff(places, prepend=-2) == 1
         return np.where(follows, self.groups.shared[places], 0)
 
+    def record_ids(self, index: Sequence[int]) -> list[str]:
+        """Names of some solutions, for messages."""
+        data = self.rollouts
+        return [f"{data.problem_ids[data.problem[i]]} (row {data.row[i]})" for i in self.members[index]]
+
     def __getitem__(self, index: list[int] | int) -> StepBatch:
         data = self.rollouts
         index = [index] if isinstance(index, int) else index
@@ -107,7 +118,7 @@ class PackedSteps(Dataset[StepBatch]):
             [data.tags[span] for span in steps],
             [self.labels[span] for span in steps],
             [int(data.problem[i]) for i in chosen],
-            [f"{data.problem_ids[data.problem[i]]} (row {data.row[i]})" for i in chosen],
+            self.record_ids(index),
             self.row_tokens,
             self._shared(index),
         )
@@ -221,14 +232,14 @@ class ProcessRewardDataModule(ResumableDataModule):
         return encoder
 
     def records(self, source: str) -> Iterable[RolloutRecord]:
-        """Records of one source; override to read another layout."""
+        """Records of one source; override to read another layout. What an override gives is checked afterwards."""
         return read_records(source)
 
     def load(self, source: str) -> TokenizedRollouts:
         """Tokenised solutions of one source, from the cache where it has them."""
         self._fingerprints[source] = self._fingerprint(source)
         return TokenizedRollouts.open_or_build(
-            lambda: self.records(source),
+            lambda: self._checked_records(source),
             self._fingerprints[source],
             self.step_encoder,
             self.max_length,
@@ -236,8 +247,19 @@ class ProcessRewardDataModule(ResumableDataModule):
             name=source,
         )
 
+    @property
+    def _reads_files(self) -> bool:
+        return type(self).records is ProcessRewardDataModule.records
+
+    def _checked_records(self, source: str) -> Iterable[RolloutRecord]:
+        if self._reads_files:
+            return self.records(source)
+        # What a subclass has made has not been checked on its way from a file.
+        numbered = enumerate(self.records(source))
+        return (validate_record(vars(record), where=f"{source}, record {number}") for number, record in numbered)
+
     def _fingerprint(self, source: str) -> str:
-        if type(self).records is ProcessRewardDataModule.records:
+        if self._reads_files:
             return records_fingerprint(source)
         # What an overridden reader makes of a file may change while the file does not.
         return content_fingerprint(self.records(source))
@@ -325,7 +347,6 @@ class ProcessRewardDataModule(ResumableDataModule):
 
     def _labelled(self, rollouts: TokenizedRollouts, chosen: npt.NDArray[np.bool_] | None = None) -> PackedSteps:
         labels = rollouts.labels(self.label_method, self.eta)
-        self._check_labels(rollouts, labels)
         # Truncation may have cut the only labelled step of an outcome-labelled solution.
         has_label = np.add.reduceat(~np.isnan(labels), rollouts.tag_offsets[:-1]) > 0
         members = np.flatnonzero(has_label if chosen is None else has_label & chosen)
@@ -334,19 +355,6 @@ class ProcessRewardDataModule(ResumableDataModule):
                 f"data: no labelled solution is left (labels={self.label_method!r}, max_length={self.max_length})"
             )
         return PackedSteps(rollouts, labels, members, self.row_tokens, self.packing)
-
-    def _check_labels(self, rollouts: TokenizedRollouts, labels: npt.NDArray[np.float32]) -> None:
-        """Finds rewards that are no numbers, which only :meth:`records` of a subclass can have let through."""
-        is_due = rollouts.is_last if self.label_method == "outcome" else np.ones(len(labels), dtype=bool)
-        broken = np.flatnonzero(is_due & np.isnan(labels))
-        if len(broken):
-            solution = int(np.searchsorted(rollouts.tag_offsets, broken[0], side="right")) - 1
-            step = int(broken[0] - rollouts.tag_offsets[solution]) + 1
-            name, row = rollouts.problem_ids[rollouts.problem[solution]], rollouts.row[solution]
-            raise ValueError(
-                f"data: the label of step {step} of {name!r} (row {row}) is NaN, and there are {len(broken)} such "
-                "labels; the rewards of a record must be numbers in [0, 1]"
-            )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Moves the tensors of a packed batch; solutions to score are text and stay where they are."""

@@ -6,6 +6,7 @@ Shape suffixes: R packed rows of T tokens, S scored steps, V vocabulary, 2 the g
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
+from erprm.data.datamodule import PackedSteps
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, budget_bounds, pack_solutions
 from erprm.data.resumption import check_unchanged
 from erprm.data.solutions import SolutionRow
@@ -286,13 +288,33 @@ class ProcessRewardModel(ResumableModule):
             shared_N = cut_tries(lengths[order], shared_N, self.score_row_tokens)
         return order, shared_N
 
-    def _check_context(self, lengths: Sequence[int], solutions: Sequence[Solution]) -> None:
+    @property
+    def _context(self) -> float:
+        """The most tokens that the backbone reads."""
         assert self.backbone is not None, "configure_model has not been called"
-        context = getattr(self.backbone.config, "max_position_embeddings", None)
+        return getattr(self.backbone.config, "max_position_embeddings", None) or math.inf
+
+    def _check_context(self, lengths: Sequence[int], solutions: Sequence[Solution]) -> None:
         for length, solution in zip(lengths, solutions, strict=True):
-            if context is not None and length > context:
+            if length > self._context:
                 raise ValueError(
-                    f"the solution of {solution.question[:60]!r} has {length} tokens; the backbone reads {context}"
+                    f"the solution of {solution.question[:60]!r} has {length} tokens; "
+                    f"the backbone reads {self._context}"
+                )
+
+    def on_fit_start(self) -> None:
+        """Makes sure that the backbone can read every solution of the data.
+
+        Raises:
+            ValueError: if one is longer than the backbone's context; names its record.
+        """
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        for part in (getattr(datamodule, name, None) for name in ("train_set", "validation_set")):
+            if isinstance(part, PackedSteps) and part.lengths.max() > self._context:
+                (record,) = part.record_ids([int(part.lengths.argmax())])
+                raise ValueError(
+                    f"{record} has {part.lengths.max()} tokens, but the backbone reads {self._context}: "
+                    "set data.max_length to at most that"
                 )
 
     def save_pretrained(self, folder: str | Path) -> None:

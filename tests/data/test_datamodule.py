@@ -13,7 +13,7 @@ from erprm.data import ProcessRewardDataModule
 from erprm.data.datamodule import PackedSteps, default_cache_dir
 from erprm.data.json_rows import read_json_rows
 from erprm.data.packing import StepBatch
-from erprm.data.records import RolloutRecord, write_records
+from erprm.data.records import RecordError, RolloutRecord, write_records
 from erprm.data.solutions import SolutionRow
 from erprm.steps import Solution, StepEncoder
 from tests.tiny import make_record
@@ -445,3 +445,14 @@ def test_a_changed_reader_of_the_same_file_is_noticed(
         data = Marked(str(tmp_path / "m.jsonl"), **settings)
         data.setup("fit")
         assert data.validation_set[0].labels.tolist() == [scale]
+
+
+def test_a_reward_that_is_no_number_is_found_in_what_a_subclass_gives(tmp_path: Path, encoder: StepEncoder) -> None:
+    class Unchecked(ProcessRewardDataModule):
+        def records(self, source: str) -> list[RolloutRecord]:
+            return [make_record(1), make_record(2, [[0.5], [math.nan, 1.0], [1.0]])]
+
+    data = Unchecked("judged", cache_dir=str(tmp_path), step_encoder=encoder)
+    with pytest.raises(RecordError, match=r"judged, record 1: field 'rewards\[1\]\[0\]' is nan; expected a number in"):
+        data.setup("fit")
+    assert list(tmp_path.glob("**/meta.json")) == []

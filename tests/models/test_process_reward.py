@@ -242,6 +242,18 @@ def test_a_format_without_label_tokens_is_refused_before_anything_is_loaded() ->
         ProcessRewardModel("nowhere", step_format="qwen_prm")
 
 
+def test_training_on_a_solution_longer_than_the_context_is_refused_before_it_starts(
+    folder: Path, tmp_path: Path
+) -> None:
+    write_records([make_record(1), make_record(2, question="q" * 600), make_record(3)], tmp_path / "r.parquet")
+    data = ProcessRewardDataModule(
+        str(tmp_path / "r.parquet"), max_length=700, max_tokens=700, validation_fraction=0.3, cache_dir=str(tmp_path)
+    )
+    message = r"sum/2 \(row 1\) has 6\d\d tokens, but the backbone reads 512: set data\.max_length to at most that"
+    with pytest.raises(ValueError, match=message):
+        fit(ProcessRewardModel(str(folder)), data, tmp_path, max_epochs=1)
+
+
 def test_a_solution_longer_than_the_context_is_refused(model: ProcessRewardModel) -> None:
     with pytest.raises(ValueError, match=r"has \d+ tokens; the backbone reads 512"):
         model.score_steps([Solution("q" * 600, ["a"])])
