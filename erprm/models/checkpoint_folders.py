@@ -1,0 +1,87 @@
+"""Checkpoints that are folders, into which each process writes its part: there wholly or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning.pytorch.strategies import ModelParallelStrategy as _Strategy
+else:
+    _Strategy = object
+
+_HEX = "[0-9a-f]" * 32
+
+
+class WholeCheckpointFolders(_Strategy):
+    """To be mixed into a strategy that writes such folders: they are written under a temporary name, then renamed.
+
+    Lightning 2.6's strategies write into the folder in place, so a process killed while it overwrites ``last.ckpt``
+    leaves parts of two checkpoints in it. Here the earlier folder stays until the new one is whole. Between the two
+    renames that exchange them neither has the name; the next process that reads from or writes beside it puts
+    the earlier one back.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Writes a checkpoint; every process calls it."""
+        path = Path(self.broadcast(filepath))
+        if not self._save_distributed_checkpoint:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        temporary = self.broadcast(path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp"))
+        if self.is_global_zero:
+            restore_folders(path.parent)
+        self.barrier()
+        super().save_checkpoint(checkpoint, temporary, storage_options)
+        self.barrier()
+        if self.is_global_zero:
+            exchange_folder(temporary, path)
+        self.barrier()
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Reads a checkpoint; every process calls it."""
+        path = Path(self.broadcast(checkpoint_path))
+        if self.is_global_zero:
+            restore_folders(path.parent)
+        self.barrier()
+        return super().load_checkpoint(path, weights_only)
+
+
+def exchange_folder(new: Path, path: Path) -> None:
+    """Gives a folder its name, and removes what had the name before."""
+    for file in new.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    earlier = path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
+    if path.exists():
+        path.rename(earlier)
+    new.rename(path)
+    _remove(earlier)
+
+
+def restore_folders(parent: Path) -> None:
+    """Cleans up after a process that was killed while it wrote a checkpoint folder.
+
+    Args:
+        parent: where the checkpoints are. No other process may be writing there.
+    """
+    for earlier in parent.glob(f".*.{_HEX}.old"):
+        path = parent / earlier.name[1 : -len(f".{uuid.uuid4().hex}.old")]
+        if path.exists():
+            _remove(earlier)
+        else:
+            earlier.rename(path)
+    for unfinished in parent.glob(f".*.{_HEX}.tmp"):
+        _remove(unfinished)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
