@@ -163,6 +163,8 @@ def table(cls: type, prefix: str = "", skip: Sequence[str] = ()) -> str:
         f"| `{prefix}{key.name}` | {type_text(key.annotation)} | {key.default} | {key.description} |"
         for key in keys(cls, skip)
     ]
+    if not rows:
+        return "It has no keys.\n"
     return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
 

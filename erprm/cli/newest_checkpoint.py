@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
+
+from erprm.models.checkpoint_folders import displaced_folders
 
 
 def newest_checkpoint(trainer: L.Trainer) -> str | None:
@@ -19,14 +22,21 @@ def newest_checkpoint(trainer: L.Trainer) -> str | None:
         Its path, or None, with a warning, if there is none: so one command both starts and continues a training.
     """
     root = Path(trainer.default_root_dir)
-    found = [*root.glob("hpc_ckpt_*.ckpt"), *root.glob("checkpoints/last*.ckpt")]
-    for logger in trainer.loggers:
-        if logger.save_dir is not None:
-            found += Path(logger.save_dir, str(logger.name)).glob("*/checkpoints/last*.ckpt")
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
-            found += Path(callback.dirpath).glob("last*.ckpt")
+    found = {path: path for path in root.glob("hpc_ckpt_*.ckpt")}
+    for folder in _checkpoint_folders(trainer):
+        found.update({path: path for path in folder.glob("last*.ckpt")})
+        found.update({name: path for name, path in displaced_folders(folder).items() if name.match("last*.ckpt")})
     if not found:
         rank_zero_warn(f"ckpt_path=last: no checkpoint of an earlier run in {root}; the training starts anew")
         return None
-    return str(max(found, key=lambda path: path.stat().st_mtime_ns))
+    return str(max(found, key=lambda name: found[name].stat().st_mtime_ns))
+
+
+def _checkpoint_folders(trainer: L.Trainer) -> Iterator[Path]:
+    yield Path(trainer.default_root_dir, "checkpoints")
+    for logger in trainer.loggers:
+        if logger.save_dir is not None:
+            yield from Path(logger.save_dir, str(logger.name)).glob("*/checkpoints")
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
+            yield Path(callback.dirpath)

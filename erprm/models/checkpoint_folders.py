@@ -64,19 +64,22 @@ def exchange_folder(new: Path, path: Path) -> None:
     _remove(earlier)
 
 
+def displaced_folders(parent: Path) -> dict[Path, Path]:
+    """The folders left without their name by a process killed between the two renames: name to present path."""
+    hidden = parent.glob(f".*.{_HEX}.old")
+    by_name = {parent / path.name[1 : -len(f".{uuid.uuid4().hex}.old")]: path for path in hidden}
+    return {name: path for name, path in by_name.items() if not name.exists()}
+
+
 def restore_folders(parent: Path) -> None:
     """Cleans up after a process that was killed while it wrote a checkpoint folder.
 
     Args:
         parent: where the checkpoints are. No other process may be writing there.
     """
-    for earlier in parent.glob(f".*.{_HEX}.old"):
-        path = parent / earlier.name[1 : -len(f".{uuid.uuid4().hex}.old")]
-        if path.exists():
-            _remove(earlier)
-        else:
-            earlier.rename(path)
-    for unfinished in parent.glob(f".*.{_HEX}.tmp"):
+    for name, path in displaced_folders(parent).items():
+        path.rename(name)
+    for unfinished in (*parent.glob(f".*.{_HEX}.tmp"), *parent.glob(f".*.{_HEX}.old")):
         _remove(unfinished)
 
 

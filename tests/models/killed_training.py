@@ -24,12 +24,17 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
 
 from erprm.callbacks import SaveOnSignal
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.data.records import write_records
 from erprm.models import PolicyModel, ProcessRewardModel, WholeCheckpointIO
+from erprm.models.checkpoint_folders import WholeCheckpointFolders
 from tests.tiny import make_llama, make_record, make_tokenizer
 
 
@@ -40,6 +45,7 @@ class Scenario:
     trainer: dict[str, Any]
     checkpoint: dict[str, Any]
     policy: bool = False
+    sharded: bool = False
     ends: tuple[str, ...] = ("middle", "save")
 
 
@@ -60,6 +66,10 @@ SCENARIOS = {
         {"max_epochs": 4, "accumulate_grad_batches": 2, "val_check_interval": 3},
         {"save_top_k": 0},
         ends=("SIGTERM", "SIGUSR1"),
+    ),
+    # Checkpoints are folders, and one of them is overwritten again and again.
+    "folders": Scenario(
+        {"max_epochs": 2}, {"every_n_train_steps": 1, "save_top_k": 0, "save_last": True}, sharded=True
     ),
     "policy": Scenario({"max_epochs": 3, "limit_train_batches": 6}, {"every_n_train_steps": 1, "save_top_k": -1}, True),
 }
@@ -102,29 +112,34 @@ class Journal(L.Callback):
         self.file.close()
 
 
-class DyingCheckpointIO(WholeCheckpointIO):
-    """Kills the process when a checkpoint has been written but not yet renamed."""
+class FolderStrategy(WholeCheckpointFolders, ModelParallelStrategy):
+    """Saves a folder for each checkpoint."""
 
-    journal: Journal
-    trainer: L.Trainer
 
-    def save_checkpoint(self, *arguments: Any, **keywords: Any) -> None:
-        fsync = os.fsync
+class Sharded(ProcessRewardModel):
+    def build_backbone(self) -> PreTrainedModel:
+        assert self.device_mesh is not None
+        backbone = super().build_backbone()
+        fully_shard(backbone, mesh=self.device_mesh["data_parallel"])
+        return backbone
 
-        def fsync_or_die(file: int) -> None:
-            self.journal.die_at(self.trainer.fit_loop.total_batch_idx, "save")
-            fsync(file)
 
-        os.fsync = fsync_or_die  # type: ignore[assignment]
-        super().save_checkpoint(*arguments, **keywords)
-        os.fsync = fsync
+def die_when_saved(journal: Journal, trainer: L.Trainer) -> None:
+    """Makes every fsync a place to die at: a checkpoint has been written, but not yet renamed."""
+    fsync = os.fsync
+
+    def fsync_or_die(file: int) -> None:
+        journal.die_at(trainer.fit_loop.total_batch_idx, "save")
+        fsync(file)
+
+    os.fsync = fsync_or_die  # type: ignore[assignment]
 
 
 def train(folder: Path, scenario: Scenario, kill_at: tuple[int, str] | None = None) -> None:
     folder.mkdir(exist_ok=True)
     warnings.filterwarnings("ignore")
     L.seed_everything(11, verbose=False)
-    journal, checkpoint_io = Journal(folder, kill_at), DyingCheckpointIO()
+    journal = Journal(folder, kill_at)
     checkpoints = folder / "checkpoints"
     trainer = L.Trainer(
         accelerator="cpu",
@@ -132,11 +147,12 @@ def train(folder: Path, scenario: Scenario, kill_at: tuple[int, str] | None = No
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        plugins=[checkpoint_io],
+        plugins=[WholeCheckpointIO()],
+        strategy=FolderStrategy(1, 1, process_group_backend="gloo") if scenario.sharded else "auto",
         callbacks=[journal, SaveOnSignal(), ModelCheckpoint(checkpoints, **scenario.checkpoint)],
         **scenario.trainer,
     )
-    checkpoint_io.journal, checkpoint_io.trainer = journal, trainer
+    die_when_saved(journal, trainer)
     lm = folder.parent / "lm"
     shared: dict[str, Any] = {"max_tokens": 160, "max_length": 160, "num_workers": 2}
     model: L.LightningModule
@@ -145,14 +161,16 @@ def train(folder: Path, scenario: Scenario, kill_at: tuple[int, str] | None = No
         model = PolicyModel(str(lm), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
         data = PolicyDataModule(str(folder.parent / "policy.jsonl"), **shared)
     else:
-        model = ProcessRewardModel(str(lm), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
+        kind = Sharded if scenario.sharded else ProcessRewardModel
+        model = kind(str(lm), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
         shared |= {"cache_dir": str(folder.parent / "cache"), "validation_fraction": 0.2}
         data = ProcessRewardDataModule(str(folder.parent / "rollouts.parquet"), **shared)
     found = sorted(folder.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
     trainer.fit(model, data, ckpt_path=found[-1] if found else None)
     weights = hashlib.sha256()
     for parameter in model.parameters():
-        weights.update(parameter.detach().numpy().tobytes())
+        whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+        weights.update(whole.detach().numpy().tobytes())
     (folder / "weights.txt").write_text(weights.hexdigest(), encoding="utf-8")
 
 
