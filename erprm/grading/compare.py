@@ -10,21 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from erprm.grading.answers import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
+from erprm.grading.choices import choice_letter, is_bare_choice
 from erprm.grading.expressions import NeedsSymbolicError, Symbolic, equal_expressions
 from erprm.grading.normalize import MAX_ANSWER_CHARS, normalize
 from erprm.grading.numeric import parse_number
-from erprm.grading.structure import (
-    THOUSANDS_ONLY,
-    Answer,
-    Expression,
-    Labelled,
-    Matrix,
-    Relation,
-    Sequence,
-    Union,
-    parse_answer,
-    parse_items,
-)
+from erprm.grading.structure import THOUSANDS_ONLY, parse_answer, parse_items
 
 
 def equal_answers(gold: str, prediction: str, symbolic: Symbolic) -> bool:
@@ -42,7 +33,17 @@ def equal_answers(gold: str, prediction: str, symbolic: Symbolic) -> bool:
         return True
     if len(gold) > MAX_ANSWER_CHARS or len(prediction) > MAX_ANSWER_CHARS:
         return False
+    if is_bare_choice(gold) or is_bare_choice(prediction):  # C for "C. x = 42", which would parse as an equation
+        letters = choice_letter(gold), choice_letter(prediction)
+        if letters[0] and letters[1]:
+            return letters[0] == letters[1]
+    if "." in gold and "," not in gold:  # a gold such as 3.5 is no list, so 3,5 has a decimal comma
+        prediction = _DECIMAL_COMMA.sub(r"\1.\2", prediction)
     return _equal(parse_answer(gold), parse_answer(prediction), symbolic)
+
+
+# 1,234 is left alone: thousands.
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d{1,2}|\d{4,})(?![\d.,])")
 
 
 def _equal(gold: Answer, prediction: Answer, symbolic: Symbolic) -> bool:
@@ -84,6 +85,8 @@ def _canonical_label(label: str) -> str:
 def _equal_labelled(gold: Answer, prediction: Answer, symbolic: Symbolic) -> bool:
     if isinstance(gold, Labelled) and isinstance(prediction, Labelled):
         if _canonical_label(gold.label) == _canonical_label(prediction.label):
+            return _equal(gold.value, _with_argument_of(gold, prediction).value, symbolic)
+        if _is_graph_of(gold, prediction) or _is_graph_of(prediction, gold):
             return _equal(gold.value, prediction.value, symbolic)
         return _both_values_are_names(gold, prediction) and symbolic.equal_relations(gold.text, prediction.text)
     if isinstance(gold, Labelled):
@@ -94,6 +97,26 @@ def _equal_labelled(gold: Answer, prediction: Answer, symbolic: Symbolic) -> boo
     if isinstance(gold, Relation):
         return symbolic.equal_relations(gold.text, _set_or_equation(prediction))
     return _equal(gold, prediction.value, symbolic)
+
+
+_FUNCTION = re.compile(r"\s*([a-zA-Z])\s*\(\s*([a-zA-Z])\s*\)\s*")
+
+
+def _with_argument_of(gold: Labelled, prediction: Labelled) -> Labelled:
+    """`f(t) = t + 1` with the letter of `f(x) = x + 1`, unless that letter has a use of its own in it."""
+    one, other = _FUNCTION.fullmatch(gold.label), _FUNCTION.fullmatch(prediction.label)
+    if not one or not other or one[2] == other[2]:
+        return prediction
+    letter = r"(?<![\\a-zA-Z]){}(?![a-zA-Z])"
+    if re.search(letter.format(one[2]), prediction.text):
+        return prediction
+    renamed = parse_answer(re.sub(letter.format(other[2]), one[2], prediction.text))
+    return renamed if isinstance(renamed, Labelled) else prediction
+
+
+def _is_graph_of(one: Labelled, other: Labelled) -> bool:
+    """`y = 2x + 3` and `f(x) = 2x + 3`."""
+    return one.label.strip() == "y" and (match := _FUNCTION.fullmatch(other.label)) is not None and match[2] != "y"
 
 
 def _set_or_equation(answer: Labelled) -> str:
@@ -264,7 +287,9 @@ def _equal_matrices(gold: Answer, prediction: Answer, symbolic: Symbolic) -> boo
         return _all(pairs, symbolic)
     matrix, other = (gold, prediction) if isinstance(gold, Matrix) else (prediction, gold)
     assert isinstance(matrix, Matrix)
-    if isinstance(other, Sequence) and other.brackets in ("()", "<>", ""):  # a vector written as a tuple
+    if isinstance(other, Sequence) and (rows := _as_rows(other)):
+        return _equal_matrices(*((matrix, rows) if matrix is gold else (rows, matrix)), symbolic)
+    if isinstance(other, Sequence) and other.brackets in ("()", "[]", "<>", ""):  # a vector written as a tuple
         vector = [cell for row in matrix.rows for cell in row]
         if min(len(matrix.rows), len(matrix.rows[0])) != 1:
             return False
@@ -273,6 +298,14 @@ def _equal_matrices(gold: Answer, prediction: Answer, symbolic: Symbolic) -> boo
     if isinstance(other, Expression) and "matrix" in other.text:  # a sum or multiple of matrices
         return symbolic.equal_relations(_latex_of(gold), _latex_of(prediction))
     return False
+
+
+def _as_rows(answer: Sequence) -> Matrix | None:
+    """`[[1, 2], [3, 4]]` as a matrix."""
+    rows = [item.items for item in answer.items if isinstance(item, Sequence) and item.brackets == answer.brackets]
+    if answer.brackets not in ("[]", "()") or len(rows) < len(answer.items) or len({len(row) for row in rows}) != 1:
+        return None
+    return Matrix(tuple(rows))
 
 
 def _latex_of(answer: Answer) -> str:

@@ -6,9 +6,11 @@ import re
 from fractions import Fraction
 from typing import Protocol
 
+from erprm.grading.choices import choice_letter
 from erprm.grading.numeric import numbers_equal, parse_number
 from erprm.grading.quantity import Quantity, parse_quantity
 from erprm.grading.structure import split_top
+from erprm.grading.times import parse_time, same_time
 from erprm.grading.units import parse_unit
 
 
@@ -38,8 +40,7 @@ class Undecided:
         raise NeedsSymbolicError
 
 
-_CHOICE = re.compile(r"\(?\s*(?:\\text\s*\{\s*)?\(?\s*([A-Za-z])\s*\)?\s*\}?\s*\)?\.?")
-_CHOICE_WITH_TEXT = re.compile(r"(?:\\text\s*\{\s*)?\(\s*([A-J])\s*\)\s*\}?\s*.+|([A-J])\s*[):.]\s*.+", re.DOTALL)
+_TEXT = re.compile(r"(?:\\text\s*\{\s*)?\(\s*([A-J])\s*\)\s*\}?\s*.+|([A-J])\s*[):.]\s*.+", re.DOTALL)
 _TEXT = re.compile(r"(?:\\text\s*\{[^{}]*\}|[a-zA-Z'\-\s.,])+")
 
 
@@ -61,9 +62,12 @@ def equal_expressions(gold: str, prediction: str, symbolic: Symbolic) -> bool:
     """
     if _close_up(gold) == _close_up(prediction):
         return True
-    letters = _choice_letter(gold), _choice_letter(prediction)
+    letters = choice_letter(gold), choice_letter(prediction)
     if letters[0] and letters[1]:
         return letters[0] == letters[1]
+    times = parse_time(gold), parse_time(prediction)
+    if times[0] and times[1] and (same_time(times[0], times[1]) or times[0].certain):
+        return same_time(times[0], times[1])
     if ":" in gold + prediction and not (_is_text(gold) and _is_text(prediction)):
         return _equal_ratios(gold, prediction, symbolic)
     if _is_text(gold) or _is_text(prediction):
@@ -74,15 +78,6 @@ def equal_expressions(gold: str, prediction: str, symbolic: Symbolic) -> bool:
     ):  # beside a unit, a bare letter is a unit as well: 15 m^2 for 15\\text{ m}^2
         one, other = parse_quantity(gold, lenient=True), parse_quantity(prediction, lenient=True)
     return _equal_quantities(one, other, symbolic)
-
-
-def _choice_letter(text: str) -> str | None:
-    r"""The letter of `C`, `(C)`, `\text{(C)}`, `(C) 25`, `C: 25`; a choice, A to J, is made a capital."""
-    match = _CHOICE.fullmatch(text)
-    if match:
-        return match[1].upper() if match[1].upper() in "ABCDEFGHIJ" else match[1]
-    match = _CHOICE_WITH_TEXT.fullmatch(text)
-    return match[1] or match[2] if match else None
 
 
 def _is_text(text: str) -> bool:
@@ -97,15 +92,8 @@ def _plain_text(text: str) -> str:
     return re.sub(r"^(?:the|an?)(?=[a-z]{3})", "", bare) if text.lower().startswith(("the ", "a ", "an ")) else bare
 
 
-_HALF_OF_DAY = re.compile(r"\s*(?:\\text\s*\{)?\s*([ap])\.?\s?m\.?\s*\}?\s*$", re.IGNORECASE)
-
-
 def _equal_ratios(gold: str, prediction: str, symbolic: Symbolic) -> bool:
-    """`22:42` is `11:21` and 11/21; a time such as `12:00` is no ratio."""
-    noon = [_HALF_OF_DAY.search(text) for text in (gold, prediction)]
-    if noon[0] and noon[1] and noon[0][1].lower() != noon[1][1].lower():
-        return False
-    gold, prediction = _HALF_OF_DAY.sub("", gold), _HALF_OF_DAY.sub("", prediction)
+    """`22:42` is `11:21` and 11/21."""
     colon = frozenset((":",))
     one, other = split_top(gold, colon)[0], split_top(prediction, colon)[0]
     if len(one) == len(other) == 1:  # the colon stands inside brackets
@@ -119,14 +107,8 @@ def _equal_ratios(gold: str, prediction: str, symbolic: Symbolic) -> bool:
     numbers = [[parse_number(part.strip()) for part in parts] for parts in (one, other)]
     values = [[number.value for number in row if number is not None] for row in numbers]
     if len(values[0]) == len(values[1]) == len(one):
-        if _is_time(gold) or _is_time(prediction):
-            return values[0] == values[1]
         return all(a * values[1][0] == b * values[0][0] for a, b in zip(*values, strict=True))
     return all(equal_expressions(a.strip(), b.strip(), symbolic) for a, b in zip(one, other, strict=True))
-
-
-def _is_time(text: str) -> bool:
-    return re.fullmatch(r"\d{1,2}:\d{2}(?::\d{2})?\s*.*", text) is not None and re.search(r":0\d", text) is not None
 
 
 def _equal_quantities(gold: Quantity, prediction: Quantity, symbolic: Symbolic) -> bool:

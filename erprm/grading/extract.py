@@ -16,8 +16,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from erprm.grading.normalize import clean_characters, normalize
+from erprm.grading.characters import clean_characters
+from erprm.grading.normalize import normalize
 from erprm.grading.numeric import THOUSANDS, parse_number
+from erprm.grading.units import parse_unit
 
 Kind = Literal["auto", "gsm8k", "math"]
 KINDS: tuple[Kind, ...] = ("auto", "gsm8k", "math")
@@ -34,21 +36,25 @@ TAIL_CHARS = 4000
 # Not the form feed: a leading one is the remnant of \\f in \\frac.
 _BLANKS = " \t\r\n"
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{1,30}\|>[a-z]*|</?s>|<eos>|<pad>")
-_BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])[ \t]*")
+_BOX = re.compile(r"\\(?:f|frame)?box(?:ed)?(?![a-zA-Z])[ \t]*|(?<![\\a-zA-Z])boxed(?=\{)")
 _BOX_JOIN = re.compile(
     r"(?:[\s$,;.&]|\\[()\[\],;! ]|\\q?quad|\\text\s*\{[\s,]*(?:and|or)[\s,]*\}|\b(?:and|or)\b"
     r"|[a-zA-Z]\w{0,3}(?:_\{?\w{1,3}\}?)?\s*=)*"
 )
 _PHRASE = re.compile(
     r"\bfinal answer(?: is)?\s*:?\s*"
+    r"|\b(?:correct|right) (?:option|choice) is\s*:?\s*"
+    r"|答案\s*(?:是|为|:|：)\s*:?\s*"
     r"|\banswer(?: to (?:the|this) (?:question|problem))? is\s*:?\s*"
     r"|\banswer\s*:\s*"
-    r"|\bthe answer\b[^.:=\n]{1,60}\bis\b\s*:?\s*"
+    r"|\bthe answer\b[^.:=\n]{1,60}?\bis\b\s*:?\s*"
     r"|^(?P<short>[ \t]*A:[ \t]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _FINAL_ANSWER = re.compile(r"\bfinal answer is\s*:?\s*", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z]|\s*$)|\n|(?<=\s)I hope\b")
+_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z]|\s*$)|\n|。|(?<=\s)I hope\b")
+# What explains the answer in the same sentence: "42, which is even", "$x=2$ since $2x=4$".
+_EXPLANATION = re.compile(r"(?<=[\w$)}\]%*])\s*,?\s+(?:which|since|because|and not|rather than|instead of)\b", re.IGNORECASE)
 _MATH = re.compile(
     r"\$\$(?P<display>[^$]+)\$\$"
     r"|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+)\$"
@@ -56,7 +62,8 @@ _MATH = re.compile(
     r"|\\\[(?P<bracket>(?:[^\\]|\\(?![\[\]]))+)\\\]"
 )
 _MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b)[\s,]*")
-_UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)", re.IGNORECASE)
+_UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA-Z]+", re.IGNORECASE)
+_WORDS_AFTER_NUMBER = re.compile(r"(?:\s*(?:/|[a-zA-Z]+(?:\^?\{?[23²³]\}?)?)){1,4}")
 _NUMBER_BODY = rf"(?:{THOUSANDS}(?!\d)|\d+)(?:[.,]\d+)?|\.\d+"
 _PLAIN_NUMBER = re.compile(
     rf"(?<![\w.])(?:(?<![)\]])-)?(?:\\?\$)?-?(?:{_NUMBER_BODY})(?:\s?/\s?\d+)?(?:\s*(?:\\?%|percent\b|pct\b))?",
@@ -68,7 +75,7 @@ _GSM8K_NUMBER = re.compile(
 _PROSE = re.compile(r"\\[a-zA-Z]+|[A-Za-z]{2,}")
 # "it is 5" is a sentence; "sin 30", "area = 5", "abc + 3" and "5 miles" are not.
 _SENTENCE_BEFORE_NUMBER = re.compile(
-    r"(?!(?:sin|cos|tan|log|base)\b)[^\d=+*/^_\\<>(){}]*\b[A-Za-z]{3,}[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*\d"
+    r"(?!(?:sin|cos|tan|log|base|option|choice)\b)[^\d=+*/^_\\<>(){}]*\b(?:[A-Za-z]{3,}|[Ii]t|[Ii]s|[Ww]e|[Ss]o)[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*\d"
 )
 _HASHED_NUMBER = re.compile(r"(?!\d+[.)]\s)[\s$€£\\({+-]*(?:\d|\.\d|boxed|d?frac|sqrt|pi\b)")
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
@@ -189,7 +196,7 @@ def _after_hashes(text: str) -> tuple[int, str | None]:
 
 def _boxed_answer(text: str) -> tuple[int, str | None]:
     r"""Position and content of the last `\boxed{}`; boxes joined by commas, `and` or `or` are one answer."""
-    if "\\box" not in text and "\\fbox" not in text:
+    if "box" not in text:
         return -1, None
     contents: list[str] = []
     last_at = next_start = -1
@@ -254,8 +261,10 @@ def _phrased_answers(text: str) -> list[str]:
 
 def _sentence_from(text: str, at: int) -> str:
     rest = text[at : at + TAIL_CHARS]
-    end = _SENTENCE_END.search(rest)
-    return (rest[: end.start()] if end else rest).strip(" *_\t\"'").removesuffix("ки").rstrip(" .*")
+    for mark in (_SENTENCE_END, _EXPLANATION):
+        end = mark.search(rest)
+        rest = rest[: end.start()] if end else rest
+    return rest.strip(" *_\t\"'").removesuffix("ки").rstrip(" .*")
 
 
 def _is_bare(text: str) -> bool:
@@ -274,7 +283,7 @@ def _last_mathematics(text: str) -> str | None:
     numbers = list(_PLAIN_NUMBER.finditer(outside))
     number = numbers[-1] if numbers else None
     if number is not None and (not spans or number.start() >= spans[-1].end()):
-        return number[0].strip()
+        return number[0].strip() + _unit_after(text, number.end())
     if not spans:
         return None
     first = len(spans) - 1
@@ -283,3 +292,14 @@ def _last_mathematics(text: str) -> str | None:
     answer = ", ".join(span[span.lastgroup or 0].strip() for span in spans[first:])
     unit = _UNIT_AFTER_MATH.match(text, spans[-1].end())
     return f"{answer} {unit[0].strip()}" if unit else answer
+
+
+def _unit_after(text: str, at: int) -> str:
+    """The unit behind a number: `" cm"`, `" miles per hour"`; nothing for words that are no units."""
+    words = _WORDS_AFTER_NUMBER.match(text, at)
+    tail = words[0] if words else ""
+    while tail:
+        if parse_unit(tail) is not None:
+            return tail if tail.startswith(" ") else f" {tail}"
+        tail = re.sub(r"\s*(?:/|[a-zA-Z]+[^\sa-zA-Z/]*)$", "", tail)
+    return ""

@@ -7,92 +7,14 @@ to judge. Golds and predictions pass through the same function.
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import lru_cache
+
+from erprm.grading.characters import clean_characters
+from erprm.grading.notation import unify
+from erprm.grading.words import in_figures
 
 # Longer answers are compared as text only: no real answer is longer, and everything below is at worst quadratic.
 MAX_ANSWER_CHARS = 4000
-
-# JSON written with single backslashes turns \frac into a form feed and \boxed or \begin into a backspace.
-_LOST_BACKSLASH = re.compile(r"[\x0c\x08](?=[a-z]{2})")
-_LOST_LETTER = {"\x0c": "\\f", "\x08": "\\b"}
-# Tab is kept as white space unless what follows can only be the rest of a command.
-_LOST_TAB = re.compile(r"\t(?=(?:ext|frac|imes|heta|an|au)\b|(?:ext|frac)\{)")
-_INVISIBLE = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ud800-\udfff]"
-)
-
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni")
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙₓ", "0123456789+-nx")
-_SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ]+")
-_SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙₓ]+")
-_VULGAR_FRACTION = re.compile(r"(?<=\d)\s*(?=[\u00bc-\u00be\u2150-\u215e])")
-_SYMBOLS = str.maketrans(
-    {
-        "−": "-",
-        "–": "-",
-        "—": "-",
-        "‐": "-",
-        "‑": "-",
-        "×": "\\times ",
-        "⋅": "\\cdot ",
-        "·": "\\cdot ",
-        "÷": "/",
-        "∕": "/",
-        "⁄": "/",
-        "π": "\\pi ",
-        "θ": "\\theta ",
-        "α": "\\alpha ",
-        "β": "\\beta ",
-        "λ": "\\lambda ",
-        "∞": "\\infty ",
-        "≤": "\\le ",
-        "≥": "\\ge ",
-        "≠": "\\neq ",
-        "≈": "\\approx ",
-        "±": "\\pm ",
-        "∓": "\\mp ",
-        "∪": "\\cup ",
-        "∩": "\\cap ",
-        "∈": "\\in ",
-        "∅": "\\emptyset ",
-        "ø": "\\emptyset ",
-        "√": "\\sqrt ",
-        "°": "^\\circ ",
-        "º": "^\\circ ",
-        "′": "'",
-        "’": "'",
-        "‘": "'",
-        "“": '"',
-        "”": '"',
-        "…": "\\dots ",
-        "⟨": "\\langle ",
-        "⟩": "\\rangle ",
-        "⌊": "\\lfloor ",
-        "⌋": "\\rfloor ",
-        "⌈": "\\lceil ",
-        "⌉": "\\rceil ",
-        "→": "\\to ",
-        "⇒": "\\Rightarrow ",
-    }
-)
-
-
-def clean_characters(text: str) -> str:
-    """Spells unicode symbols in LaTeX or ASCII and drops invisible, control and surrogate characters."""
-    if text.isascii() and text.isprintable():
-        return text
-    text = _LOST_BACKSLASH.sub(lambda match: _LOST_LETTER[match[0]], text)
-    text = _LOST_TAB.sub(r"\\t", text)
-    text = _INVISIBLE.sub("", text)
-    if text.isascii():
-        return text
-    text = _SUPERSCRIPT_RUN.sub(lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text)
-    text = _SUBSCRIPT_RUN.sub(lambda match: f"_{{{match[0].translate(_SUBSCRIPTS)}}}", text)
-    text = _VULGAR_FRACTION.sub(" ", text)
-    text = text.translate(_SYMBOLS)
-    return unicodedata.normalize("NFKC", text).translate(_SYMBOLS)
-
 
 _DOUBLED_BACKSLASH = re.compile(r"\\\\(?=[a-zA-Z!,;:{}%$()\[\]])")
 
@@ -112,7 +34,7 @@ _FUNCTION_NAMES = (
 )
 _TEXT_FUNCTION = re.compile(rf"\\text\{{\s*({_FUNCTION_NAMES})\s*\}}")
 _PLAIN_FUNCTION = re.compile(rf"(?<![\\a-zA-Z{{])({_FUNCTION_NAMES})(?=\s*[(\\^_\d]|\s+[a-z]\b)")
-_PLAIN_NAME = re.compile(r"(?<![\\a-zA-Z])(pi|infinity|infty|oo|inf|sqrt)(?![a-zA-Z])")
+_PLAIN_NAME = re.compile(r"(?<![\\a-zA-Z])(pi|infinity|infty|oo|inf|sqrt|cbrt)(?![a-zA-Z])")
 _PLAIN_NAMES = {
     "pi": "\\pi ",
     "infinity": "\\infty ",
@@ -120,18 +42,22 @@ _PLAIN_NAMES = {
     "oo": "\\infty ",
     "inf": "\\infty ",
     "sqrt": "\\sqrt ",
+    "cbrt": "\\sqrt[3] ",
 }
 _CONNECTIVE = re.compile(
     r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-z]))\s*"
 )
 _SYNONYM = re.compile(
-    r"\\(?:dfrac|tfrac|cfrac)(?![a-zA-Z])|\\(?:leqslant|leq|lt)(?![a-zA-Z])|\\(?:geqslant|geq|gt)(?![a-zA-Z])|\\ne(?![a-zA-Z])"
-    r"|\\(?:lbrace|rbrace|lbrack|rbrack|lvert|rvert|vert|degree|Degree|cdotp|ast|rightarrow|colon|ldots|cdots|tbinom|dbinom|varnothing|div)(?![a-zA-Z])"
+    r"\\(?:dfrac|tfrac|cfrac|nicefrac|sfrac|flatfrac)(?![a-zA-Z])|\\(?:leqslant|leq|lt)(?![a-zA-Z])|\\(?:geqslant|geq|gt)(?![a-zA-Z])|\\ne(?![a-zA-Z])"
+    r"|\\(?:lbrace|rbrace|lbrack|rbrack|lvert|rvert|vert|degree|Degree|cdotp|ast|rightarrow|colon|ldots|cdots|tbinom|dbinom|varnothing|div|lg|tg|ctg|arctg|bmod|lor|land|vee|wedge|backslash|smallsetminus)(?![a-zA-Z])"
 )
 _SYNONYMS = {
     "\\dfrac": "\\frac",
     "\\tfrac": "\\frac",
     "\\cfrac": "\\frac",
+    "\\nicefrac": "\\frac",
+    "\\sfrac": "\\frac",
+    "\\flatfrac": "\\frac",
     "\\leqslant": "\\le ",
     "\\leq": "\\le ",
     "\\lt": "<",
@@ -158,6 +84,17 @@ _SYNONYMS = {
     "\\dbinom": "\\binom",
     "\\varnothing": "\\emptyset ",
     "\\div": "/",
+    "\\lg": "\\log_{10} ",
+    "\\tg": "\\tan ",
+    "\\ctg": "\\cot ",
+    "\\arctg": "\\arctan ",
+    "\\bmod": "\\mod ",
+    "\\lor": " or ",
+    "\\vee": " or ",
+    "\\land": " and ",
+    "\\wedge": " and ",
+    "\\backslash": "\\setminus ",
+    "\\smallsetminus": "\\setminus ",
 }
 _ASCII_OPERATORS = {
     "**": "^",
@@ -174,8 +111,11 @@ _CIRCLE = re.compile(r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ")
 _PARENTHESISED_POWER = re.compile(r"\^\s*\(([^()]*)\)")
 _SLOPPY_POWER = re.compile(r"\^\s*(-\s*\d+|\d{2,})")
 _CURRENCY = re.compile(
-    r"\\\$|\\pounds|\\euro|[€£¥₹₽₩₪]|(?<![A-Za-z])(?:Rs\.?|USD|EUR|GBP)\s*(?=\d)|(?<=\d)\s*(?:USD|EUR|GBP)\b"
+    r"(?<![A-Za-z])(?:US|AU|HK|NZ|CA)\\?\$(?=\s*\d)|\\\$|\\pounds|\\euro|[€£¥₹₽₩₪]|(?<![A-Za-z])(?:Rs\.?|USD|EUR|GBP)\s*(?=\d)|(?<=\d)\s*(?:USD|EUR|GBP)\b"
 )
+_SEPARATED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:['_]\d{3})+(?!['_\d])")
+_ELLIPSIS = re.compile(r",\s*\.\.\.+|,\s*\.\s?\.\s?\.")
+_EMPHASIS = re.compile(r"(\*{1,3}|_{1,2}|`{1,3})(?=\S)(.*\S)\1", re.DOTALL)
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,^_/}])(\d{1,3}(?: \d{3})+)(?![\d/])")
 _DOTTED_THOUSANDS = re.compile(
     r"(?<![\d.,])(\d{1,3}(?:\.\d{3}){2,})(?!\d|\.\d)|(?<![\d.,])(\d{1,3}(?:\.\d{3})+)(?=,\d+$)"
@@ -188,6 +128,13 @@ _ORDINAL = re.compile(
 _CHOOSE = re.compile(r"\{([^{}]+)\\choose\s+([^{}]+)\}")
 _REALS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R(?![a-z]))|\\R(?![a-zA-Z])|\\Reals|ℝ")
 _ALL_REALS = re.compile(r"(?:\\text\s*\{)?\s*all real(?:s|\s+numbers|\s+values of [a-z])?\s*\}?", re.IGNORECASE)
+_NO_SOLUTION = re.compile(
+    r"(?:\\text\s*\{)?\s*(?:(?:there\s+(?:is|are)\s+)?no\s+solutions?(?:\s+exists?)?|(?:the\s+)?empty\s+set)\s*\}?", re.IGNORECASE
+)
+_ALL_REALS_EXCEPT = re.compile(
+    r"(?:\\text\s*\{)?\s*all real(?:s|\s+numbers|\s+values of [a-z])?(?:\s+[a-z])?\s*,?\s*(?:except|but|other than)(?:\s+for)?\s*\}?(.+)",
+    re.IGNORECASE,
+)
 _TEXT_WITH_DIGITS = re.compile(r"\\text\s*\{([^{}]*\d[^{}]*)\}")
 _TEXT_LIST = re.compile(r"\\text\s*\{\s*([A-Za-z](?:\s*,\s*[A-Za-z])+)\s*\}")
 _ACCENT = re.compile(r"\\(vec|hat|bar|overline|mathbb)\s+([A-Za-z\d])")
@@ -247,6 +194,7 @@ def brace_arguments(text: str) -> str:
             if rest.startswith("[") and "]" in rest:
                 index = text.index("]", at) + 1
                 head, at = head + text[at:index].strip(), index
+                rest = text[at:].lstrip()
             if rest.startswith("(") and ")" in rest and "(" not in rest[1 : rest.index(")")]:
                 opening = text.index("(", at)
                 closing = text.index(")", at)
@@ -294,7 +242,13 @@ def normalize(answer: str) -> str:
             text = text.replace("\\\\", "\\")
     else:
         text = _DOUBLED_BACKSLASH.sub(r"\\", text)
+    text = text.strip()
+    while match := _EMPHASIS.fullmatch(text):
+        text = match[2]
+    text = _ELLIPSIS.sub(r", \\dots ", text)
     text = _SIZES.sub("", text)
+    if "\\begin" not in text:
+        text = text.replace("\\\\", " , ")
     text = _CURRENCY.sub(r"\\$", text)
     text = _THOUSANDS_SPACING.sub("", text)
     text = text.replace("{,}", ",")
@@ -313,19 +267,25 @@ def normalize(answer: str) -> str:
     text = _REALS.sub(r"(-\\infty,\\infty)", text)
     text = _ACCENT.sub(r"\\\1{\2}", text)
     text = _ONE_LETTER_TEXT.sub(r" \1 ", text)
+    text = in_figures(_CIRCLE.sub(r"^\\circ", text).strip(_LEFT_EDGE))
     text = _CONNECTIVE.sub(" , ", text)
     text = _ASCII_OPERATOR.sub(lambda match: _ASCII_OPERATORS[match[0]], text)
     text = _PLAIN_NAME.sub(lambda match: _PLAIN_NAMES[match[0]], text)
     text = _PLAIN_FUNCTION.sub(r"\\\1", text)
-    text = _CIRCLE.sub(r"^\\circ", text)
     text = _PARENTHESISED_POWER.sub(r"^{\1}", text)
     text = _SLOPPY_POWER.sub(r"^{\1}", text)
     text = text.replace("*", " \\cdot ")
-    text = brace_arguments(text)
+    text = unify(brace_arguments(text))
     text = _BLANKS.sub(" ", text).lstrip(_LEFT_EDGE).rstrip(_RIGHT_EDGE)
     text = _MIXED_NUMBER.sub(_improper, text)
     text = _SPACED_THOUSANDS.sub(lambda match: match[1].replace(" ", ""), text)
+    text = _SEPARATED_THOUSANDS.sub(lambda match: re.sub("['_]", "", match[0]), text)
     text = _DOTTED_THOUSANDS.sub(lambda match: match[0].replace(".", ""), text)
     if _ALL_REALS.fullmatch(text):
         return "(-\\infty,\\infty)"
+    if match := _ALL_REALS_EXCEPT.fullmatch(text):
+        removed = re.sub(r"[a-zA-Z]\s*=\s*|\\[{}]|\\text|(?<!\d)[{}]", "", match[1]).strip()
+        return f"(-\\infty,\\infty) \\setminus \\{{{removed}\\}}"
+    if _NO_SOLUTION.fullmatch(text):
+        return "\\emptyset"
     return _decimal_comma(text)

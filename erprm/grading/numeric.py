@@ -33,9 +33,7 @@ _REPEATING = re.compile(
 )
 _SLASH = re.compile(rf"(?P<numerator>[-+]?\s*(?:{_UNSIGNED}))\s*/\s*(?P<denominator>{_UNSIGNED})")
 _LATEX_FRACTION = re.compile(r"(?P<sign>[-+]?)\s*\\frac\s*\{(?P<numerator>[^{}]*)\}\s*\{(?P<denominator>[^{}]*)\}")
-_MIXED = re.compile(
-    r"(?P<sign>[-+]?)\s*(?P<whole>\d+)\s*(?:\s|-|\\ |\+)\s*(?P<numerator>\d+)\s*/\s*(?P<denominator>\d+)"
-)
+_MIXED = re.compile(r"(?P<sign>[-+]?)\s*(?P<whole>\d+)\s+(?P<numerator>\d+)\s*/\s*(?P<denominator>\d+)")
 
 
 @dataclass(frozen=True)
@@ -109,10 +107,10 @@ def parse_number(text: str) -> Number | None:
 def _mixed(match: re.Match[str]) -> Number | None:
     if max(len(match["whole"]), len(match["numerator"]), len(match["denominator"])) > MAX_DIGITS:
         return None
-    denominator = int(match["denominator"])
-    if denominator == 0:
+    numerator, denominator = int(match["numerator"]), int(match["denominator"])
+    if numerator >= denominator:  # 11 7/6 is no mixed number
         return None
-    value = int(match["whole"]) + Fraction(int(match["numerator"]), denominator)
+    value = int(match["whole"]) + Fraction(numerator, denominator)
     return Number(-value if match["sign"] == "-" else value)
 
 

@@ -3,75 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
+from erprm.grading.answers import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
+from erprm.grading.intervals import answer_of, combine, intersect, interval, real_intervals, without
 from erprm.grading.numeric import THOUSANDS
 
 MAX_DEPTH = 12
 
-
-@dataclass(frozen=True)
-class Expression:
-    """Anything without outer structure: a number, a formula, a quantity with its unit, a word."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """Items between brackets.
-
-    Attributes:
-        items: the parsed items.
-        brackets: `"()"`, `"[]"`, `"(]"`, `"[)"` (a tuple or an interval), `"{}"` (a set), `"<>"` (a vector) or `""` (a
-            bare list).
-        inner: the text between the brackets.
-    """
-
-    items: tuple[Answer, ...]
-    brackets: str
-    inner: str
-
-
-@dataclass(frozen=True)
-class Union:
-    """A union of intervals and sets."""
-
-    parts: tuple[Answer, ...]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    r"""Rows of cells; `\begin{pmatrix}` and its relatives."""
-
-    rows: tuple[tuple[Answer, ...], ...]
-
-
-@dataclass(frozen=True)
-class Labelled:
-    r"""`x = 5`, `f(x) = 2x`, `x \in [0, 1]`: a name and its value."""
-
-    label: str
-    value: Answer
-    text: str
-
-
-@dataclass(frozen=True)
-class Relation:
-    r"""A chain such as `a < b < c` or an equation without a plain name on its left.
-
-    Attributes:
-        sides: the texts between the operators.
-        operators: among `=`, `<`, `>`, `\le`, `\ge`, `\neq`.
-    """
-
-    sides: tuple[str, ...]
-    operators: tuple[str, ...]
-    text: str
-
-
-Answer = Expression | Sequence | Union | Matrix | Labelled | Relation
 
 _TOKEN = re.compile(r"\\begin\s*\{|\\end\s*\{|\\langle|\\rangle|\\[a-zA-Z]+|\\.|\s+|.", re.DOTALL)
 _OPENERS = frozenset(("(", "[", "{", "\\{", "\\begin{", "\\langle", "\\lfloor", "\\lceil"))
@@ -102,10 +42,11 @@ def split_top(text: str, separators: frozenset[str]) -> tuple[list[str], list[st
 _COMMA = frozenset((",",))
 _SEMICOLON = frozenset((";",))
 _CUP = frozenset(("\\cup",))
+_SETMINUS = frozenset(("\\setminus",))
 _RELATIONS = frozenset(("=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\equiv"))
-_MATRIX = re.compile(
-    r"[(\[]?\s*\\begin\{(?P<name>[pbBvV]?matrix|smallmatrix|array)\}(?:\{[clr| ]*\})?"
-    r"(?P<body>(?:(?!\\end\{).)*)\\end\{(?P=name)\}\s*[)\]]?",
+_ENVIRONMENT = re.compile(
+    r"[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array|d?cases|aligned|align\*?|gathered|split)\}(?:\{[clr| ]*\})?"
+    r"(?P<body>(?:(?!\\end\{).)*)\\end\{(?P=name)\}\s*(?:\\right\s*\.)?[)\]]?(?P<transposed>\s*\^\s*\{?\s*(?:T|\\text\s*\{T\}|\\top)\s*\}?)?",
     re.DOTALL,
 )
 _NUMBER_WITH_COMMAS = re.compile(rf"[-+]?\s*(?:\\\$\s*)?-?{THOUSANDS}(?:\.\d+)?(?!\d)[^,]*")
@@ -117,6 +58,11 @@ _INVERSE = re.compile(r"\^\s*\{\s*-\s*1\s*\}|'")
 _LABEL = re.compile(r"[a-zA-Z\s\\|:{}^]+")
 _NAME = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?(?:\([a-z]\))?")
 _SET_BUILDER = re.compile(r"[a-zA-Z]\s*(?:\\in\s*[^|:]+)?(?:\||:|\\mid)(?P<condition>.+)", re.DOTALL)
+_TRANSPOSED = re.compile(r"(?P<row>[\[(].*[\])])\s*\^\s*\{?\s*(?:T|\\top)\s*\}?", re.DOTALL)
+_MAGNITUDE = re.compile(r"\|\s*[a-zA-Z]\s*\|")
+_NOT_EQUAL_TO_SEVERAL = re.compile(r"(?P<name>[a-zA-Z])\s*\\neq\s*[^=<>\\a-zA-Z]+(?:,[^=<>\\a-zA-Z]+)+")
+_LINE_MINUS_SET = re.compile(r"(\(-\\infty\s*,\s*\\infty\s*\))\s*-\s*(?=\\\{)")
+_CELL_EDGE = re.compile(r"^\s*(?:\\text\s*\{\s*(?:if|for|when)\s*\}|(?:if|for|when)\b)|[\s,;.]+$")
 _TEXT_PART = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 
@@ -162,8 +108,6 @@ def parse_answer(text: str, depth: int = 0) -> Answer:
     text = text.strip()
     if depth > MAX_DEPTH or not text:
         return Expression(text)
-    if text[0] == "]" and text[-1] == "[" and "," in text:  # ]a, b[
-        text = f"({text[1:-1]})"
     return (
         _parse_list(text, depth)
         or _parse_relation(text, depth)
@@ -202,8 +146,21 @@ def _plus_minus(text: str) -> tuple[str, ...]:
 def _parse_list(text: str, depth: int) -> Answer | None:
     if _NUMBER_WITH_COMMAS.fullmatch(text):
         return None
+    text = _NOT_EQUAL_TO_SEVERAL.sub(lambda match: match[0].replace(",", f", {match['name']} \\neq "), text)
     items = _items(text, depth)
-    return Sequence(items, "", text) if items else None
+    if not items:
+        return None
+    return _one_condition(items, text) or Sequence(items, "", text)
+
+
+def _one_condition(items: tuple[Answer, ...], text: str) -> Answer | None:
+    """`x > 3, x < 5` as one interval, `x < 1, x > 2` as a union: conditions with numeric ends on one name."""
+    labels = {item.label.strip() for item in items if isinstance(item, Labelled)}
+    sets = [real_intervals(item.value) for item in items if isinstance(item, Labelled)]
+    known = [parts for parts in sets if parts is not None]
+    if len(labels) != 1 or len(known) != len(items):
+        return None
+    return Labelled(labels.pop(), answer_of(combine(known)), text)
 
 
 def _parse_relation(text: str, depth: int) -> Answer | None:
@@ -244,42 +201,86 @@ def _is_value(text: str) -> bool:
 
 _OPEN_LEFT = {"<": "(", "\\le": "["}
 _OPEN_RIGHT = {"<": ")", "\\le": "]"}
+_MIRRORED = {"(": ")", "[": "]", ")": "(", "]": "["}
 _FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
 def _interval_of(sides: list[str], operators: list[str], text: str) -> Answer | None:
     r"""`0 < x \le 1` as `x \in (0, 1]`, `x > 3` as `x \in (3, \infty)`, `x \neq 3` as two intervals."""
     if operators == ["\\neq"] and is_label(sides[0]):
-        parts = (_interval("(", "-\\infty", sides[1], ")"), _interval("(", sides[1], "\\infty", ")"))
+        parts = (interval("(", "-\\infty", sides[1], ")"), interval("(", sides[1], "\\infty", ")"))
         return Labelled(sides[0], Union(parts), text)
     if all(operator in (">", "\\ge") for operator in operators):
         sides, operators = sides[::-1], [_FLIPPED[operator] for operator in reversed(operators)]
     if not all(operator in _OPEN_LEFT for operator in operators):
         return None
+    if magnitude := _magnitude_of(sides, operators, text):
+        return magnitude
     if len(sides) == 2 and is_label(sides[0]) and not is_label(sides[1]):
-        return Labelled(sides[0], _interval("(", "-\\infty", sides[1], _OPEN_RIGHT[operators[0]]), text)
+        return Labelled(sides[0], interval("(", "-\\infty", sides[1], _OPEN_RIGHT[operators[0]]), text)
     if len(sides) == 2 and is_label(sides[1]) and not is_label(sides[0]):
-        return Labelled(sides[1], _interval(_OPEN_LEFT[operators[0]], sides[0], "\\infty", ")"), text)
+        return Labelled(sides[1], interval(_OPEN_LEFT[operators[0]], sides[0], "\\infty", ")"), text)
     if len(sides) == 3 and is_label(sides[1]) and "|" not in sides[1]:
-        interval = _interval(_OPEN_LEFT[operators[0]], sides[0], sides[2], _OPEN_RIGHT[operators[1]])
-        return Labelled(sides[1], interval, text)
+        between = interval(_OPEN_LEFT[operators[0]], sides[0], sides[2], _OPEN_RIGHT[operators[1]])
+        return Labelled(sides[1], between, text)
     return None
 
 
-def _interval(opener: str, start: str, end: str, closer: str) -> Sequence:
-    return Sequence((Expression(start), Expression(end)), opener + closer, f"{start},{end}")
+def _magnitude_of(sides: list[str], operators: list[str], text: str) -> Answer | None:
+    r"""`|x| < 2` as `x \in (-2, 2)`, `1 \le |x|` and `1 \le |x| \le 2` as two intervals."""
+    place = next((index for index, side in enumerate(sides) if _MAGNITUDE.fullmatch(side)), None)
+    if place is None or len(sides) > 3 or (len(sides) == 3 and place != 1):
+        return None
+    name = sides[place].strip("| ")
+    low = sides[place - 1] if place else None
+    high = sides[place + 1] if place + 1 < len(sides) else None
+    if high is not None and low is None:
+        value: Answer = interval(_MIRRORED[_OPEN_RIGHT[operators[0]]], _negated(high), high, _OPEN_RIGHT[operators[0]])
+    else:
+        assert low is not None
+        opener = _OPEN_LEFT[operators[0]]
+        outer = (high, _OPEN_RIGHT[operators[1]]) if high is not None else ("\\infty", ")")
+        right = interval(opener, low, *outer)
+        left = interval(_MIRRORED[outer[1]], _negated(outer[0]), _negated(low), _MIRRORED[opener])
+        value = Union((left, right))
+    return Labelled(name, value, text)
+
+
+def _negated(text: str) -> str:
+    return f"-({text})" if re.search(r"[+-]", text) else f"-{text}"
 
 
 def _parse_union(text: str, depth: int) -> Answer | None:
     parts, cups = split_top(text, _CUP)
     if not cups:
+        return _parse_difference(text, depth)
+    union = Union(tuple(parse_answer(part, depth + 1) for part in parts))
+    joined = real_intervals(union)
+    if joined is not None and len(joined) < len(parts):  # [1,2] \cup [2,3]
+        return answer_of(joined)
+    return union
+
+
+def _parse_difference(text: str, depth: int) -> Answer | None:
+    r"""`\mathbb{R} \setminus \{3\}`: an interval or union without some numbers."""
+    text = _LINE_MINUS_SET.sub(r"\1 \\setminus ", text)
+    sides, signs = split_top(text, _SETMINUS)
+    if len(signs) != 1:
         return None
-    return Union(tuple(parse_answer(part, depth + 1) for part in parts))
+    whole, removed = (real_intervals(parse_answer(side, depth + 1)) for side in sides)
+    if whole is None or removed is None or any(part.low != part.high for part in removed):
+        return None
+    points = [part.low for part in removed if isinstance(part.low, Fraction)]
+    return answer_of(intersect(whole, without(points)))
 
 
 def _parse_bracketed(text: str, depth: int) -> Answer:
-    if match := _MATRIX.fullmatch(text):
-        return _parse_matrix(match["body"], depth) or Expression(text)
+    if match := _ENVIRONMENT.fullmatch(text):
+        return _parse_environment(match, depth) or Expression(text)
+    if match := _TRANSPOSED.fullmatch(text):
+        row = parse_answer(match["row"], depth + 1)
+        if isinstance(row, Sequence):
+            return Matrix(tuple((item,) for item in row.items))
     for opener, closers in _BRACKETS:
         closer = _is_wrapped(text, opener, closers)
         if closer is None:
@@ -303,7 +304,20 @@ _ROW = frozenset(("\\\\",))
 _CELL = frozenset(("&",))
 
 
-def _parse_matrix(body: str, depth: int) -> Matrix | None:
-    rows = [row.strip() for row in split_top(body.replace("\\hline", ""), _ROW)[0]]
-    cells = tuple(tuple(parse_answer(cell, depth + 1) for cell in split_top(row, _CELL)[0]) for row in rows if row)
-    return Matrix(cells) if cells and len({len(row) for row in cells}) == 1 else None
+def _parse_environment(match: re.Match[str], depth: int) -> Answer | None:
+    """A matrix, or the list of the equations in `cases`, `aligned` and the like."""
+    rows = [row.strip() for row in split_top(match["body"].replace("\\hline", ""), _ROW)[0]]
+    texts = [[_CELL_EDGE.sub("", cell) for cell in split_top(row, _CELL)[0]] for row in rows if row]
+    if "matrix" not in match["name"] and texts and all(map(_is_equation, texts)):
+        return parse_answer(" , ".join(" ".join(row) for row in texts), depth + 1)
+    cells = tuple(tuple(parse_answer(cell, depth + 1) for cell in row) for row in texts)
+    if not cells or len({len(row) for row in cells}) != 1:
+        return None
+    return Matrix(tuple(zip(*cells, strict=True)) if match["transposed"] else cells)
+
+
+def _is_equation(cells: list[str]) -> bool:
+    """`x = 1`, or `x &= 1`; `x & x > 0` is a value and its condition."""
+    return bool(split_top(cells[0], _RELATIONS)[1]) or bool(
+        len(cells) == 2 and not split_top(cells[1], _RELATIONS)[0][0].strip()
+    )

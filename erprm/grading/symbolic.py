@@ -11,6 +11,7 @@ import random
 import re
 from fractions import Fraction
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import sympy
@@ -53,6 +54,10 @@ sympy_parser.eval_expr = _read_without_eval
 _BARE_PRODUCT = re.compile(r"(?P<index>[_^]?)(?P<left>\d+|\))\s*(?=\(|\\frac|(?<=\))\d)")
 _DECIMAL = re.compile(r"(?<![\d.])(\d*)\.(\d+)(?![\d.])")
 _DEGREES = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?|[a-z]|\\[a-z]+|\([^()]*\))\s*\^\\circ")
+# Two numbers side by side are no product (the grammar adds them); after a power or an index they are one.
+_NUMBERS_IN_A_ROW = re.compile(r"(?<![\w^_{.])\d+(?:\.\d+)?\s+\d")
+_ODD_ROOT_OF_NEGATIVE = re.compile(r"\\sqrt\s*\[\s*(\d*[13579])\s*\]\s*\{\s*-\s*([^{}+-]+)\}")
+_COEFFICIENT = re.compile(r"(?<![\w.}])(\d+)\s*/\s*(\d+)\s*(?=[a-zA-Z]|\\(?:pi|sqrt|sin|cos|tan|ln|log)\b)")
 _IMAGINARY = sympy.Symbol("i")
 _COMPLEX = re.compile(r"(?<![\\a-zA-Z])i(?![a-zA-Z])|\\imath")
 
@@ -64,6 +69,9 @@ def _exact_decimals(latex: str) -> str:
 
 @lru_cache(maxsize=2048)
 def _parse(latex: str, real: bool) -> Any:
+    if _NUMBERS_IN_A_ROW.search(latex):
+        raise ValueError(f"two numbers side by side: {latex!r}")
+    latex = _ODD_ROOT_OF_NEGATIVE.sub(r"(-\\sqrt[\1]{\2})", latex)
     latex = _exact_decimals(_DEGREES.sub(r"(\\frac{\1 \\pi}{180})", latex))
     latex = _BARE_PRODUCT.sub(lambda match: match[0] if match["index"] else f"{match['left']} \\cdot ", latex)
     return latex2sympy(latex, is_real=True if real else None, normalization_config=None)
@@ -83,6 +91,11 @@ def _parse_pair(gold: str, prediction: str) -> tuple[Any, ...] | None:
     return tuple(side.subs(_IMAGINARY, sympy.I) if isinstance(side, sympy.Expr) else side for side in pair)
 
 
+def _readings(text: str) -> list[str]:
+    """`1/2x` as the grammar reads it, 1/(2x), and as half of x; any other text as it stands."""
+    return list(dict.fromkeys((text, _COEFFICIENT.sub(r"\\frac{\1}{\2} ", text))))
+
+
 class SympySymbolic:
     """The `Symbolic` engine of a worker: it may run for ever or exhaust memory, so its process must be expendable."""
 
@@ -93,6 +106,9 @@ class SympySymbolic:
         """
         if gold.count("'") != prediction.count("'"):  # the grammar drops primes: f' would be f
             return False
+        return any(self._equal_as_read(*reading) for reading in product(_readings(gold), _readings(prediction)))
+
+    def _equal_as_read(self, gold: str, prediction: str) -> bool:
         pair = _parse_pair(gold, prediction)
         if pair is None:
             return False
@@ -106,6 +122,9 @@ class SympySymbolic:
 
     def equal_relations(self, gold: str, prediction: str) -> bool:
         """True if two equations differ by a factor, or math-verify takes the two for the same relation or set."""
+        return any(self._equal_relations_as_read(*pair) for pair in product(_readings(gold), _readings(prediction)))
+
+    def _equal_relations_as_read(self, gold: str, prediction: str) -> bool:
         pair = _parse_pair(gold, prediction)
         if pair is None:
             return False

@@ -1,0 +1,95 @@
+"""Numbers and quantities that are partly written in words: `5 million`, `1 hour and 20 minutes`, `2 to 3`, `5厘米`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from erprm.grading.units import Unit, parse_unit
+
+_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(
+    rf"(?<![\w.,])(?P<number>\d+(?:,\d{{3}})*(?:\.\d+)?)\s*(?:\\text\s*\{{\s*)?(?P<scale>{'|'.join(_SCALES)})(?![a-zA-Z])\s*(?P<rest>[a-zA-Z ]*)\}}?"
+)
+_AMOUNT = r"(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})\s*(?:\\text\s*\{\s*)?([a-zA-Z]+)\s*\}?"
+_COMPOUND = re.compile(rf"{_AMOUNT}(?:\s*,\s*|\s*(?:\\text\s*\{{\s*)?\band\b\s*\}}?\s*|\s+){_AMOUNT}")
+_ARC = re.compile(
+    r"(\d+)\s*\^\\circ\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)(?:\s*(\d+)\s*(?:''|\"|\^\s*\{?\s*\\prime\s*\\prime\s*\}?))?"
+)
+_TO = re.compile(r"(\d+)\s+to\s+(\d+)")
+
+_CHINESE = {
+    "平方": " square ",
+    "立方": " cubic ",
+    "厘米": " cm ",
+    "毫米": " mm ",
+    "千米": " km ",
+    "公里": " km ",
+    "米": " m ",
+    "千克": " kg ",
+    "公斤": " kg ",
+    "克": " g ",
+    "小时": " hours ",
+    "分钟": " minutes ",
+    "秒": " seconds ",
+    "天": " days ",
+    "升": " liters ",
+    "度": " degrees ",
+    "元": " yuan ",
+}
+_CHINESE_UNIT = re.compile("|".join(_CHINESE))
+_CHINESE_AFTER_NUMBER = re.compile(r"(?<=[\d})])\s*([\u4e00-\u9fff]+)\s*$")
+
+
+def in_figures(text: str) -> str:
+    r"""Writes out scales (`5 million` as `5\times 10^{6}`), sums of units and ratios in words.
+
+    Args:
+        text: an answer whose LaTeX is normalised, lists still with their `and`.
+    """
+    text = _CHINESE_AFTER_NUMBER.sub(_chinese_unit, text)
+    if match := _TO.fullmatch(text):
+        return f"{match[1]}:{match[2]}"
+    text = _ARC.sub(_degrees, text)
+    text = _SCALE.sub(_scaled, text)
+    if match := _COMPOUND.fullmatch(text):
+        return _sum_of_units(match)
+    return text
+
+
+def _chinese_unit(match: re.Match[str]) -> str:
+    """A known unit in English; anything else after a number says what was counted."""
+    translated = _CHINESE_UNIT.sub(lambda unit: _CHINESE[unit[0]], match[1])
+    return "" if re.search(r"[\u4e00-\u9fff]", translated) else f" {translated.strip()}"
+
+
+def _scaled(match: re.Match[str]) -> str:
+    number = match["number"].replace(",", "")
+    return f"{number} \\times 10^{{{_SCALES[match['scale']]}}} {match['rest']}".strip()
+
+
+def _degrees(match: re.Match[str]) -> str:
+    value = Fraction(int(match[1])) + Fraction(int(match[2]), 60) + Fraction(int(match[3] or 0), 3600)
+    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}^\\circ"
+
+
+def _sum_of_units(match: re.Match[str]) -> str:
+    """`3 hours 30 minutes` in minutes, if the second unit is a smaller one of the same dimension."""
+    large, small = parse_unit(match[2]), parse_unit(match[4])
+    if not _is_smaller(small, large):
+        return match[0]
+    assert large is not None
+    assert small is not None
+    total = _amount(match[1]) * large.factor / small.factor + _amount(match[3])
+    return f"\\frac{{{total.numerator}}}{{{total.denominator}}} {match[4]}"
+
+
+def _is_smaller(small: Unit | None, large: Unit | None) -> bool:
+    return (
+        small is not None and large is not None and small.dimension == large.dimension and small.factor < large.factor
+    )
+
+
+def _amount(text: str) -> Fraction:
+    above, _, below = re.sub(r"\\frac|\}$|^\{", "", text).replace("}{", "/").strip("{}").partition("/")
+    return Fraction(above) / Fraction(below or 1)
