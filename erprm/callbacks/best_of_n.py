@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from erprm.data.datamodule import default_cache_dir
 from erprm.data.pools import GradedPool, grade_pool, read_pool
 from erprm.data.sources import load_problems
+from erprm.grading import check_grading
 from erprm.metrics.evaluation import Curve, pool_curves, powers_of_two, score_curves
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.models.scorer import StepScorer
@@ -50,12 +52,13 @@ class BestOfN(L.Callback):
         name: str = "best_of_n",
         gold: str | None = None,
         gold_source: Literal["gsm8k", "math", "jsonl"] = "jsonl",
-        kind: Literal["auto", "gsm8k", "math"] = "auto",
+        kind: str | dict[str, Any] | Callable[[str, str], float] = "auto",
         step_style: str = "lines",
         aggregation: Aggregation = "min",
         ns: list[int] | None = None,
         limit: int | None = None,
         every_n_epochs: int = 1,
+        correct_threshold: float = 0.5,
     ) -> None:
         """Notes the settings; nothing is read yet.
 
@@ -64,26 +67,32 @@ class BestOfN(L.Callback):
             name: opens the names of the logged values; two callbacks in one trainer need two names.
             gold: file or hub id of problems with answers, for a pool file without them.
             gold_source: layout of ``gold``.
-            kind: how final answers are compared.
+            kind: how candidates are graded: ``gsm8k`` (the final answer as a number), ``math`` (as an expression),
+                ``auto`` (as the gold is written), the import path of a function of prediction and gold that returns a
+                reward in [0, 1], or a ``class_path`` with ``init_args``.
             step_style: how candidates are split into steps: ``lines``, ``paragraphs``, ``numbered``,
                 ``math_shepherd``, ``sentences``, ``regex:PATTERN`` or ``auto``.
             aggregation: score of a solution from its steps: ``min``, ``prod``, ``mean`` or ``last``.
             ns: numbers of candidates; by default the powers of two up to the smallest problem's candidates.
             limit: use the first so many problems of the pool.
             every_n_epochs: evaluate at every so many validation epochs.
+            correct_threshold: reward from which a candidate counts as correct.
 
         Raises:
-            ValueError: if a number is below 1, or the step style is unknown.
+            ValueError: if a number is below 1, the step style is unknown, or ``correct_threshold`` is not in (0, 1].
         """
         for key, value in {"limit": limit, "every_n_epochs": every_n_epochs, "ns": min(ns) if ns else None}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{key} is {value}; it must be at least 1")
         check_step_style(step_style, "step_style")
+        if not 0.0 < correct_threshold <= 1.0:
+            raise ValueError(f"correct_threshold is {correct_threshold}; it must be above 0 and at most 1")
         self.candidates = candidates
         self.name = name
         self.gold = gold
         self.gold_source = gold_source
         self.kind = kind
+        self.correct_threshold = correct_threshold
         self.step_style = step_style
         self.aggregation: Aggregation = aggregation
         self.ns = ns
@@ -105,6 +114,7 @@ class BestOfN(L.Callback):
             TypeError: if the module has no ``score_steps``.
             FileNotFoundError: if a file is not there.
             PoolError: if the pool cannot be graded.
+            GradingError: if ``kind`` names no grader.
             ValueError: if another callback has the same name, or ``ns`` asks for more candidates than there are.
         """
         if not isinstance(pl_module, StepScorer):
@@ -115,6 +125,7 @@ class BestOfN(L.Callback):
         namesakes = [c for c in trainer.callbacks if isinstance(c, BestOfN) and c.name == self.name]  # type: ignore[attr-defined]
         if len(namesakes) > 1:
             raise ValueError(f"{len(namesakes)} BestOfN callbacks are named {self.name!r}; give each a name of its own")
+        check_grading(self.kind, f"{self.name}: kind")
         if self._pool is None and stage != "predict":
             self._load()
 
@@ -128,7 +139,7 @@ class BestOfN(L.Callback):
             raise ValueError(
                 f"{self.name}: ns asks for {max(self.ns)} candidates, but a problem of {path} has only {smallest}"
             )
-        graded = grade_pool(pool, self.kind, self.step_style)
+        graded = grade_pool(pool, self.kind, self.step_style, correct_threshold=self.correct_threshold)
         self._pool_results = pool_curves(
             graded.correct_PN, graded.answers_PN, graded.texts_PN, graded.valid_PN, self.ns
         )

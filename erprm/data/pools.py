@@ -24,7 +24,15 @@ from torch import Tensor
 from erprm.data.json_rows import read_json_rows
 from erprm.data.sources import Problem
 from erprm.data.whole_file import whole_file
-from erprm.grading import Grader, Kind, extract_answer
+from erprm.grading import (
+    KINDS,
+    BatchGrader,
+    GradingSetting,
+    OutcomeGrader,
+    extract_answer,
+    open_grader,
+    outcome_rewards,
+)
 from erprm.grading.normalize import normalize
 from erprm.grading.numeric import parse_number
 from erprm.steps import Solution, split_steps
@@ -159,24 +167,33 @@ class GradedPool:
     valid_PN: Tensor
 
 
-def grade_pool(pool: Sequence[PoolProblem], kind: Kind, step_style: str, grader: Grader | None = None) -> GradedPool:
+def grade_pool(
+    pool: Sequence[PoolProblem],
+    kind: GradingSetting,
+    step_style: str,
+    grader: OutcomeGrader | BatchGrader | None = None,
+    correct_threshold: float = 0.5,
+) -> GradedPool:
     """Grades every candidate and splits it into steps.
 
     Args:
         pool: problems with candidates.
-        kind: ``gsm8k``, ``math`` or ``auto``; see :func:`erprm.grading.grade`.
+        kind: ``gsm8k``, ``math`` or ``auto`` (see :func:`erprm.grading.grade`), or a grader of your own (see
+            :func:`erprm.grading.open_grader`); wrong candidates then vote for each other only if their texts are equal.
         step_style: how candidates are split; see :func:`erprm.steps.segment_steps`.
-        grader: a running grader; by default one is started for this call.
+        grader: a running grader; by default ``kind`` says which one is made for this call.
+        correct_threshold: reward from which a candidate counts as correct.
 
     Raises:
-        ValueError: if the kind or the step style is unknown.
+        ValueError: if the kind or the step style is unknown, or a grader of your own fails.
     """
+    answer_kind = next((known for known in KINDS if known == kind), None)
     solutions = [
         Solution(entry.problem.question, split_steps(text, step_style)) for entry in pool for text in entry.candidates
     ]
     pairs = [(text, entry.problem.answer) for entry in pool for text in entry.candidates]
-    with nullcontext(grader) if grader is not None else Grader() as running:
-        verdicts = iter(running.grade_batch(pairs, kind))
+    with nullcontext(grader) if grader is not None else open_grader(kind, "kind") as running:
+        rewards = iter(outcome_rewards(running, pairs, answer_kind or "auto", "kind"))
     shape = (len(pool), max((len(entry.candidates) for entry in pool), default=0))
     correct_PN = torch.zeros(shape, dtype=torch.bool)
     answers_PN, texts_PN = torch.full(shape, -1), torch.full(shape, -1)
@@ -185,8 +202,8 @@ def grade_pool(pool: Sequence[PoolProblem], kind: Kind, step_style: str, grader:
         answers: dict[Hashable, int] = {}
         texts: dict[str, int] = {}
         for n, text in enumerate(entry.candidates):
-            correct_PN[p, n] = correct = next(verdicts)
-            answer = _RIGHT if correct else _answer_key(extract_answer(text, kind))
+            correct_PN[p, n] = correct = next(rewards) >= correct_threshold
+            answer = _RIGHT if correct else _answer_key(extract_answer(text, answer_kind) if answer_kind else text)
             if answer is not None:
                 answers_PN[p, n] = answers.setdefault(answer, len(answers))
             texts_PN[p, n] = texts.setdefault(text, len(texts))

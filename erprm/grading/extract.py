@@ -54,7 +54,9 @@ _PHRASE = re.compile(
 _FINAL_ANSWER = re.compile(r"\bfinal answer is\s*:?\s*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\.(?=\s+[A-Z]|\s*$)|\n|。|(?<=\s)I hope\b")
 # What explains the answer in the same sentence: "42, which is even", "$x=2$ since $2x=4$".
-_EXPLANATION = re.compile(r"(?<=[\w$)}\]%*])\s*,?\s+(?:which|since|because|and not|rather than|instead of)\b", re.IGNORECASE)
+_EXPLANATION = re.compile(
+    r"(?<=[\w$)}\]%*])\s*,?\s+(?:which|since|because|and not|rather than|instead of)\b", re.IGNORECASE
+)
 _MATH = re.compile(
     r"\$\$(?P<display>[^$]+)\$\$"
     r"|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+)\$"

@@ -129,10 +129,12 @@ _CHOOSE = re.compile(r"\{([^{}]+)\\choose\s+([^{}]+)\}")
 _REALS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R(?![a-z]))|\\R(?![a-zA-Z])|\\Reals|ℝ")
 _ALL_REALS = re.compile(r"(?:\\text\s*\{)?\s*all real(?:s|\s+numbers|\s+values of [a-z])?\s*\}?", re.IGNORECASE)
 _NO_SOLUTION = re.compile(
-    r"(?:\\text\s*\{)?\s*(?:(?:there\s+(?:is|are)\s+)?no\s+solutions?(?:\s+exists?)?|(?:the\s+)?empty\s+set)\s*\}?", re.IGNORECASE
+    r"(?:\\text\s*\{)?\s*(?:(?:there\s+(?:is|are)\s+)?no\s+solutions?(?:\s+exists?)?|(?:the\s+)?empty\s+set)\s*\}?",
+    re.IGNORECASE,
 )
 _ALL_REALS_EXCEPT = re.compile(
-    r"(?:\\text\s*\{)?\s*all real(?:s|\s+numbers|\s+values of [a-z])?(?:\s+[a-z])?\s*,?\s*(?:except|but|other than)(?:\s+for)?\s*\}?(.+)",
+    r"(?:\\text\s*\{)?\s*all real(?:s|\s+numbers|\s+values of [a-z])?(?:\s+[a-z])?\s*,?\s*"
+    r"(?:except|but|other than)(?:\s+for)?\s*\}?(.+)",
     re.IGNORECASE,
 )
 _TEXT_WITH_DIGITS = re.compile(r"\\text\s*\{([^{}]*\d[^{}]*)\}")

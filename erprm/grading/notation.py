@@ -1,4 +1,4 @@
-r"""Functions and brackets that have several notations: `\text{cis}\,\theta`, `{}_5C_2`, `]1, 2[`, `<1, 2>`, `A \cup B`."""
+r"""Functions and brackets that have several notations: `\text{cis}\,\theta`, `{}_5C_2`, `]1, 2[`, `<1, 2>`, `\cup`."""
 
 from __future__ import annotations
 

@@ -45,8 +45,10 @@ _CUP = frozenset(("\\cup",))
 _SETMINUS = frozenset(("\\setminus",))
 _RELATIONS = frozenset(("=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\equiv"))
 _ENVIRONMENT = re.compile(
-    r"[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array|d?cases|aligned|align\*?|gathered|split)\}(?:\{[clr| ]*\})?"
-    r"(?P<body>(?:(?!\\end\{).)*)\\end\{(?P=name)\}\s*(?:\\right\s*\.)?[)\]]?(?P<transposed>\s*\^\s*\{?\s*(?:T|\\text\s*\{T\}|\\top)\s*\}?)?",
+    r"[(\[]?\s*\\begin\{(?P<name>[pbB]?matrix|smallmatrix|array|d?cases|aligned|align\*?|gathered|split)\}"
+    r"(?:\{[clr| ]*\})?"
+    r"(?P<body>(?:(?!\\end\{).)*)\\end\{(?P=name)\}\s*[)\]]?"
+    r"(?P<transposed>\s*\^\s*\{?\s*(?:T|\\top)\s*\}?)?",
     re.DOTALL,
 )
 _NUMBER_WITH_COMMAS = re.compile(rf"[-+]?\s*(?:\\\$\s*)?-?{THOUSANDS}(?:\.\d+)?(?!\d)[^,]*")

@@ -9,7 +9,8 @@ from erprm.grading.units import Unit, parse_unit
 
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALE = re.compile(
-    rf"(?<![\w.,])(?P<number>\d+(?:,\d{{3}})*(?:\.\d+)?)\s*(?:\\text\s*\{{\s*)?(?P<scale>{'|'.join(_SCALES)})(?![a-zA-Z])\s*(?P<rest>[a-zA-Z ]*)\}}?"
+    rf"(?<![\w.,])(?P<number>\d+(?:,\d{{3}})*(?:\.\d+)?)\s*(?:\\text\s*\{{\s*)?"
+    rf"(?P<scale>{'|'.join(_SCALES)})(?![a-zA-Z])\s*(?P<rest>[a-zA-Z ]*)\}}?"
 )
 _AMOUNT = r"(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})\s*(?:\\text\s*\{\s*)?([a-zA-Z]+)\s*\}?"
 _COMPOUND = re.compile(rf"{_AMOUNT}(?:\s*,\s*|\s*(?:\\text\s*\{{\s*)?\band\b\s*\}}?\s*|\s+){_AMOUNT}")

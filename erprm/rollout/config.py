@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from erprm.grading import Kind
+from erprm.grading import KINDS, Kind, check_grading
 from erprm.rollout.engine import Sampling
 from erprm.rollout.prompts import PromptFormat
 from erprm.steps import check_step_style
@@ -39,8 +40,10 @@ class RolloutConfig:
         max_tokens: the most tokens of a solution, and of a completion.
         stop: strings that end a solution.
         seed: seed of the run.
-        grading: how final answers are compared: ``gsm8k`` (numbers), ``math`` (expressions), or ``auto``: the source's
-            own way.
+        grading: how outcomes are rewarded: ``gsm8k`` (the final answer as a number), ``math`` (as an expression),
+            ``auto`` (the source's own way), the import path of a function of prediction and gold that returns a reward
+            in [0, 1], or a ``class_path`` with ``init_args``.
+        correct_threshold: reward from which an outcome counts as correct.
         problems_per_shard: problems of one Parquet shard: what a kill can cost.
     """
 
@@ -65,7 +68,8 @@ class RolloutConfig:
     max_tokens: int = 512
     stop: list[str] = field(default_factory=list)
     seed: int = 0
-    grading: Kind = "auto"
+    grading: str | dict[str, Any] = "auto"
+    correct_threshold: float = 0.5
     problems_per_shard: int = 32
 
     def __post_init__(self) -> None:
@@ -85,6 +89,9 @@ class RolloutConfig:
                     f"{temperature_key} is 0 with {count_key}={count}: greedy decoding gives {count} equal texts; set "
                     f"{temperature_key} above 0, or {count_key} to 1"
                 )
+        if not 0.0 < self.correct_threshold <= 1.0:
+            raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
+        check_grading(self.grading, "grading")
         # The remaining keys are checked by what they are handed to, before any problem or weight is loaded.
         _ = self.solution_sampling, self.completion_sampling
 
@@ -107,10 +114,14 @@ class RolloutConfig:
 
     @property
     def grading_kind(self) -> Kind:
-        """How final answers are compared, with the source's own way in place of ``auto``."""
-        return self.source if self.grading == "auto" and self.source != "jsonl" else self.grading
+        """How final answers are read and compared where no grader of the user's does it."""
+        kind: Kind = next((kind for kind in KINDS if kind == self.grading), "auto")
+        return self.source if kind == "auto" and self.source != "jsonl" else kind
 
     def content_settings(self) -> dict[str, Any]:
         """The settings that determine the records; the others only say where and how fast they are made."""
         elsewhere = {"output_dir", "path", "limit", "batch_size", "device"}
-        return {key: value for key, value in asdict(self).items() if key not in elsewhere}
+        settings = {key: value for key, value in asdict(self).items() if key not in elsewhere}
+        if isinstance(self.grading, dict):  # one value, so that an argument left out differs from one given
+            settings["grading"] = json.dumps({"init_args": {}, **self.grading}, sort_keys=True)
+        return settings

@@ -29,7 +29,7 @@ from rich.text import Text
 
 from erprm.data.records import RolloutRecord
 from erprm.data.sources import Problem, load_problems
-from erprm.grading import Grader
+from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.engine import Completion, Engine, PromptError, TokenUsage, decode_after, request_seed
 from erprm.rollout.prefixes import Prefix, SampledSolution, build_record, cut_solution, distinct_prefixes
@@ -77,7 +77,7 @@ def run_rollouts(
             if engine is None:
                 engine = stack.enter_context(closing(load_engine(config)))
             store.begin(model_sha256=engine.fingerprint())
-            grader = stack.enter_context(Grader())
+            grader = stack.enter_context(open_grader(config.grading, "grading"))
             progress = stack.enter_context(_progress_bar(engine.usage, console))
             done_before = sum(counts["problems"] for counts in counts_of.values())
             task = progress.add_task("rollouts", total=len(problems), completed=done_before)
@@ -123,7 +123,7 @@ class _ProblemRollout:
 
 
 def roll_out(
-    problems: Sequence[Problem], engine: Engine, grader: Grader, config: RolloutConfig
+    problems: Sequence[Problem], engine: Engine, grader: OutcomeGrader | BatchGrader, config: RolloutConfig
 ) -> tuple[list[RolloutRecord], RolloutSummary]:
     """The records of some problems, in the order of the problems, and what they cost.
 
@@ -133,15 +133,15 @@ def roll_out(
     rollouts = _sample_solutions(problems, engine, config)
     _complete_prefixes(rollouts, engine, config)
     texts = list(dict.fromkeys(text for rollout in rollouts for text in rollout.graded_texts()))
-    is_right = dict(zip(texts, grader.grade_batch(texts, config.grading_kind), strict=True))
+    reward_of = dict(zip(texts, outcome_rewards(grader, texts, config.grading_kind, "grading"), strict=True))
 
-    records = [record for rollout in rollouts for record in _records(rollout, is_right, engine.name, config)]
+    records = [record for rollout in rollouts for record in _records(rollout, reward_of, engine.name, config)]
     samples = [sample for rollout in rollouts for sample in rollout.samples]
     completions = [each for rollout in rollouts for of_prefix in rollout.completions for each in of_prefix]
     steps_by_successes = [0] * (config.completions_per_step + 1)
     for record in records:
         for rewards in record.rewards[:-1]:
-            steps_by_successes[round(sum(rewards))] += 1
+            steps_by_successes[sum(reward >= config.correct_threshold for reward in rewards)] += 1
     return records, RolloutSummary(
         problems=len(problems),
         solutions=len(samples),
@@ -185,11 +185,11 @@ def _complete_prefixes(rollouts: Sequence[_ProblemRollout], engine: Engine, conf
 
 
 def _records(
-    rollout: _ProblemRollout, is_right: Mapping[tuple[str, str], bool], policy: str, config: RolloutConfig
+    rollout: _ProblemRollout, reward_of: Mapping[tuple[str, str], float], policy: str, config: RolloutConfig
 ) -> list[RolloutRecord]:
     answer = rollout.problem.answer
     rewards_of = {
-        prefix.token_ids: [float(is_right[prefix.text + completion.text, answer]) for completion in completions]
+        prefix.token_ids: [reward_of[prefix.text + completion.text, answer] for completion in completions]
         for prefix, completions in zip(rollout.prefixes, rollout.completions, strict=True)
     }
     sampling = json.dumps(
@@ -197,7 +197,13 @@ def _records(
     )
     return [
         build_record(
-            rollout.problem, solution, is_right[solution.completion.text, answer], rewards_of, policy, sampling
+            rollout.problem,
+            solution,
+            reward_of[solution.completion.text, answer],
+            rewards_of,
+            config.correct_threshold,
+            policy,
+            sampling,
         )
         for solution in rollout.solutions
     ]

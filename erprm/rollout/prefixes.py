@@ -119,8 +119,9 @@ def distinct_prefixes(solutions: Sequence[SampledSolution]) -> list[Prefix]:
 def build_record(
     problem: Problem,
     solution: SampledSolution,
-    correct: bool,
+    reward: float,
     rewards_of: Mapping[tuple[int, ...], Sequence[float]],
+    correct_threshold: float,
     policy: str,
     sampling: str,
 ) -> RolloutRecord:
@@ -129,8 +130,9 @@ def build_record(
     Args:
         problem: what it solves.
         solution: its steps and prefixes.
-        correct: whether its own final answer is right; the reward of the last step.
+        reward: its own outcome; the reward of the last step.
         rewards_of: rewards of the completions of each prefix, by the prefix's tokens.
+        correct_threshold: reward from which the solution counts as correct.
         policy: name of the policy.
         sampling: the sampling settings, as JSON.
     """
@@ -141,8 +143,8 @@ def build_record(
         answer=problem.answer,
         source=problem.source,
         steps=list(solution.steps),
-        rewards=[*rewards, [float(correct)]],
-        correct=correct,
+        rewards=[*rewards, [reward]],
+        correct=reward >= correct_threshold,
         policy=policy,
         sampling=sampling,
         seed=solution.seed,

@@ -19,12 +19,12 @@ class RolloutSummary:
         solutions: solutions sampled.
         blank_solutions: of these, without any step; they give no record.
         truncated_solutions: of these, cut off by ``max_tokens`` or the context.
-        correct_solutions: of these, with the right final answer.
+        correct_solutions: of these, rewarded with at least ``correct_threshold``.
         steps: steps of all records.
         prefixes: distinct step prefixes, each completed K times.
         completions: completions of prefixes.
         truncated_completions: of these, cut off by ``max_tokens`` or the context.
-        steps_by_successes: at index s, how many completed steps had s completions with the right answer (0 to K).
+        steps_by_successes: at index s, how many completed steps had s correct completions (0 to K).
         prompt_tokens: tokens of prompts, each once however many completions it has.
         completion_tokens: tokens generated.
         seconds: time spent, over all interruptions.

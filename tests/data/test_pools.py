@@ -172,9 +172,21 @@ def test_expressions_in_two_spellings_are_one_answer() -> None:
     assert graded.answers_PN.tolist() == [[0, 0, 1, 1, 2]]
 
 
+def test_a_grader_of_ones_own_decides_from_a_threshold_and_votes_count_equal_texts() -> None:
+    pool = [
+        PoolProblem(Problem("q", "Who?", "the red cat", "qa"), ("the red cat", "the cat", "a dog", " a  dog", "a rat"))
+    ]
+    graded = grade_pool(pool, "tests.own_graders.token_f1", "lines")
+    # F1 with the gold's three words: 1, 2 * 2 / (2 + 3) = 0.8, and 0 three times.
+    assert graded.correct_PN.tolist() == [[True, True, False, False, False]]
+    assert graded.answers_PN.tolist() == [[0, 0, 1, 1, 2]]
+    strict = grade_pool(pool, "tests.own_graders.token_f1", "lines", correct_threshold=0.9)
+    assert strict.correct_PN.tolist() == [[True, False, False, False, False]]
+
+
 def test_an_unknown_kind_or_style_is_named() -> None:
     pool = [PoolProblem(GOLD[0], ("#### 2",))]
     with pytest.raises(ValueError, match="kind: got 'physics'"):
-        grade_pool(pool, "physics", "lines")  # type: ignore[arg-type]
+        grade_pool(pool, "physics", "lines")
     with pytest.raises(ValueError, match="step style is 'words'; it must be one of auto"):
         grade_pool(pool, "gsm8k", "words")
