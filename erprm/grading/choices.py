@@ -10,7 +10,7 @@ _CHOICE = re.compile(
 )
 _WITH_TEXT = re.compile(
     r"(?:(?:option|choice)\s*)?(?:\\text\s*\{\s*)?"
-    r"(?:\(\s*(?P<bracketed>[A-J])\s*\)(?:\s*\}\s*|\s+)|(?P<marked>[A-J])\s*[):.]\s+)(?![-+=*/^_<>(\[|]).+",
+    r"(?:\(\s*(?P<bracketed>[A-J])\s*\)(?:\s*\}\s*|\s*,?\s+)|(?P<marked>[A-J])\s*[):.]\s+)(?![-+=*/^_<>(\[|]).+",
     re.DOTALL | re.IGNORECASE,
 )
 

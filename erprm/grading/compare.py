@@ -37,13 +37,26 @@ def equal_answers(gold: str, prediction: str, symbolic: Symbolic) -> bool:
         letters = choice_letter(gold), choice_letter(prediction)
         if letters[0] and letters[1]:
             return letters[0] == letters[1]
-    if "." in gold and "," not in gold:  # a gold such as 3.5 is no list, so 3,5 has a decimal comma
-        prediction = _DECIMAL_COMMA.sub(r"\1.\2", prediction)
+    gold, prediction = _with_decimal_points(gold, prediction)
     return _equal(parse_answer(gold), parse_answer(prediction), symbolic)
 
 
 # 1,234 is left alone: thousands.
-_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d{1,2}|\d{4,})(?![\d.,])")
+_DECIMAL_COMMA = re.compile(r"^([-+]?\s*(?:\\\$)?\s*\d+),(\d{1,2}|\d{4,})(?=[^\d.,]*$)")
+# What a list of numbers rarely looks like: 0,5 and 12,75 and 1000,5.
+_UNMISTAKABLE_DECIMAL_COMMA = re.compile(r"[-+]?(?:0,\d+|\d+,(?:\d{2}|\d{4,})|\d{4,},\d+)")
+
+
+def _with_decimal_points(gold: str, prediction: str) -> tuple[str, str]:
+    """Reads a decimal comma where the other side is one number, hence no list.
+
+    Any comma of the prediction, since a list would be wrong anyway; of the gold only where it can hardly be a list.
+    """
+    if "," not in gold and ("." in gold or parse_number(gold) is not None):
+        return gold, _DECIMAL_COMMA.sub(r"\1.\2", prediction)
+    if "," not in prediction and "." in prediction and _UNMISTAKABLE_DECIMAL_COMMA.fullmatch(gold):
+        return gold.replace(",", "."), prediction
+    return gold, prediction
 
 
 def _equal(gold: Answer, prediction: Answer, symbolic: Symbolic) -> bool:

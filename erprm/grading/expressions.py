@@ -44,6 +44,7 @@ _TEXT = re.compile(r"(?:\\text\s*\{\s*)?\(\s*([A-J])\s*\)\s*\}?\s*.+|([A-J])\s*[
 _TEXT = re.compile(r"(?:\\text\s*\{[^{}]*\}|[a-zA-Z'\-\s.,])+")
 
 
+_MODULUS = re.compile(r"\\mod\s*(\d+)\s*$")
 _BLANKS_NOT_IN_NUMBERS = re.compile(r"\s+(?!\d)|(?<!\d)\s+")
 
 
@@ -72,6 +73,9 @@ def equal_expressions(gold: str, prediction: str, symbolic: Symbolic) -> bool:
         return _equal_ratios(gold, prediction, symbolic)
     if _is_text(gold) or _is_text(prediction):
         return _plain_text(gold) == _plain_text(prediction)
+    moduli = _MODULUS.search(gold), _MODULUS.search(prediction)
+    if moduli[0] and moduli[1] and moduli[0][1] != moduli[1][1]:
+        return False
     one, other = parse_quantity(gold), parse_quantity(prediction)
     if (one.unit is None) != (
         other.unit is None
@@ -107,8 +111,16 @@ def _equal_ratios(gold: str, prediction: str, symbolic: Symbolic) -> bool:
     numbers = [[parse_number(part.strip()) for part in parts] for parts in (one, other)]
     values = [[number.value for number in row if number is not None] for row in numbers]
     if len(values[0]) == len(values[1]) == len(one):
-        return all(a * values[1][0] == b * values[0][0] for a, b in zip(*values, strict=True))
+        return _proportional(*values)
     return all(equal_expressions(a.strip(), b.strip(), symbolic) for a, b in zip(one, other, strict=True))
+
+
+def _proportional(one: list[Fraction], other: list[Fraction]) -> bool:
+    """True if one is the other times a number that is not 0."""
+    if [value == 0 for value in one] != [value == 0 for value in other]:
+        return False
+    factors = {a / b for a, b in zip(one, other, strict=True) if b != 0}
+    return len(factors) <= 1
 
 
 def _equal_quantities(gold: Quantity, prediction: Quantity, symbolic: Symbolic) -> bool:

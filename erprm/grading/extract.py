@@ -30,6 +30,8 @@ MAX_BARE_WORDS = 4
 
 # Only the last boxes and phrases are looked at, so that thousands of them cost no more than a few.
 MAX_MARKS = 20
+# A unit behind a number is at most so long.
+MAX_UNIT_CHARS = 60
 # Without any mark, the answer is looked for in this much of the end of the text.
 TAIL_CHARS = 4000
 
@@ -55,7 +57,7 @@ _FINAL_ANSWER = re.compile(r"\bfinal answer is\s*:?\s*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\.(?=\s+[A-Z]|\s*$)|\n|。|(?<=\s)I hope\b")
 # What explains the answer in the same sentence: "42, which is even", "$x=2$ since $2x=4$".
 _EXPLANATION = re.compile(
-    r"(?<=[\w$)}\]%*])\s*,?\s+(?:which|since|because|and not|rather than|instead of)\b", re.IGNORECASE
+    r"(?<=[\w$)}\]%*])(?:\s*,\s*|\s+)(?:which|since|because|and not|rather than|instead of)\b", re.IGNORECASE
 )
 _MATH = re.compile(
     r"\$\$(?P<display>[^$]+)\$\$"
@@ -63,6 +65,7 @@ _MATH = re.compile(
     r"|\\\((?P<parenthesis>(?:[^\\]|\\(?![()]))+)\\\)"
     r"|\\\[(?P<bracket>(?:[^\\]|\\(?![\[\]]))+)\\\]"
 )
+_LEADING_FORMULA = re.compile(r"\$\$[^$]+\$\$|\$[^$]+\$|\\\((?:[^\\]|\\(?![()]))+\\\)|\\\[(?:[^\\]|\\(?![\[\]]))+\\\]")
 _MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b)[\s,]*")
 _UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA-Z]+", re.IGNORECASE)
 _WORDS_AFTER_NUMBER = re.compile(r"(?:\s*(?:/|[a-zA-Z]+(?:\^?\{?[23²³]\}?)?)){1,4}")
@@ -77,7 +80,8 @@ _GSM8K_NUMBER = re.compile(
 _PROSE = re.compile(r"\\[a-zA-Z]+|[A-Za-z]{2,}")
 # "it is 5" is a sentence; "sin 30", "area = 5", "abc + 3" and "5 miles" are not.
 _SENTENCE_BEFORE_NUMBER = re.compile(
-    r"(?!(?:sin|cos|tan|log|base|option|choice)\b)[^\d=+*/^_\\<>(){}]*\b(?:[A-Za-z]{3,}|[Ii]t|[Ii]s|[Ww]e|[Ss]o)[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*\d"
+    r"(?!(?:sin|cos|tan|log|base|option|choice|all real)\b)[^\d=+*/^_\\<>(){}]*"
+    r"\b(?:[A-Za-z]{3,}|[Ii]t|[Ii]s|[Ww]e|[Ss]o)[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*\d"
 )
 _HASHED_NUMBER = re.compile(r"(?!\d+[.)]\s)[\s$€£\\({+-]*(?:\d|\.\d|boxed|d?frac|sqrt|pi\b)")
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
@@ -263,8 +267,9 @@ def _phrased_answers(text: str) -> list[str]:
 
 def _sentence_from(text: str, at: int) -> str:
     rest = text[at : at + TAIL_CHARS]
+    formula = _LEADING_FORMULA.match(rest)  # may go over several lines, and has no sentence end inside
     for mark in (_SENTENCE_END, _EXPLANATION):
-        end = mark.search(rest)
+        end = mark.search(rest, formula.end() if formula else 0)
         rest = rest[: end.start()] if end else rest
     return rest.strip(" *_\t\"'").removesuffix("ки").rstrip(" .*")
 
@@ -298,7 +303,7 @@ def _last_mathematics(text: str) -> str | None:
 
 def _unit_after(text: str, at: int) -> str:
     """The unit behind a number: `" cm"`, `" miles per hour"`; nothing for words that are no units."""
-    words = _WORDS_AFTER_NUMBER.match(text, at)
+    words = _WORDS_AFTER_NUMBER.match(text, at, at + MAX_UNIT_CHARS)
     tail = words[0] if words else ""
     while tail:
         if parse_unit(tail) is not None:

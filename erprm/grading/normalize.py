@@ -109,7 +109,7 @@ _ASCII_OPERATORS = {
 _ASCII_OPERATOR = re.compile(r"\*\*|<=|>=|!=|=<|=>|==|~=")
 _CIRCLE = re.compile(r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ")
 _PARENTHESISED_POWER = re.compile(r"\^\s*\(([^()]*)\)")
-_SLOPPY_POWER = re.compile(r"\^\s*(-\s*\d+|\d{2,})")
+_SLOPPY_POWER = re.compile(r"\^\s*(-?\s*\d*\.\d+|-\s*\d+|\d{2,})")
 _CURRENCY = re.compile(
     r"(?<![A-Za-z])(?:US|AU|HK|NZ|CA)\\?\$(?=\s*\d)|\\\$|\\pounds|\\euro|[€£¥₹₽₩₪]|(?<![A-Za-z])(?:Rs\.?|USD|EUR|GBP)\s*(?=\d)|(?<=\d)\s*(?:USD|EUR|GBP)\b"
 )
@@ -120,8 +120,13 @@ _SPACED_THOUSANDS = re.compile(r"(?<![\d.,^_/}])(\d{1,3}(?: \d{3})+)(?![\d/])")
 _DOTTED_THOUSANDS = re.compile(
     r"(?<![\d.,])(\d{1,3}(?:\.\d{3}){2,})(?!\d|\.\d)|(?<![\d.,])(\d{1,3}(?:\.\d{3})+)(?=,\d+$)"
 )
-_DECIMAL_COMMA = re.compile(r"([-+]?)(?:(0),(\d+)|(\d+),(\d{2}|\d{4,})|(\d{4,}),(\d+))")
 _MIXED_NUMBER = re.compile(r"(?<![\d.,^_}a-zA-Z])(\d{1,9})\s*\\frac\{(\d{1,9})\}\{(\d{1,9})\}")
+_MIXED_WITH_SLASH = re.compile(r"(?<![\w.,^/}])(\d{1,9})\s+(\d{1,9})\s*/\s*(\d{1,9})(?![\d/])")
+_MODULUS = re.compile(
+    r"\(\s*(?:\\mod|\\text\s*\{\s*mod\s*\}|mod)\s*(\d+)\s*\)|\\pmod\s*\{?\s*(\d+)\s*\}?|(?:\\text\s*\{\s*mod\s*\}|(?<![a-zA-Z\\])mod)\s*(\d+)"
+)
+_LONE_DOLLAR = re.compile(r"(-?)\s*\$\s*(-?[\d.][^$]*)")
+_LINE_BREAK_BEFORE_EQUATION = re.compile(r"\\\\\s*(?=[a-zA-Z]\s*=)")
 _ORDINAL = re.compile(
     r"(?<=\d)\s*(?:\^\s*\{\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}|\\text\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)\b)"
 )
@@ -219,11 +224,6 @@ def _improper(match: re.Match[str]) -> str:
     return f"\\frac{{{whole * below + above}}}{{{below}}}"
 
 
-def _decimal_comma(text: str) -> str:
-    match = _DECIMAL_COMMA.fullmatch(text)
-    return text.replace(",", ".") if match else text
-
-
 @lru_cache(maxsize=16384)
 def normalize(answer: str) -> str:
     r"""Rewrites an extracted answer into one canonical spelling.
@@ -243,7 +243,7 @@ def normalize(answer: str) -> str:
         if "\\\\begin" in text:
             text = text.replace("\\\\", "\\")
     else:
-        text = _DOUBLED_BACKSLASH.sub(r"\\", text)
+        text = _DOUBLED_BACKSLASH.sub(r"\\", _LINE_BREAK_BEFORE_EQUATION.sub(" , ", text))
     text = text.strip()
     while match := _EMPHASIS.fullmatch(text):
         text = match[2]
@@ -252,6 +252,8 @@ def normalize(answer: str) -> str:
     if "\\begin" not in text:
         text = text.replace("\\\\", " , ")
     text = _CURRENCY.sub(r"\\$", text)
+    if match := _LONE_DOLLAR.fullmatch(text):  # no delimiter of a formula
+        text = f"\\${match[1]}{match[2]}"
     text = _THOUSANDS_SPACING.sub("", text)
     text = text.replace("{,}", ",")
     text = re.sub(r"(?<!\\)(?:\$|\\\(|\\\))", "", text)
@@ -271,6 +273,7 @@ def normalize(answer: str) -> str:
     text = _ONE_LETTER_TEXT.sub(r" \1 ", text)
     text = in_figures(_CIRCLE.sub(r"^\\circ", text).strip(_LEFT_EDGE))
     text = _CONNECTIVE.sub(" , ", text)
+    text = _MODULUS.sub(lambda match: f" \\mod {match[1] or match[2] or match[3]}", text)
     text = _ASCII_OPERATOR.sub(lambda match: _ASCII_OPERATORS[match[0]], text)
     text = _PLAIN_NAME.sub(lambda match: _PLAIN_NAMES[match[0]], text)
     text = _PLAIN_FUNCTION.sub(r"\\\1", text)
@@ -281,6 +284,7 @@ def normalize(answer: str) -> str:
     text = _BLANKS.sub(" ", text).lstrip(_LEFT_EDGE).rstrip(_RIGHT_EDGE)
     text = _MIXED_NUMBER.sub(_improper, text)
     text = _SPACED_THOUSANDS.sub(lambda match: match[1].replace(" ", ""), text)
+    text = _MIXED_WITH_SLASH.sub(_improper, text)
     text = _SEPARATED_THOUSANDS.sub(lambda match: re.sub("['_]", "", match[0]), text)
     text = _DOTTED_THOUSANDS.sub(lambda match: match[0].replace(".", ""), text)
     if _ALL_REALS.fullmatch(text):
@@ -290,4 +294,4 @@ def normalize(answer: str) -> str:
         return f"(-\\infty,\\infty) \\setminus \\{{{removed}\\}}"
     if _NO_SOLUTION.fullmatch(text):
         return "\\emptyset"
-    return _decimal_comma(text)
+    return text

@@ -13,9 +13,9 @@ _CHOICE_WITH_LOWER_TOTAL = re.compile(rf"(?<![a-zA-Z])C\s*_\s*{_SMALL}\s*\^\s*{_
 _CIS = re.compile(r"\\text\s*\{\s*cis\s*\}|(?<![a-zA-Z])\\?cis(?![a-zA-Z])")
 _ARGUMENT = re.compile(r"\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)|\s*([^+\-,;=)\]]+)")
 _CUP = re.compile(r"(?<=[)\]}])\s*U\s*(?=[(\[{\\])")
-_ANGLE_BRACKETS = re.compile(r"<\s*([^<>=\\]*,[^<>=\\]*|(?:[^<>=]*,)+[^<>=]*)\s*>")
-_OPEN_FROM = re.compile(r"\]\s*([^\[\]]+,[^\[\]]+)\s*([\[\]])")
-_OPEN_TO = re.compile(r"\[\s*([^\[\]]+,[^\[\]]+)\s*\[")
+_ANGLE_BRACKETS = re.compile(r"<([^<>=,]*,[^<>=]*)>")
+_OPEN_FROM = re.compile(r"\]\s*([^\[\],]+,[^\[\]]+)([\[\]])")
+_OPEN_TO = re.compile(r"\[\s*([^\[\],]+,[^\[\]]+)\[")
 _LEADING_SIGNS = re.compile(r"^(\s*(?:[a-zA-Z]\s*=\s*)?)\+\s*-(?=\s*[\d\\a-zA-Z(])")
 _EITHER_SIGN = re.compile(r"\+\s*/\s*-")
 

@@ -47,7 +47,7 @@ _BASE_WORDS = {
 }
 _BASE = re.compile(
     r"(?P<digits>[-+]?\s*(?:[\dA-F]|\\text\s*\{[\dA-F]+\})[\dA-F ,]*)"
-    r"(?:_\s*\{?\s*(?:\\text\s*\{)?\s*(?P<subscript>\d{1,2}|[a-z]+)\s*\}*"
+    r"(?:_\s*\{?\s*(?:\\text\s*\{)?\s*(?:base\s*)?(?P<subscript>\d{1,2}|[a-z]+)\s*\}*"
     r"|\s*\(?(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s-]+(?P<words>\d{1,2}|[a-z]+)\s*\)?\s*\}?\s*\)?)"
 )
 _PERCENT = re.compile(

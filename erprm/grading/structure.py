@@ -42,6 +42,7 @@ def split_top(text: str, separators: frozenset[str]) -> tuple[list[str], list[st
 _COMMA = frozenset((",",))
 _SEMICOLON = frozenset((";",))
 _CUP = frozenset(("\\cup",))
+_ORDER = frozenset(("<", ">", "\\le", "\\ge"))
 _SETMINUS = frozenset(("\\setminus",))
 _RELATIONS = frozenset(("=", "<", ">", "\\le", "\\ge", "\\neq", "\\approx", "\\in", "\\equiv"))
 _ENVIRONMENT = re.compile(
@@ -62,7 +63,7 @@ _NAME = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?(?:\([a-z]\))?")
 _SET_BUILDER = re.compile(r"[a-zA-Z]\s*(?:\\in\s*[^|:]+)?(?:\||:|\\mid)(?P<condition>.+)", re.DOTALL)
 _TRANSPOSED = re.compile(r"(?P<row>[\[(].*[\])])\s*\^\s*\{?\s*(?:T|\\top)\s*\}?", re.DOTALL)
 _MAGNITUDE = re.compile(r"\|\s*[a-zA-Z]\s*\|")
-_NOT_EQUAL_TO_SEVERAL = re.compile(r"(?P<name>[a-zA-Z])\s*\\neq\s*[^=<>\\a-zA-Z]+(?:,[^=<>\\a-zA-Z]+)+")
+_NOT_EQUAL_TO_SEVERAL = re.compile(r"(?P<name>[a-zA-Z])\s*\\neq\s*[^,=<>\\a-zA-Z]+(?:,[^,=<>\\a-zA-Z]+)+")
 _LINE_MINUS_SET = re.compile(r"(\(-\\infty\s*,\s*\\infty\s*\))\s*-\s*(?=\\\{)")
 _CELL_EDGE = re.compile(r"^\s*(?:\\text\s*\{\s*(?:if|for|when)\s*\}|(?:if|for|when)\b)|[\s,;.]+$")
 _TEXT_PART = re.compile(r"\\text\s*\{([^{}]*)\}")
@@ -148,7 +149,11 @@ def _plus_minus(text: str) -> tuple[str, ...]:
 def _parse_list(text: str, depth: int) -> Answer | None:
     if _NUMBER_WITH_COMMAS.fullmatch(text):
         return None
-    text = _NOT_EQUAL_TO_SEVERAL.sub(lambda match: match[0].replace(",", f", {match['name']} \\neq "), text)
+    if match := _NOT_EQUAL_TO_SEVERAL.fullmatch(text):  # x \neq 1, 2
+        text = text.replace(",", f", {match['name']} \\neq ")
+    alternatives, _ = split_top(text, _CUP)
+    if len(alternatives) > 1 and all(split_top(part, _ORDER)[1] for part in alternatives):  # x < 1 \cup x > 2
+        text = ",".join(alternatives)
     items = _items(text, depth)
     if not items:
         return None
@@ -174,6 +179,8 @@ def _parse_relation(text: str, depth: int) -> Answer | None:
         sides, operators = sides[:-1], operators[:-1]
     if not operators:
         return None
+    if operators == ["\\equiv"] and is_label(sides[0]):
+        return Labelled(sides[0], parse_answer(sides[1], depth + 1), text)
     if set(operators) <= {"=", "\\approx"}:
         operators = ["="] * len(operators)
         if not sides[-1]:  # "16 - 3 ="

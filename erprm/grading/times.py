@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import gcd
 
 _TIME = re.compile(
-    r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2}))?(?::(?P<second>\d{2}))?\s*(?:\\text\s*\{)?\s*(?:(?P<half>[ap])\.?\s?m\.?)?\s*\}?",
+    r"(?P<hour>\d{1,2})(?:\s*:\s*(?P<minute>\d{2}))?(?:\s*:\s*(?P<second>\d{2}))?\s*(?:\\text\s*\{)?\s*(?:(?P<half>[ap])\.?\s?m\.?)?\s*\}?",
     re.IGNORECASE,
 )
 

@@ -17,6 +17,7 @@ _COMPOUND = re.compile(rf"{_AMOUNT}(?:\s*,\s*|\s*(?:\\text\s*\{{\s*)?\band\b\s*\
 _ARC = re.compile(
     r"(\d+)\s*\^\\circ\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)(?:\s*(\d+)\s*(?:''|\"|\^\s*\{?\s*\\prime\s*\\prime\s*\}?))?"
 )
+_ABBREVIATION = re.compile(r"\b(sq|cu|ft|in|yd|mi|lbs?|oz|hrs?|mins?|secs?)\.(?=\s|\}|$)")
 _TO = re.compile(r"(\d+)\s+to\s+(\d+)")
 
 _CHINESE = {
@@ -48,7 +49,7 @@ def in_figures(text: str) -> str:
     Args:
         text: an answer whose LaTeX is normalised, lists still with their `and`.
     """
-    text = _CHINESE_AFTER_NUMBER.sub(_chinese_unit, text)
+    text = _ABBREVIATION.sub(r"\1", _CHINESE_AFTER_NUMBER.sub(_chinese_unit, text))
     if match := _TO.fullmatch(text):
         return f"{match[1]}:{match[2]}"
     text = _ARC.sub(_degrees, text)

@@ -21,6 +21,7 @@ from erprm.grading import Grader, WorkerStartError, grade
 
 ALGEBRA = ("2\\sqrt{2}", "\\sqrt{8}")  # equal, but not without algebra
 FOREVER = ("9^{9^{9^{9}}}", "\\sqrt{8}")
+INEQUALITIES = ("x^2 < 4", "x^2 \\le 4")  # left to math-verify
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +94,21 @@ def test_a_pair_that_got_no_processor_time_is_tried_again() -> None:
         assert grader.killed == []
 
 
+def test_a_pair_that_never_gets_processor_time_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "math_verify.py").write_text("import time\ndef verify(*_, **__): return time.sleep(600)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Grader(timeout_s=0.3, workers=1) as grader:
+        assert grader.grade_batch([INEQUALITIES], "math") == [False]
+        assert [(entry.prediction, entry.gold, entry.reason) for entry in grader.killed] == [(*INEQUALITIES, "time")]
+
+
 def test_a_pair_over_the_memory_limit_is_killed_and_false(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Formulas that exhaust memory also take minutes; a greedy stand-in for the last step does it at once.
     (tmp_path / "math_verify.py").write_text("def verify(*_, **__): return bool(bytearray(2 << 30))")
     monkeypatch.syspath_prepend(str(tmp_path))
-    hungry = ("1\\le|z|\\le 2", "[-2,-1]\\cup[1,2]")
     with Grader(timeout_s=60.0, workers=1) as grader:
-        assert grader.grade_batch([ALGEBRA, hungry, ALGEBRA[::-1]], "math") == [True, False, True]
-        assert [(entry.prediction, entry.gold, entry.reason) for entry in grader.killed] == [(*hungry, "memory")]
+        assert grader.grade_batch([ALGEBRA, INEQUALITIES, ALGEBRA[::-1]], "math") == [True, False, True]
+        assert [(entry.prediction, entry.gold, entry.reason) for entry in grader.killed] == [(*INEQUALITIES, "memory")]
 
 
 def test_memory_limit_holds_inside_a_worker() -> None:

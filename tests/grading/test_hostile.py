@@ -34,6 +34,8 @@ LARGE = {
     "200,000 dollars on lines": "$a\n" * 200_000,
     "100,000 accents": "5" + "\u0301" * 100_000,
     "100,000 emoji": "😀" * 100_000,
+    "a phrase and 900,000 blanks": "the answer is 5" + " " * 900_000,
+    "200 phrases with 4,000 blanks": ("the answer is 5" + " " * 4_000) * 200,
     "surrogates": "\ud800" * 1000,
 }
 NESTED = {
@@ -51,6 +53,14 @@ NESTED = {
     "ratios": "1:" * 1900 + "2",
     "texts": "\\text{" * 600,
     "unit powers": "1 cm" + "^2" * 1900,
+    "numbers a letter is not": "x \\neq " + "1," * 1900 + "a",
+    "angle brackets": "<" + "1," * 1900 + "=",
+    "turned brackets": "]1," * 1300,
+    "conditions": ",".join(f"x \\neq {number}" for number in range(250)),
+    "stars": "*" * 3900,
+    "a long word": "5 " + "a" * 3900,
+    "millions": "5 million " * 390,
+    "cis of cis": "\\text{cis}(" * 280 + "1",
     "list of 700": ",".join(map(str, range(700))),
 }
 ENDLESS = {

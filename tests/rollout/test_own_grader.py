@@ -72,7 +72,7 @@ def test_another_grader_in_the_same_folder_is_refused(
     grading = "{class_path: tests.own_graders.Keywords, init_args: {fold_case: true}}"
     records = run(folder, "by_class", grading, monkeypatch)
     assert run(folder, "by_class", grading, monkeypatch) == records
-    with pytest.raises(OutputFolderError, match="grading: .*fold_case.* there, .* now"):
+    with pytest.raises(OutputFolderError, match=r"grading: .*fold_case.* there, .* now"):
         run(folder, "by_class", "{class_path: tests.own_graders.Keywords}", monkeypatch)
 
 
