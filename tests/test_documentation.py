@@ -28,7 +28,7 @@ from tests.working_folder import make_working_folder
 
 PAGES = [page for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))) if page.exists()]
 # The Python of these pages takes a model of the hub, or objects of the reader's own.
-NOT_RUN = {"grading.md", "rollouts.md"}
+NOT_RUN = {"rollouts.md"}
 
 _BLOCK = re.compile(
     r"^(?:<!-- *(?P<mark>[^\n]*?) *-->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL

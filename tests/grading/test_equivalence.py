@@ -277,7 +277,7 @@ DIFFERENT = {
     "words and choices": [
         ("west", "\\text{east}"),
         ("B", "\\text{(C)}"),
-        ("no real solution", "\\text{one solution}"),
+        ("no real solution", "\\text{no solution}"),
         ("4:30 am", "4:30 pm"),
         ("E'", "E"),
     ],
