@@ -273,7 +273,7 @@ def _covers(items: tuple[Answer, ...], others: tuple[Answer, ...], symbolic: Sym
 
 
 def _equal_sequence_to_expression(sequence: Sequence, expression: Expression, symbolic: Symbolic) -> bool:
-    """`(1,000)` against 1000; `100, 200` against `100,200`; a set of one against its item."""
+    """`(1,000)` against 1000; `100, 200` against `100,200`; a set of one against its item; one value in two forms."""
     if len(sequence.items) == 1:
         return sequence.brackets == "{}" and _equal(sequence.items[0], expression, symbolic)
     inner = re.sub(r"\s", "", sequence.inner)
@@ -285,7 +285,8 @@ def _equal_sequence_to_expression(sequence: Sequence, expression: Expression, sy
         return _same_set(sequence.items, parse_items(expression.text), symbolic)
     if sequence.brackets in ("{}", "") and expression.text == "\\emptyset":
         return not sequence.items
-    return False
+    # "1/2 or 0.5": one value in two forms
+    return sequence.brackets == "" and _all(((expression, item) for item in sequence.items), symbolic)
 
 
 def _equal_matrices(gold: Answer, prediction: Answer, symbolic: Symbolic) -> bool:

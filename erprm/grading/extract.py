@@ -71,11 +71,11 @@ _UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA
 _WORDS_AFTER_NUMBER = re.compile(r"(?:\s*(?:/|[a-zA-Z]+(?:\^?\{?[23²³]\}?)?)){1,4}")
 _NUMBER_BODY = rf"(?:{THOUSANDS}(?!\d)|\d+)(?:[.,]\d+)?|\.\d+"
 _PLAIN_NUMBER = re.compile(
-    rf"(?<![\w.])(?:(?<![)\]])-)?(?:\\?\$)?-?(?:{_NUMBER_BODY})(?:\s?/\s?\d+)?(?:\s*(?:\\?%|percent\b|pct\b))?",
+    rf"(?<![\w.^])(?:(?<![)\]])-)?(?:\\?\$)?-?(?:{_NUMBER_BODY})(?:\s?/\s?\d+|(?::\d+)+|\^\{{?-?\d+\}}?)?(?:\s*(?:\\?%|percent\b|pct\b))?",
     re.IGNORECASE,
 )
 _GSM8K_NUMBER = re.compile(
-    rf"(?<![\w.])(?P<sign>(?<![)\]])-)?(?:\\?[$€£]\s?)?(?P<inner>-)?(?P<digits>(?:{THOUSANDS}(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?P<fraction>\s?/\s?\d+)?"
+    rf"(?<![\w.^])(?P<sign>(?<![)\]])-)?(?:\\?[$€£]\s?)?(?P<inner>-)?(?P<digits>(?:{THOUSANDS}(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?P<fraction>\s?/\s?\d+)?"
 )
 _PROSE = re.compile(r"\\[a-zA-Z]+|[A-Za-z]{2,}")
 # "it is 5" is a sentence; "sin 30", "area = 5", "abc + 3" and "5 miles" are not.
@@ -83,7 +83,7 @@ _SENTENCE_BEFORE_NUMBER = re.compile(
     r"(?!(?:sin|cos|tan|log|base|option|choice|all real)\b)[^\d=+*/^_\\<>(){}]*"
     r"\b(?:[A-Za-z]{3,}|[Ii]t|[Ii]s|[Ww]e|[Ss]o)[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*\d"
 )
-_HASHED_NUMBER = re.compile(r"(?!\d+[.)]\s)[\s$€£\\({+-]*(?:\d|\.\d|boxed|d?frac|sqrt|pi\b)")
+_HASHED_NUMBER = re.compile(r"(?!\d+[.)]\s)[\s$€£\\({*+-]*(?:\d|\.\d|boxed|d?frac|sqrt|pi\b)")
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 
 
@@ -162,7 +162,8 @@ def _marked_answer(text: str) -> str | None:
     r"""What the last `<answer>` tag holds, or else the last of `\boxed{}`, `####` and a later `final answer is`."""
     tagged = _tagged_answer(text)
     if tagged is not None:
-        return _boxed_answer(tagged)[1] or _after_hashes(tagged)[1] or tagged
+        phrased = _phrased_answers(tagged)
+        return _boxed_answer(tagged)[1] or _after_hashes(tagged)[1] or (phrased[0] if phrased else tagged)
     box_at, boxed = _boxed_answer(text)
     hashes_at, hashed = _after_hashes(text)
     marked, at = (boxed, box_at) if box_at > hashes_at else (hashed, hashes_at)

@@ -18,6 +18,7 @@ _ARC = re.compile(
     r"(\d+)\s*\^\\circ\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)(?:\s*(\d+)\s*(?:''|\"|\^\s*\{?\s*\\prime\s*\\prime\s*\}?))?"
 )
 _ABBREVIATION = re.compile(r"\b(sq|cu|ft|in|yd|mi|lbs?|oz|hrs?|mins?|secs?)\.(?=\s|\}|$)")
+_REMARK = re.compile(r"(-?\d[\d.,]*)\s+\((?!base\b|mod\b)[a-zA-Z]{3,}[a-zA-Z\s-]*\)")
 _TO = re.compile(r"(\d+)\s+to\s+(\d+)")
 
 _CHINESE = {
@@ -50,6 +51,8 @@ def in_figures(text: str) -> str:
         text: an answer whose LaTeX is normalised, lists still with their `and`.
     """
     text = _ABBREVIATION.sub(r"\1", _CHINESE_AFTER_NUMBER.sub(_chinese_unit, text))
+    if match := _REMARK.fullmatch(text):  # 7 (seven)
+        return match[1]
     if match := _TO.fullmatch(text):
         return f"{match[1]}:{match[2]}"
     text = _ARC.sub(_degrees, text)

@@ -227,6 +227,7 @@ EQUAL = {
         ("4 + 5/6", "29/6"),
         ("US\\$ 12", "12"),
     ],
+    "one value in two forms": [("1/2 or 0.5", "0.5"), ("7 (seven)", "7")],
     "emphasis": [("**42**", "42"), ("*42*", "42"), ("__42__", "42"), ("`42`", "42")],
     "odd golds": [
         ("5", "5."),
@@ -334,6 +335,7 @@ DIFFERENT = {
     ],
     "choices in other words": [("B. x = 12", "C"), ("(A) (x+1)", "(A) (x+2)"), ("A or B", "A")],
     "names of functions": [("f(t) = 3t - x", "f(x) = 3x - t"), ("z = 3x - 1", "f(x) = 3x - 1")],
+    "one value in two forms": [("1/2 or 0.6", "0.5"), ("7 (x)", "7")],
     "side by side": [
         ("11 7/6", "73/6"),
         ("11 6/6", "12"),
