@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from erprm.grading.units import Unit, parse_unit
+from erprm.grading.numeric import parse_number
+from erprm.grading.units import parse_unit
 
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALE = re.compile(
@@ -81,20 +82,10 @@ def _degrees(match: re.Match[str]) -> str:
 def _sum_of_units(match: re.Match[str]) -> str:
     """`3 hours 30 minutes` in minutes, if the second unit is a smaller one of the same dimension."""
     large, small = parse_unit(match[2]), parse_unit(match[4])
-    if not _is_smaller(small, large):
+    one, other = parse_number(match[1]), parse_number(match[3])
+    if not large or not small or not one or not other:
         return match[0]
-    assert large is not None
-    assert small is not None
-    total = _amount(match[1]) * large.factor / small.factor + _amount(match[3])
+    if small.dimension != large.dimension or small.factor >= large.factor:
+        return match[0]
+    total = one.value * large.factor / small.factor + other.value
     return f"\\frac{{{total.numerator}}}{{{total.denominator}}} {match[4]}"
-
-
-def _is_smaller(small: Unit | None, large: Unit | None) -> bool:
-    return (
-        small is not None and large is not None and small.dimension == large.dimension and small.factor < large.factor
-    )
-
-
-def _amount(text: str) -> Fraction:
-    above, _, below = re.sub(r"\\frac|\}$|^\{", "", text).replace("}{", "/").strip("{}").partition("/")
-    return Fraction(above) / Fraction(below or 1)

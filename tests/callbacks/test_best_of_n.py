@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from erprm.callbacks import BestOfN
 from erprm.data.pools import PoolError
+from erprm.grading import GradingError
 from erprm.rollout.pools import PoolSampling
 from erprm.steps import Solution
 from tests.tiny import save_tiny_llama
@@ -96,6 +97,25 @@ def test_best_of_n_in_a_foreign_module_is_the_mean_over_all_subsets(tmp_path: Pa
     assert logged["sums/random@3"].item() == pytest.approx(1 / 2)
     # Weights 1/2 + 1/2 for the wrong answer against 1: a tie; then 1 + 1 for the right one of the second problem.
     assert logged["sums/weighted_vote@3"].item() == pytest.approx((1 / 2 + 1) / 2)
+
+
+def test_candidates_are_graded_by_a_function_of_ones_own_from_a_threshold(tmp_path: Path) -> None:
+    row = {"question": "Who?", "answer": "the red cat", "candidates": ["the red cat", "the cat", "a dog"]}
+    pool = write_pool(tmp_path / "pool.jsonl", [row])
+    # F1 of the candidates: 1, 2 * 2 / (2 + 3) = 0.8, and 0.
+    lenient = BestOfN(pool, name="lenient", kind="tests.own_graders.token_f1", ns=[1])
+    keywords = {"class_path": "tests.own_graders.Keywords", "init_args": {"penalty": 0.1}}
+    strict = BestOfN(pool, name="strict", kind=keywords, correct_threshold=0.7, ns=[1])  # 0.9, 2/3 - 0.1, 0
+    logged = run(ForeignModule(), tmp_path, lenient, strict).callback_metrics
+    assert logged["lenient/bon@1"].item() == pytest.approx(2 / 3)
+    assert logged["strict/bon@1"].item() == pytest.approx(1 / 3)
+
+
+def test_a_grader_that_is_not_there_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(GradingError, match=r"qa: kind: cannot import 'tests\.own_graders\.gone'"):
+        run(ForeignModule(), tmp_path, BestOfN("no-such-pool.jsonl", name="qa", kind="tests.own_graders.gone"))
+    with pytest.raises(ValueError, match=r"correct_threshold is 0; it must be above 0 and at most 1"):
+        BestOfN("pool.jsonl", correct_threshold=0)
 
 
 def test_the_sanity_check_is_skipped_and_every_epoch_evaluated(tmp_path: Path) -> None:
