@@ -15,7 +15,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("erprm.cli.lightning", "evaluate on the test data"),
     "predict": ("erprm.cli.lightning", "score the steps of a file of solutions"),
     "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
-    "convert": ("erprm.cli.convert", "turn step-labelled data of other projects into rollout records"),
+    "convert": ("erprm.cli.convert", "turn step-labelled data of other projects into rollout records, and back"),
+    "data": ("erprm.cli.data", "data stats: what is in step-labelled data, with plots, duplicates and contamination"),
     "demo": ("erprm.cli.demo", "the whole loop in a small world of its own, in minutes on a CPU"),
 }
 

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
+from docstring_parser import DocstringStyle, parse
 from jsonargparse import ArgumentParser
 
 from erprm.cli.suggestions import with_suggestion
 
 Settings = TypeVar("Settings")
+
+
+# Metadata of a field of settings that is given without a key before it, once or several times.
+POSITIONAL = {"positional": True}
+POSITIONALS = {"positional": True, "many": True}
+
+
+def key(name: str) -> dict[str, str]:
+    """Metadata of a field whose key is no name that a field can have, such as ``from``."""
+    return {"key": name}
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """The key of a field, as it is written in a file or after the two dashes."""
+    return str(field.metadata.get("key", field.name))
 
 
 class CommandParser(ArgumentParser):
@@ -19,11 +36,21 @@ class CommandParser(ArgumentParser):
     def __init__(self, settings: type[Any], **kwargs: Any) -> None:
         """Takes a dataclass of settings as the keys of the command."""
         super().__init__(**kwargs)
-        self._known = {field.name for field in dataclasses.fields(settings)}
-        # The annotations of a dataclass are texts here: `from __future__ import annotations`.
-        self._switches = {f"--{field.name}" for field in dataclasses.fields(settings) if field.type in (bool, "bool")}
+        fields, types = dataclasses.fields(settings), typing.get_type_hints(settings)
+        self._known = {key_of(field) for field in fields}
+        self._switches = {f"--{key_of(field)}" for field in fields if types[field.name] is bool}
         self.add_argument("-c", "--config", action="config", help="YAML file of keys")
-        self.add_class_arguments(settings)
+        own = [field for field in fields if field.metadata]
+        self.add_class_arguments(settings, skip={field.name for field in own})
+        help_of = {doc.arg_name: doc.description for doc in parse(settings.__doc__ or "", DocstringStyle.GOOGLE).params}
+        for field in own:
+            if field.metadata.get("many"):
+                self.add_argument(field.name, nargs="+", type=str, help=help_of[field.name])
+            elif field.metadata.get("positional"):
+                self.add_argument(field.name, type=types[field.name], help=help_of[field.name])
+            else:
+                name = f"--{key_of(field)}"
+                self.add_argument(name, type=types[field.name], default=field.default, help=help_of[field.name])
 
     def with_values(self, arguments: Sequence[str]) -> list[str]:
         """The arguments, with ``true`` for a switch that was given no value: ``--quick``."""
@@ -39,6 +66,12 @@ class CommandParser(ArgumentParser):
         raise AssertionError("unreachable: error() ends the program")
 
 
+def _underscored(argument: str) -> str:
+    """``--on-error=skip`` as ``--on_error=skip``: keys are names of fields, and many write options with dashes."""
+    name, equals, value = argument.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else argument
+
+
 def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settings:
     """The settings of a command from its command line.
 
@@ -49,13 +82,12 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
     Returns:
         An instance; wrong keys and values end the program with exit status 2.
     """
-    command, *keys = arguments
+    command, *keys = (_underscored(argument) for argument in arguments)
     description = (settings.__doc__ or "").partition("\n")[0]
     parser = CommandParser(settings, prog=f"erprm {command}", description=description)
     parsed = parser.parse_args(parser.with_values(keys))
     values = parser.instantiate_classes(parsed).as_dict()
-    values.pop("config")
     try:
-        return settings(**values)
+        return settings(**{field.name: values[key_of(field)] for field in dataclasses.fields(settings)})  # type: ignore[arg-type]
     except ValueError as error:
         parser.error(str(error))

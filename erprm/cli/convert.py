@@ -1,36 +1,87 @@
-"""``erprm convert``: step-labelled data of other projects as rollout records."""
+"""``erprm convert IN OUT``: step-labelled data from one layout to another."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from erprm.cli.commands import parse_settings
-from erprm.data.importers import import_official
-from erprm.data.records import write_records
-
-_IMPORTERS = {"official": import_official}
+from erprm.cli.commands import POSITIONAL, key, parse_settings
+from erprm.data.conversion import Conversion, TargetName, convert
+from erprm.data.formats.exporting import ExportLabels, ExportOptions
+from erprm.data.formats.importing import FormatName, ImportOptions
+from erprm.data.json_rows import MAX_ROW_BYTES
 
 
 @dataclass
 class ConvertConfig:
-    """Turns step-labelled data of other projects into rollout records.
+    """Turns step-labelled data of other projects into rollout records, and records into theirs.
 
     Attributes:
-        input: file to read.
-        output: Parquet file to write.
-        format: layout of the input; ``official`` is the ER-PRM training data, ``{"text", "value"}``.
+        input: file to read (``.jsonl``, ``.json``, either compressed by gzip or zstd, ``.parquet``), folder of Parquet
+            files, or hub id.
+        output: file to write; it appears once it is whole.
+        source_format: layout of the input; ``auto`` tells it by the fields of the first row of each file.
+        target: layout of the output; by default by its name: ``.parquet`` records, ``.jsonl`` ``trl``, ``.json``
+            ``official``.
+        on_error: what a row that cannot be used does: ``stop`` ends the command with nothing written, ``skip`` leaves
+            it out and writes it, with its file, line and the reason, to ``OUT.rejected.jsonl``.
+        labels: from records: how completion rewards become the one label of a step.
+        eta: from records: entropy regularization of ``er``.
+        threshold: to ``trl``: write booleans, whether a label is at least this; null writes the labels themselves.
+        exact: refuse a record whose question, steps and labels would not be read back from the output as they are.
+        first_step: from ``official``: text with which the first step begins, the end of the question.
+        neutral: from ``prm800k``: label of a step rated 0; null leaves it without a label, which ends the solution.
+        alternatives: from ``prm800k``: make records of completions that were rated but not chosen, too.
+        split: split of a hub data set.
+        max_row_bytes: the longest row of JSON that is read.
     """
 
-    input: str
-    output: str
-    format: Literal["official"] = "official"
+    input: str = field(metadata=POSITIONAL)
+    output: str = field(metadata=POSITIONAL)
+    source_format: FormatName = field(default="auto", metadata=key("from"))
+    target: TargetName | None = field(default=None, metadata=key("to"))
+    on_error: Literal["stop", "skip"] = "stop"
+    labels: ExportLabels = "er"
+    eta: float = 1.0
+    threshold: float | None = None
+    exact: bool = False
+    first_step: str = "Step 1:"
+    neutral: float | None = 1.0
+    alternatives: bool = True
+    split: str = "train"
+    max_row_bytes: int = MAX_ROW_BYTES
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Converts, and says how many records there are."""
+    """Converts, and says what became of the rows."""
     config = parse_settings(ConvertConfig, arguments)
-    count = write_records(_IMPORTERS[config.format](config.input), config.output)
-    print(f"{count} records written to {config.output}")
+    try:
+        result = convert(
+            config.input,
+            config.output,
+            format_name=config.source_format,
+            target=config.target,
+            skip_rejected=config.on_error == "skip",
+            import_options=ImportOptions(config.first_step, config.neutral, config.alternatives),
+            export_options=ExportOptions(config.labels, config.eta, config.threshold, config.exact),
+            split=config.split,
+            max_row_bytes=config.max_row_bytes,
+        )
+    except (ValueError, OSError) as error:
+        print(f"erprm convert: {error}", file=sys.stderr)
+        return 1
+    _show(result, config.output)
     return 0
+
+
+def _show(result: Conversion, output: str) -> None:
+    what = "records" if result.target == "records" else f"rows ({result.target})"
+    print(f"{result.written} {what} written to {output}, from {result.rows} row(s) ({', '.join(result.formats)})")
+    if result.rows_without_label:
+        print(f"{result.rows_without_label} row(s) without any label left out")
+    if result.rejected_file:
+        print(f"{result.rejected} row(s) rejected and written to {result.rejected_file}, the first of them:")
+        for reason in result.reasons:
+            print(f"  {reason}")

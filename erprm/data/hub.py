@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from erprm.data.compressed import COMPRESSED_SUFFIXES
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_FILE_SUFFIXES = {".parquet", ".json", ".jsonl"}
+_FILE_SUFFIXES = {".parquet", ".json", ".jsonl", *COMPRESSED_SUFFIXES}
 
 
 def is_hub_id(text: str) -> bool:

@@ -53,11 +53,29 @@ def step_labels(rewards: Sequence[Sequence[float]], method: LabelMethod, eta: fl
     >>> step_labels([[1.0, 0.0, 0.0, 0.0], [1.0]], "soft")
     [0.25, 1.0]
     """
-    values = np.array([reward for step in rewards for reward in step], dtype=np.float32)
-    offsets = np.cumsum([0, *(len(step) for step in rewards)])
-    last = np.zeros(len(rewards), dtype=bool)
-    last[-1:] = True
-    return [float(label) for label in flat_step_labels(values, offsets, last, method, eta)]
+    return [float(label) for label in solution_labels([rewards], method, eta)[0]]
+
+
+def solution_labels(
+    rewards: Sequence[Sequence[Sequence[float]]], method: LabelMethod, eta: float = 1.0
+) -> list[npt.NDArray[np.float32]]:
+    """Labels of the steps of many solutions; see :func:`step_labels`.
+
+    Args:
+        rewards: for each solution, the completion rewards of each step.
+        method: see the module's table.
+        eta: entropy regularization of ``er``.
+
+    Returns:
+        For each solution one label a step.
+    """
+    steps = [step for solution in rewards for step in solution]
+    values = np.array([reward for step in steps for reward in step], dtype=np.float32)
+    ends = np.cumsum([len(solution) for solution in rewards], dtype=np.int64)
+    is_last = np.zeros(len(steps), dtype=bool)
+    is_last[ends[ends > 0] - 1] = True
+    labels = flat_step_labels(values, np.cumsum([0, *map(len, steps)]), is_last, method, eta)
+    return np.split(labels, ends[:-1])
 
 
 def flat_step_labels(

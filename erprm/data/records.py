@@ -23,6 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from erprm.data.hub import is_hub_id, load_hub_dataset
+from erprm.data.json_rows import RowError
+from erprm.data.record_columns import RecordColumns
+from erprm.data.row_files import data_files, parquet_batches
 from erprm.data.whole_file import whole_file
 
 ROLLOUT_SCHEMA = pa.schema(
@@ -41,7 +44,7 @@ ROLLOUT_SCHEMA = pa.schema(
 )
 
 
-class RecordError(ValueError):
+class RecordError(RowError):
     """A record that breaks the schema; the message names file, row, field, the value and what is accepted."""
 
 
@@ -75,6 +78,7 @@ _SCALAR_TYPES: dict[str, type] = {
     "sampling": str,
     "seed": int,
 }
+_UNICODE = "a text without halves of surrogate pairs"
 _BATCH = 1024
 
 
@@ -95,6 +99,8 @@ def validate_record(row: Mapping[str, Any], *, where: str) -> RolloutRecord:
         # A bool is an int in Python, but no seed.
         if not isinstance(row[field], expected_type) or (expected_type is int and isinstance(row[field], bool)):
             raise _unexpected(where, field, row[field], f"a value of type {expected_type.__name__}")
+        if expected_type is str and not _is_unicode(row[field]):
+            raise _unexpected(where, field, row[field], _UNICODE)
     for field in ("problem_id", "question"):
         if not row[field].strip():
             raise _unexpected(where, field, row[field], "a text that is not blank")
@@ -111,6 +117,13 @@ def _check_steps(steps: object, where: str) -> None:
     for number, step in enumerate(steps):
         if not isinstance(step, str) or not step.strip():
             raise _unexpected(where, f"steps[{number}]", step, "a text that is not blank")
+        if not _is_unicode(step):
+            raise _unexpected(where, f"steps[{number}]", step, _UNICODE)
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half a surrogate pair: JSON can write it as an escape, no encoding can."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_rewards(rewards: object, num_steps: int, where: str) -> None:
@@ -154,31 +167,30 @@ def write_records(records: Iterable[RolloutRecord], path: str | os.PathLike[str]
     remaining = iter(records)
     with whole_file(path) as file, pq.ParquetWriter(file, ROLLOUT_SCHEMA) as writer:
         while batch := list(islice(remaining, _BATCH)):
-            rows = [vars(record) for record in batch]
-            for number, row in enumerate(rows, count):
-                validate_record(row, where=f"{path}, row {number}")
-            writer.write_table(pa.Table.from_pylist(rows, schema=ROLLOUT_SCHEMA))
-            count += len(rows)
+            writer.write_batch(_batch_of([vars(record) for record in batch], str(path), count))
+            count += len(batch)
     return count
+
+
+def _batch_of(rows: list[Mapping[str, Any]], place: str, first_row: int) -> pa.RecordBatch:
+    columns = RecordColumns.of_rows(rows)
+    if columns is not None and columns.all_right():
+        try:
+            return columns.to_batch(ROLLOUT_SCHEMA)
+        except (ValueError, OverflowError):
+            pass  # named below
+    for number, row in enumerate(rows, first_row):
+        validate_record(row, where=f"{place}, row {number}")
+    return pa.RecordBatch.from_pylist(rows, schema=ROLLOUT_SCHEMA)
 
 
 def record_files(path: str | os.PathLike[str]) -> list[Path]:
     """The files of a local path: the file itself, or all Parquet files below a folder, in order of name.
 
-    Files and folders whose names start with a dot are left out.
-
     Raises:
         FileNotFoundError: if there is nothing at the path, or a folder holds no Parquet file.
     """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    files = sorted(path.rglob("*.parquet"))
-    visible = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
-    if not visible:
-        what = "holds no .parquet file" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"rollout records: {str(path)!r} {what}")
-    return visible
+    return data_files(path, "rollout records")
 
 
 def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
@@ -189,27 +201,44 @@ def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
 
     Raises:
         FileNotFoundError: if there is no such file, folder or data set.
-        RecordError: if a file is no Parquet file, or at the first row that breaks the schema (counted from 0).
+        RecordError: at the first row that breaks the schema (counted from 0).
+        ValueError: naming the file, if it is no Parquet file, or damaged.
     """
     if is_hub_id(os.fspath(source)):
         dataset = load_hub_dataset(os.fspath(source), "rollout records")
-        yield from _validated(dataset.with_format("arrow").iter(_BATCH), os.fspath(source))
+        tables = dataset.with_format("arrow").iter(_BATCH)
+        yield from _checked((batch for table in tables for batch in table.to_batches()), os.fspath(source))
         return
     for path in record_files(source):
-        try:
-            file = pq.ParquetFile(path)
-        except pa.ArrowInvalid as error:
-            raise RecordError(f"{path}: not a Parquet file ({error})") from error
-        with file:
-            yield from _validated(file.iter_batches(_BATCH), str(path))
+        yield from _checked(parquet_batches(path), str(path))
 
 
-def _validated(batches: Iterable[Any], place: str) -> Iterator[RolloutRecord]:
+def _checked(batches: Iterable[pa.RecordBatch], place: str) -> Iterator[RolloutRecord]:
     row_number = 0
     for batch in batches:
-        for row in batch.to_pylist():
-            yield validate_record(row, where=f"{place}, row {row_number}")
-            row_number += 1
+        yield from records_of_batch(batch, place, row_number)
+        row_number += batch.num_rows
+
+
+def records_of_batch(batch: pa.RecordBatch, place: str, first_row: int = 0) -> Iterator[RolloutRecord]:
+    """The records of an Arrow batch, checked.
+
+    Args:
+        batch: columns of the schema, in any order; others are left alone.
+        place: where the batch comes from, such as a file; opens the message of an error.
+        first_row: number of the batch's first row there.
+
+    Raises:
+        RecordError: at the first row that breaks the schema.
+    """
+    columns = RecordColumns.of_batch(batch)
+    if columns is None or not columns.all_right():
+        for number, row in enumerate(batch.to_pylist(), first_row):
+            yield validate_record(row, where=f"{place}, row {number}")
+        return
+    steps, rewards = columns.lists()
+    values = {**columns.scalars, "steps": steps, "rewards": rewards}
+    yield from map(RolloutRecord, *(values[name] for name in ROLLOUT_SCHEMA.names))
 
 
 def records_fingerprint(source: str | os.PathLike[str]) -> str:
