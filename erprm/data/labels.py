@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain, pairwise
 from numbers import Real
 from typing import Literal, get_args
 
@@ -69,13 +70,29 @@ def solution_labels(
     Returns:
         For each solution one label a step.
     """
-    steps = [step for solution in rewards for step in solution]
-    values = np.array([reward for step in steps for reward in step], dtype=np.float32)
-    ends = np.cumsum([len(solution) for solution in rewards], dtype=np.int64)
+    values, offsets, is_last = flattened_rewards(rewards)
+    labels = flat_step_labels(values, offsets, is_last, method, eta)
+    ends = np.cumsum([0, *map(len, rewards)]).tolist()
+    return [labels[start:end] for start, end in pairwise(ends)]
+
+
+def flattened_rewards(
+    rewards: Sequence[Sequence[Sequence[float]]],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The completion rewards of many solutions in the form that :func:`flat_step_labels` takes.
+
+    Args:
+        rewards: for each solution, the completion rewards of each step.
+
+    Returns:
+        All rewards, their offsets ``[S + 1]``, and whether a step is the last of its solution ``[S]``.
+    """
+    steps = list(chain.from_iterable(rewards))
+    values = np.array(list(chain.from_iterable(steps)), dtype=np.float32)
     is_last = np.zeros(len(steps), dtype=bool)
+    ends = np.cumsum([len(solution) for solution in rewards], dtype=np.int64)
     is_last[ends[ends > 0] - 1] = True
-    labels = flat_step_labels(values, np.cumsum([0, *map(len, steps)]), is_last, method, eta)
-    return np.split(labels, ends[:-1])
+    return values, np.cumsum([0, *map(len, steps)], dtype=np.int64), is_last
 
 
 def flat_step_labels(

@@ -78,6 +78,7 @@ _SCALAR_TYPES: dict[str, type] = {
     "sampling": str,
     "seed": int,
 }
+_FIELDS = tuple(ROLLOUT_SCHEMA.names)
 _UNICODE = "a text without halves of surrogate pairs"
 _BATCH = 1024
 
@@ -92,7 +93,7 @@ def validate_record(row: Mapping[str, Any], *, where: str) -> RolloutRecord:
     Raises:
         RecordError: if a field is missing, of the wrong type, or holds a value that is not accepted.
     """
-    for field in ROLLOUT_SCHEMA.names:
+    for field in _FIELDS:
         if field not in row:
             raise RecordError(f"{where}: field {field!r} is missing; the row has {', '.join(map(repr, row))}")
     for field, expected_type in _SCALAR_TYPES.items():
@@ -108,7 +109,7 @@ def validate_record(row: Mapping[str, Any], *, where: str) -> RolloutRecord:
         raise _unexpected(where, "seed", row["seed"], "an integer of 64 bits")
     _check_steps(row["steps"], where)
     _check_rewards(row["rewards"], len(row["steps"]), where)
-    return RolloutRecord(**{name: row[name] for name in ROLLOUT_SCHEMA.names})
+    return RolloutRecord(*[row[field] for field in _FIELDS])
 
 
 def _check_steps(steps: object, where: str) -> None:
@@ -123,7 +124,13 @@ def _check_steps(steps: object, where: str) -> None:
 
 def _is_unicode(text: str) -> bool:
     """False for half a surrogate pair: JSON can write it as an escape, no encoding can."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_rewards(rewards: object, num_steps: int, where: str) -> None:
@@ -137,7 +144,7 @@ def _check_rewards(rewards: object, num_steps: int, where: str) -> None:
         if not isinstance(step_rewards, list) or not step_rewards:
             raise _unexpected(where, f"rewards[{number}]", step_rewards, "a list of at least one completion's reward")
         for k, reward in enumerate(step_rewards):
-            is_number = isinstance(reward, int | float) and not isinstance(reward, bool)
+            is_number = isinstance(reward, (float, int)) and not isinstance(reward, bool)
             if not is_number or not 0.0 <= reward <= 1.0:  # NaN is outside too
                 raise _unexpected(where, f"rewards[{number}][{k}]", reward, "a number in [0, 1]")
     if len(rewards[-1]) != 1:
@@ -238,7 +245,7 @@ def records_of_batch(batch: pa.RecordBatch, place: str, first_row: int = 0) -> I
         return
     steps, rewards = columns.lists()
     values = {**columns.scalars, "steps": steps, "rewards": rewards}
-    yield from map(RolloutRecord, *(values[name] for name in ROLLOUT_SCHEMA.names))
+    yield from map(RolloutRecord, *(values[field] for field in _FIELDS))
 
 
 def records_fingerprint(source: str | os.PathLike[str]) -> str:

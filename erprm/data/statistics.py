@@ -10,13 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain, combinations, islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from erprm.data.labels import solution_labels
+from erprm.data.labels import flat_step_labels, flattened_rewards
 from erprm.data.problem_text import fingerprint, normalized_problem
 from erprm.data.records import RolloutRecord
 
@@ -140,9 +141,9 @@ class DataStatistics:
             self._add_sizes(batch)
             for record in batch:
                 self._add_texts(record)
+            rewards = flattened_rewards([record.rewards for record in batch])
             for eta, histogram in self.labels.items():
-                labels = solution_labels([record.rewards for record in batch], "er", eta)
-                histogram.add(np.concatenate(labels))
+                histogram.add(flat_step_labels(*rewards, "er", eta))
 
     def _add_sizes(self, batch: Sequence[RolloutRecord]) -> None:
         texts = ["\n".join([record.question, *record.steps]) for record in batch]
@@ -195,6 +196,8 @@ class DataStatistics:
         }
 
 
+# Solutions to one problem mostly stand together.
+@lru_cache(maxsize=4096)
 def problem_fingerprint(question: str) -> int:
     """The fingerprint of a problem's normalised text."""
     return fingerprint(normalized_problem(question))
