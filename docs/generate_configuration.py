@@ -23,14 +23,21 @@ import jsonargparse
 
 import erprm.callbacks
 from erprm.cli import COMMANDS
+from erprm.cli.commands import key_of
 from erprm.cli.convert import ConvertConfig
+from erprm.cli.data import StatsConfig
 from erprm.cli.demo import DemoConfig
 from erprm.data import ProcessRewardDataModule
 from erprm.models import CosineWithWarmup, ProcessRewardModel
 from erprm.rollout.config import RolloutConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
-COMMAND_SETTINGS: dict[str, type] = {"rollout": RolloutConfig, "convert": ConvertConfig, "demo": DemoConfig}
+COMMAND_SETTINGS: dict[str, type] = {
+    "rollout": RolloutConfig,
+    "convert": ConvertConfig,
+    "data stats": StatsConfig,
+    "demo": DemoConfig,
+}
 LIGHTNING_COMMANDS = [command for command, (module, _) in COMMANDS.items() if module == "erprm.cli.lightning"]
 
 INTRODUCTION = """\
@@ -82,7 +89,14 @@ def keys(cls: type, skip: Sequence[str] = ()) -> Iterator[Key]:
             description = descriptions.get(name)
             if not description:
                 raise ValueError(f"{cls.__name__}: the docstrings do not describe {name!r}")
-            yield Key(name, annotations[name], default_text(cls, parameter), markdown(description))
+            yield Key(key_name(cls, name), annotations[name], default_text(cls, parameter), markdown(description))
+
+
+def key_name(cls: type, parameter: str) -> str:
+    """The key of a parameter: its name, unless a field of settings says otherwise."""
+    if not dataclasses.is_dataclass(cls):
+        return parameter
+    return key_of(next(field for field in dataclasses.fields(cls) if field.name == parameter))
 
 
 def default_text(cls: type, parameter: inspect.Parameter) -> str:
@@ -98,7 +112,7 @@ def default_text(cls: type, parameter: inspect.Parameter) -> str:
         return "its defaults"
     if callable(default):
         return factory_text(cls, parameter.name)
-    return f"`{json.dumps(default, ensure_ascii=False)}`"
+    return f"`{json.dumps(default, ensure_ascii=False).replace('Infinity', '.inf')}`"
 
 
 def factory_text(cls: type, name: str) -> str:

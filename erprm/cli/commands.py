@@ -56,7 +56,7 @@ class CommandParser(ArgumentParser):
         """The arguments, with ``true`` for a switch that was given no value: ``--quick``."""
         following = [*arguments, "--"][1:]
         return [
-            f"{argument}=true" if argument in self._switches and after.startswith("-") else argument
+            f"{argument}=true" if argument in self._switches and after not in ("true", "false") else argument
             for argument, after in zip(arguments, following, strict=True)
         ]
 

@@ -40,8 +40,8 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
 def compressing(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
     """What is written here goes into ``file``, compressed as the suffix says: ``.gz``, ``.zst``, or not at all."""
     if suffix == ".gz":
-        # Without a time in it, the same rows make the same file.
-        with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as gzipped:
+        # Without a time and a name in it, the same rows make the same file.
+        with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as gzipped:
             yield cast(BinaryIO, gzipped)
     elif suffix == ".zst":
         # pyarrow closes what it writes to: here a second file object on the same descriptor, which stays open.

@@ -158,7 +158,7 @@ class _RejectedRows:
         """Writes one row aside."""
         if self._file is None:
             self._file = self._files.enter_context(whole_file(self.path))
-        written = {"file": place.file, place.kind: place.number, "reason": reason, "row": row}
+        written = {"file": place.file, place.kind: place.number, "reason": reason, "content": row}
         # Escapes, so that half a surrogate pair can be written as it was read.
         self._file.write(json.dumps(written).encode() + b"\n")
         self.count += 1

@@ -100,7 +100,7 @@ def _starts_an_array(file: io.BufferedReader, path: Path) -> bool:
             raise ValueError(f"{path}: is {name} text; expected UTF-8")
     zero = start.find(b"\0")
     if zero >= 0:
-        raise ValueError(f"{path}: is no text (a zero byte at byte {zero}); expected JSON")
+        raise ValueError(f"{path}: is no text (a zero byte at byte {zero + 1}); expected JSON")
     if start.startswith(codecs.BOM_UTF8):
         start = start[len(codecs.BOM_UTF8) :]
         file.read(len(codecs.BOM_UTF8))
@@ -159,7 +159,7 @@ class _ObjectDecoder(json.JSONDecoder):
     def line(self, line: bytes) -> dict[str, Any]:
         """The object that a line holds."""
         try:
-            row = self.decode(line.decode())
+            row = self.decode(line.rstrip().decode())
         except UnicodeDecodeError as error:
             found = f"byte {error.start + 1} of the line is 0x{line[error.start]:02x}: {error.reason}"
             raise RowError(f"not UTF-8 text ({found})") from error

@@ -35,7 +35,7 @@ class LabelHistogram:
     Attributes:
         zeros: labels that are 0.
         ones: labels that are 1.
-        between: labels in (0, 1), in bins of equal width.
+        between: labels in (0, 1), in bins of equal width; a bin has its lower bound in it.
         total: sum of the labels.
     """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Shared = Sequence[tuple[DataStatistics, DataStatistics, int]]
 # Bounds of the columns of the table of labels, between 0 and 1.
-_QUARTERS = ("(0, ¼]", "(¼, ½]", "(½, ¾]", "(¾, 1)")
+_QUARTERS = ("(0, ¼)", "[¼, ½)", "[½, ¾)", "[¾, 1)")
 _LENGTH_UNITS = ("tokens", "words", "characters")
 
 

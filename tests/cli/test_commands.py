@@ -1,8 +1,9 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from erprm.cli.commands import parse_settings
+from erprm.cli.commands import POSITIONALS, key, parse_settings
 
 
 @dataclass
@@ -31,3 +32,59 @@ class Settings:
 )
 def test_a_switch_needs_no_value_and_takes_one(arguments: list[str], quick: bool, folder: str) -> None:
     assert parse_settings(Settings, ["nothing", *arguments]) == Settings(folder, quick)
+
+
+@dataclass
+class Places:
+    """Settings with positional ones.
+
+    Attributes:
+        files: some files.
+        from_where: under a key that is no name.
+        on_error: a key with an underscore.
+        quick: a switch.
+    """
+
+    files: list[str] = field(metadata=POSITIONALS)
+    from_where: str = field(default="here", metadata=key("from"))
+    on_error: str = "stop"
+    quick: bool = False
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a", "b-c", "--from", "there", "--on-error", "skip-it"],
+        ["a", "b-c", "--from=there", "--on-error=skip-it"],
+        ["--from", "there", "--on_error", "skip-it", "a", "b-c"],
+    ],
+)
+def test_positional_settings_stand_before_or_after_keys_with_dashes_or_underscores(arguments: list[str]) -> None:
+    assert parse_settings(Places, ["nothing", *arguments]) == Places(["a", "b-c"], "there", "skip-it")
+
+
+def test_a_switch_may_stand_before_positional_settings() -> None:
+    assert parse_settings(Places, ["nothing", "--quick", "a"]) == Places(["a"], quick=True)
+
+
+def test_a_key_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("from: there\nquick: true\n")
+    assert parse_settings(Places, ["nothing", "a", "-c", str(tmp_path / "c.yaml")]) == Places(
+        ["a"], "there", quick=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: files"),
+        (["a", "--form", "x"], "did you mean 'from'?"),
+    ],
+)
+def test_wrong_arguments_end_the_program(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        parse_settings(Places, ["nothing", *arguments])
+    assert leaving.value.code == 2
+    assert message in capsys.readouterr().err

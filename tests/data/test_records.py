@@ -81,7 +81,7 @@ def test_a_path_without_records_is_named(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text('{"steps": []}\n' * 10)
-    with pytest.raises(RecordError, match=r"r\.jsonl: not a Parquet file"):
+    with pytest.raises(ValueError, match=r"r\.jsonl: not a Parquet file"):
         list(read_records(tmp_path / "r.jsonl"))
 
 

@@ -94,7 +94,7 @@ def test_official_data_is_converted_and_its_labels_survive(folder: Path, capsys:
         {"text": "What is 3 and 4 more? Step 1: 3 + 4 = 7. ки\nStep 2: The answer is: 7 ки", "value": [0.25, 1.0]}
     ]
     (folder / "official.json").write_text(json.dumps(official), encoding="utf-8")
-    assert main(["convert", "--input", "official.json", "--output", "converted.parquet"]) == 0
+    assert main(["convert", "official.json", "converted.parquet"]) == 0
     assert "1 records written to converted.parquet" in capsys.readouterr().out
     (record,) = read_records(folder / "converted.parquet")
     assert record.question == "What is 3 and 4 more?"
