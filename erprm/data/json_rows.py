@@ -142,6 +142,11 @@ def _too_long(length: int, limit: int, unit: str) -> str:
     return f"is {length} {unit} long; the limit is {limit} (max_row_bytes)"
 
 
+def _problem(error: json.JSONDecodeError) -> str:
+    # Some end in "at", for the position that follows.
+    return error.msg.removesuffix(" at")
+
+
 class _ObjectDecoder(json.JSONDecoder):
     """The standard decoder, which would keep the last of several values of one key; here that is an error."""
 
@@ -164,7 +169,7 @@ class _ObjectDecoder(json.JSONDecoder):
             found = f"byte {error.start + 1} of the line is 0x{line[error.start]:02x}: {error.reason}"
             raise RowError(f"not UTF-8 text ({found})") from error
         except json.JSONDecodeError as error:
-            raise RowError(f"not JSON ({error.msg} at character {error.pos + 1} of the line)") from error
+            raise RowError(f"not JSON ({_problem(error)} at character {error.pos + 1} of the line)") from error
         except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets nested as deep
             raise RowError(f"not JSON that can be read ({error})") from error
         return self.checked(row)
@@ -256,7 +261,7 @@ class _ArrayText:
             except json.JSONDecodeError as error:
                 if len(self._buffer) - self._position > self._limit:
                     raise _BrokenArrayError(f"is longer than {self._limit} characters (max_row_bytes)") from error
-                reason = f"not JSON ({error.msg} at character {self._number_of(error.pos)} of the file)"
+                reason = f"not JSON ({_problem(error)} at character {self._number_of(error.pos)} of the file)"
                 if not self._may_be_cut(error) or not self._read_on():
                     raise _BrokenArrayError(reason) from error
             except (ValueError, RecursionError) as error:
