@@ -98,7 +98,8 @@ def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """
     rows = 0
     try:
-        with pq.ParquetFile(path) as file:
+        # Buffered ahead, as is pyarrow's default, the whole file is in memory at its end.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(_BATCH):
                 yield batch
                 rows += batch.num_rows

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from erprm.data.row_files import layout_of, read_rows, write_rows
+from erprm.data.row_files import layout_of, parquet_batches, read_rows, write_rows
 
 ROWS: list[dict[str, Any]] = [{"a": "é", "b": [0.5, 1.0]}, {"a": "x\ny", "b": []}, {"a": "", "b": [0.1]}]
 SCHEMA = pa.schema([("a", pa.string()), ("b", pa.list_(pa.float64()))])
@@ -71,6 +72,17 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
     (tmp_path / "manifest.json").write_text("{}")
     assert [row for _, row in read_rows(tmp_path)] == [{"x": 1}, {"x": 2}]
+
+
+def test_memory_does_not_grow_with_a_parquet_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    with pq.ParquetWriter(path, pa.schema([("x", pa.binary())])) as writer:
+        for _ in range(40):
+            writer.write_batch(pa.record_batch({"x": [os.urandom(1000) for _ in range(1000)]}))
+    assert path.stat().st_size > 40_000_000
+    before = pa.total_allocated_bytes()
+    peak = max(pa.total_allocated_bytes() - before for _ in parquet_batches(path))
+    assert 0 < peak < 10_000_000
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.99])
