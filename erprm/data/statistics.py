@@ -1,6 +1,6 @@
 """What is in step-labelled data: sizes, labels at several eta, duplicates, and problems that are elsewhere too.
 
-Records are taken in one after the other. What stays in memory is 8 bytes of hash a solution and a problem, held in a
+Records are taken in one after the other. What stays in memory is a 64-bit hash of each solution and problem, held in a
 set, and counts.
 """
 
