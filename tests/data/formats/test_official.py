@@ -53,7 +53,7 @@ def test_a_file_is_of_one_variant(tmp_path: Path, texts: tuple[str, str], found:
 
 def test_the_step_format_lays_a_record_out_as_the_text_it_came_from(tmp_path: Path) -> None:
     (record,) = imported(tmp_path, {"text": TEXT, "value": [0.25, 1]})
-    assert StepFormat.preset("er_prm").render(Solution(record.question, record.steps)) == TEXT
+    assert StepFormat.preset("math_shepherd").render(Solution(record.question, record.steps)) == TEXT
 
 
 @pytest.mark.parametrize("eta", [-math.inf, -2.0, 0.0, 1.0, 8.0, math.inf])
