@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from erprm.callbacks.rank_shares import score_on_all_ranks
 from erprm.data.datamodule import default_cache_dir
 from erprm.data.pools import GradedPool, grade_pool, read_pool
 from erprm.data.sources import load_problems
@@ -39,8 +40,8 @@ class BestOfN(L.Callback):
       with no scores (see :func:`erprm.metrics.evaluation.pool_curves`).
 
     Each is a mean over problems; the 95% intervals are in ``results`` and in the files written under
-    ``<log_dir>/best_of_n/``. ``ModelCheckpoint(monitor="gsm8k/bon@4")`` finds the logged value. Under several
-    processes each scores the whole pool, so that sharded forwards stay in step.
+    ``<log_dir>/best_of_n/``. ``ModelCheckpoint(monitor="gsm8k/bon@4")`` finds the logged value. Several
+    processes share the pool among them (see :func:`erprm.callbacks.rank_shares.score_on_all_ranks`).
 
     Attributes:
         results: curve of each method, of the latest evaluation.
@@ -163,9 +164,8 @@ class BestOfN(L.Callback):
         pool, ns = self._pool, self.ns
         assert pool is not None, "setup has not been called"
         assert ns is not None
-        assert isinstance(pl_module, StepScorer)
         with trainer.precision_plugin.forward_context():
-            scores_PN = self.score_pool(pl_module, pool)
+            scores_PN = self.score_pool(trainer, pl_module, pool)
         curves = score_curves(scores_PN, pool.correct_PN, pool.answers_PN, pool.valid_PN, ns)
         self.results = {**curves, **self._pool_results}
         pl_module.log_dict(
@@ -175,42 +175,31 @@ class BestOfN(L.Callback):
                 for n, mean in zip(curve.n, curve.mean, strict=True)
             },
             batch_size=1,
+            # The same on every process; said so that Lightning does not warn.
+            sync_dist=True,
         )
-        if trainer.is_global_zero and trainer.log_dir is not None:
-            self._write(Path(trainer.log_dir), trainer)
+        log_dir = trainer.log_dir  # The first process tells the others, so all ask.
+        if trainer.is_global_zero and log_dir is not None:
+            self._write(Path(log_dir), trainer)
 
-    def score_pool(self, scorer: StepScorer, pool: GradedPool) -> Tensor:
+    def score_pool(self, trainer: L.Trainer, module: L.LightningModule, pool: GradedPool) -> Tensor:
         """Aggregated score of every candidate ``[P, N]``; ``-inf`` where a candidate has no step, and in padding.
 
-        Candidates that are the same text are scored once.
+        Candidates that are the same text are scored once. All processes of the trainer call this at the same time.
 
         Raises:
-            ValueError: if the scorer returns not one score for each step.
+            ValueError: if the module returns not one score for each step.
         """
         texts = [(solution.question, tuple(solution.steps)) for solution in pool.solutions]
         distinct = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text[1]))}
-        scores_U = self._score_distinct(scorer, [Solution(*text) for text in distinct])
+        scores = score_on_all_ranks(trainer, module, [Solution(*text) for text in distinct])
+        lengths_U = torch.tensor([len(step_scores) for step_scores in scores])
+        scores_U = aggregate_solutions(torch.cat([*scores, torch.empty(0)]), lengths_U, self.aggregation)
         scores_PN = torch.full(pool.valid_PN.shape, -math.inf, dtype=torch.float64)
         scores_PN[pool.valid_PN] = torch.tensor(
             [float(scores_U[distinct[text]]) if text in distinct else -math.inf for text in texts], dtype=torch.float64
         )
         return scores_PN
-
-    def _score_distinct(self, scorer: StepScorer, solutions: list[Solution]) -> Tensor:
-        scores = scorer.score_steps(solutions) if solutions else []
-        if len(scores) != len(solutions):
-            raise ValueError(f"score_steps returned {len(scores)} scores for {len(solutions)} solutions")
-        for solution, step_scores in zip(solutions, scores, strict=True):
-            if len(step_scores) != len(solution.steps):
-                raise ValueError(
-                    f"score_steps returned {len(step_scores)} scores for the {len(solution.steps)} steps of a solution "
-                    f"of {solution.question[:60]!r}"
-                )
-        if not solutions:
-            return torch.empty(0, dtype=torch.float64)
-        lengths_U = torch.tensor([len(step_scores) for step_scores in scores])
-        flat_S = torch.cat([torch.as_tensor(step_scores).float().cpu() for step_scores in scores])
-        return aggregate_solutions(flat_S, lengths_U, self.aggregation)
 
     def _write(self, log_dir: Path, trainer: L.Trainer) -> None:
         assert self._pool is not None

@@ -9,9 +9,11 @@ from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 
 
 class ExportHF(L.Callback):
-    """Calls the module's ``save_pretrained`` at the end of training, on the first process.
+    """Calls the module's ``save_pretrained`` at the end of training.
 
-    What is written are the weights as they are then. ``fast_dev_run`` writes nothing.
+    What is written are the weights as they are then. ``fast_dev_run`` writes nothing. Of several processes the first
+    makes the call; under a strategy that shards the weights all make it, since no process has them whole: there the
+    module has to gather them, and to write on the first process only, as :class:`erprm.models.ProcessRewardModel` does.
     """
 
     def __init__(self, output: str) -> None:
@@ -27,7 +29,6 @@ class ExportHF(L.Callback):
 
         Raises:
             TypeError: if the module has no ``save_pretrained``.
-            ValueError: if the strategy shards the weights, so that no process has them whole.
             OSError: if the folder cannot be made.
         """
         if stage != "fit":
@@ -36,14 +37,11 @@ class ExportHF(L.Callback):
             raise TypeError(
                 f"ExportHF needs a module with save_pretrained(folder); {type(pl_module).__name__} has none"
             )
-        if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
-            raise ValueError(
-                f"ExportHF writes from one process, but {type(trainer.strategy).__name__} shards the weights over all; "
-                "use a strategy that keeps them whole, such as ddp, or leave ExportHF out"
-            )
         self.output.mkdir(parents=True, exist_ok=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the folder."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if trainer.is_global_zero or isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
             pl_module.save_pretrained(self.output)  # type: ignore[operator]

@@ -2,13 +2,17 @@
 
 from erprm.models.checkpoint_io import WholeCheckpointIO
 from erprm.models.finite import NonFiniteError, NonFiniteGradientError, NonFiniteLossError
+from erprm.models.lora import LoRA
 from erprm.models.policy import PolicyModel
 from erprm.models.process_reward import ProcessRewardModel
 from erprm.models.schedule import CosineWithWarmup
 from erprm.models.scorer import StepScorer
+from erprm.models.strategy import FSDP2Strategy
 
 __all__ = [
     "CosineWithWarmup",
+    "FSDP2Strategy",
+    "LoRA",
     "NonFiniteError",
     "NonFiniteGradientError",
     "NonFiniteLossError",

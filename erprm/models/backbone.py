@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
@@ -19,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from erprm.data.packing import PackedRows
 from erprm.models.attention import Attention, row_inputs
+from erprm.models.deferred import NotDeferrableError, empty_causal_lm
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
@@ -43,19 +45,40 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
 
 
 def load_causal_lm(
-    path: str, gguf_file: str | None = None, *, dtype: Dtype = "float32", attn_implementation: Attention = "auto"
+    path: str,
+    gguf_file: str | None = None,
+    *,
+    dtype: Dtype = "float32",
+    attn_implementation: Attention = "auto",
+    empty: bool = False,
 ) -> PreTrainedModel:
     """Loads a causal language model from a folder or the hub; weights only as safetensors or GGUF.
+
+    Args:
+        path: the folder or the hub id.
+        gguf_file: name of a GGUF file in it.
+        dtype: type of the weights.
+        attn_implementation: attention of transformers.
+        empty: leave the weights out, on the meta device, if they can be loaded later
+            (:class:`erprm.models.deferred.DeferredWeights`); else a warning says why they cannot.
 
     Raises:
         BackboneError: if there is none; names the path.
     """
     _check_local(path, gguf_file)
+    settings: dict[str, Any] = {
+        "dtype": getattr(torch, dtype),
+        "attn_implementation": None if attn_implementation == "auto" else attn_implementation,
+    }
     try:
+        if empty and gguf_file is None:
+            try:
+                return empty_causal_lm(path, **settings)
+            except NotDeferrableError as error:
+                rank_zero_warn(f"backbone: each process loads {path!r} whole: {error}")
         model = AutoModelForCausalLM.from_pretrained(
             path,
-            dtype=getattr(torch, dtype),
-            attn_implementation=None if attn_implementation == "auto" else attn_implementation,
+            **settings,
             **(_gguf(gguf_file) or {"use_safetensors": True}),
         )
     except (OSError, ValueError) as error:
@@ -77,13 +100,6 @@ def _check_local(path: str, gguf_file: str | None) -> None:
         missing = Path(path) / gguf_file if gguf_file else Path(path)
         if not missing.exists():
             raise BackboneError(f"backbone: {str(missing)!r} does not exist")
-
-
-def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Grows the embedding to the tokenizer's size; a larger one (padded for speed) is left as it is."""
-    rows = cast(Tensor, model.get_input_embeddings().weight).shape[0]
-    if len(tokenizer) > rows:
-        model.resize_token_embeddings(len(tokenizer))
 
 
 def optimizer_with_schedule(

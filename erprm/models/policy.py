@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import AdamW
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from erprm.data.policy import PolicyBatch
 from erprm.models.attention import Attention
@@ -17,17 +16,15 @@ from erprm.models.backbone import (
     Dtype,
     OptimizerFactory,
     SchedulerFactory,
-    fit_embeddings,
-    load_causal_lm,
     load_tokenizer,
     logits_at,
-    optimizer_with_schedule,
 )
-from erprm.models.resumable import ResumableModule
+from erprm.models.backbone_module import BackboneModule
+from erprm.models.lora import LoRA
 from erprm.models.schedule import CosineWithWarmup
 
 
-class PolicyModel(ResumableModule):
+class PolicyModel(BackboneModule):
     """Trains a causal LM to write completions of prompts; the loss is on completion tokens alone."""
 
     def __init__(
@@ -39,6 +36,9 @@ class PolicyModel(ResumableModule):
         scheduler: SchedulerFactory | None = CosineWithWarmup,
         dtype: Dtype = "float32",
         attn_implementation: Attention = "auto",
+        gradient_checkpointing: bool = False,
+        lora: LoRA | None = None,
+        compile: bool = False,  # noqa: A002 (the name of the option)
     ) -> None:
         """Notes the settings; weights are loaded by :meth:`configure_model`.
 
@@ -52,45 +52,47 @@ class PolicyModel(ResumableModule):
             dtype: type of the weights.
             attn_implementation: ``auto``, ``sdpa``, ``eager``, ``flex_attention`` or ``flash_attention_2`` (see
                 :mod:`erprm.models.attention`).
+            gradient_checkpointing: recompute the activations of each decoder layer in the backward pass, which saves
+                memory.
+            lora: train low-rank adapters instead of the weights; by default the weights.
+            compile: translate the decoder layers with ``torch.compile``, which takes a C++ compiler and some time at
+                the first batch.
         """
-        super().__init__()
-        self.backbone_path = backbone
-        self.tokenizer_path = tokenizer or backbone
-        self.gguf_file = gguf_file
-        self.optimizer_factory = optimizer
-        self.scheduler_factory = scheduler
-        self.dtype_name: Dtype = dtype
-        self.attn_implementation: Attention = attn_implementation
-        self.backbone: PreTrainedModel | None = None
+        super().__init__(
+            backbone,
+            tokenizer,
+            gguf_file,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            gradient_checkpointing=gradient_checkpointing,
+            lora=lora,
+            compile_layers=compile,
+        )
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The backbone's tokenizer."""
         return load_tokenizer(self.tokenizer_path, self.gguf_file)
 
-    def configure_model(self) -> None:
-        """Loads the backbone once; Lightning calls this before training."""
-        if self.backbone is None:
-            self.backbone = load_causal_lm(
-                self.backbone_path, self.gguf_file, dtype=self.dtype_name, attn_implementation=self.attn_implementation
-            )
-            fit_embeddings(self.backbone, self.tokenizer)
-            self.backbone.train(self.training)
+    @property
+    def backbone_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The same as :attr:`tokenizer`."""
+        return self.tokenizer
 
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of the completion tokens of one packed batch, in float32."""
         assert self.backbone is not None, "configure_model has not been called"
         logits_SV = logits_at(self.backbone, batch, batch.predict_index, attention=self.attn_implementation)
-        loss = F.cross_entropy(logits_SV.float(), batch.targets)
-        self.log("train/loss", loss, prog_bar=True)
+        loss, mean = self.mean_loss(F.cross_entropy(logits_SV.float(), batch.targets, reduction="none"))
+        self.log("train/loss", mean, prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> Any:
-        """The optimizer and the schedule of the settings."""
-        return optimizer_with_schedule(self, self.optimizer_factory, self.scheduler_factory)
-
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes a plain Hugging Face folder: weights as safetensors, and the tokenizer."""
-        assert self.backbone is not None, "configure_model has not been called"
-        self.backbone.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        """Writes a plain Hugging Face folder: weights as safetensors, and the tokenizer.
+
+        Adapters are merged into the weights. If weights are sharded, all processes call this, and the first one writes.
+        """
+        if self.write_backbone(Path(folder)):
+            self.tokenizer.save_pretrained(folder)

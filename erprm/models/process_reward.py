@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.optim import AdamW
-from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase
 
 from erprm.data.datamodule import PackedSteps
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, budget_bounds, pack_solutions
@@ -30,27 +30,29 @@ from erprm.models.backbone import (
     Dtype,
     OptimizerFactory,
     SchedulerFactory,
-    fit_embeddings,
-    load_causal_lm,
     load_tokenizer,
     logits_at,
-    optimizer_with_schedule,
 )
+from erprm.models.backbone_module import BackboneModule
+from erprm.models.lora import LoRA
 from erprm.models.losses import LOSSES, Loss, step_losses, vocabulary_losses
 from erprm.models.packing_check import check_layout
-from erprm.models.resumable import ResumableModule
 from erprm.models.schedule import CosineWithWarmup
+from erprm.models.sharding import forwards_of_every_process
 from erprm.models.step_metrics import StepMetrics
 from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat
 
 STEP_FORMAT_FILE = "step_format.json"
 
 
-class ProcessRewardModel(ResumableModule):
+class ProcessRewardModel(BackboneModule):
     """Trains a causal LM to give each step of a solution its reward, and scores steps with it.
 
     For another backbone override :meth:`build_backbone`; for another kind of head, :meth:`step_logits`.
     """
+
+    ranks_may_differ = True
+    """Processes may score different solutions at the same time; see :class:`erprm.models.StepScorer`."""
 
     def __init__(
         self,
@@ -64,6 +66,8 @@ class ProcessRewardModel(ResumableModule):
         attn_implementation: Attention = "auto",
         loss: Loss = "two_way",
         gradient_checkpointing: bool = False,
+        lora: LoRA | None = None,
+        compile: bool = False,  # noqa: A002 (the name of the option)
         score_max_tokens: int = 4096,
         score_row_tokens: int | None = None,
         score_packing: Packing = "trees",
@@ -83,7 +87,11 @@ class ProcessRewardModel(ResumableModule):
             attn_implementation: ``auto``, ``sdpa``, ``eager``, ``flex_attention`` or ``flash_attention_2`` (see
                 :mod:`erprm.models.attention`).
             loss: ``two_way``, ``vocabulary`` or ``mse`` (see :mod:`erprm.models.losses`).
-            gradient_checkpointing: recompute activations in the backward pass to save memory.
+            gradient_checkpointing: recompute the activations of each decoder layer in the backward pass, which saves
+                memory.
+            lora: train low-rank adapters instead of the weights; by default the weights.
+            compile: translate the decoder layers with ``torch.compile``, which takes a C++ compiler and some time at
+                the first batch.
             score_max_tokens: tokens of a batch when scoring.
             score_row_tokens: tokens of one of its rows; by default a batch is one row.
             score_packing: ``trees`` reads what solutions of the same question have in common once, ``rows`` does
@@ -93,27 +101,29 @@ class ProcessRewardModel(ResumableModule):
             ValueError: if the step format is not a known preset or has no label tokens for :meth:`step_logits`, or a
                 setting is not one of those it can be.
         """
-        super().__init__()
+        super().__init__(
+            backbone,
+            tokenizer,
+            gguf_file,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            gradient_checkpointing=gradient_checkpointing,
+            lora=lora,
+            compile_layers=compile,
+        )
         _check_choices(attn_implementation=attn_implementation, loss=loss, score_packing=score_packing)
-        self.backbone_path = backbone
-        self.tokenizer_path = tokenizer or backbone
-        self.gguf_file = gguf_file
         self.step_format = _resolve_step_format(step_format, backbone)
         if self.step_format.positive is None and type(self).step_logits is ProcessRewardModel.step_logits:
             raise ValueError(
                 "model.step_format has no label tokens: its labels are the two classes of a head. Give it positive and "
                 "negative, or use a model whose step_logits reads such a head"
             )
-        self.optimizer_factory = optimizer
-        self.scheduler_factory = scheduler
-        self.dtype_name: Dtype = dtype
-        self.attn_implementation: Attention = attn_implementation
         self.loss: Loss = loss
-        self.gradient_checkpointing = gradient_checkpointing
         self.score_max_tokens = score_max_tokens
         self.score_row_tokens = score_row_tokens
         self.score_packing: Packing = score_packing
-        self.backbone: PreTrainedModel | None = None
         self.validation_metrics = StepMetrics()
         self._layouts_checked: set[Layout] = set()
 
@@ -129,21 +139,18 @@ class ProcessRewardModel(ResumableModule):
         """The step format on the backbone's tokenizer."""
         return self.step_format.bind(load_tokenizer(self.tokenizer_path, self.gguf_file))
 
-    def build_backbone(self) -> PreTrainedModel:
-        """Loads the backbone; override for one that ``AutoModelForCausalLM`` does not know."""
-        return load_causal_lm(
-            self.backbone_path, self.gguf_file, dtype=self.dtype_name, attn_implementation=self.attn_implementation
-        )
+    @property
+    def backbone_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of :attr:`step_encoder`."""
+        return self.step_encoder.tokenizer
 
-    def configure_model(self) -> None:
-        """Builds the backbone once, as wide as the tokenizer; Lightning calls this before fit, test and predict."""
-        if self.backbone is not None:
-            return
-        self.backbone = self.build_backbone()
-        fit_embeddings(self.backbone, self.step_encoder.tokenizer)
-        self.backbone.train(self.training)
-        if self.gradient_checkpointing:
-            self.backbone.gradient_checkpointing_enable()
+    @property
+    def learns_new_tokens(self) -> bool:
+        """Whether the step format has added a tag or a label to the tokenizer."""
+        step_format = self.step_encoder.step_format
+        added = self.step_encoder.tokenizer.get_added_vocab()
+        texts = (step_format.tag, step_format.positive, step_format.negative)
+        return step_format.add_tokens and any(text in added for text in texts)
 
     def step_logits(self, batch: StepBatch) -> Tensor:
         """Logits of the good and the bad label at each scored step of packed rows.
@@ -192,8 +199,8 @@ class ProcessRewardModel(ResumableModule):
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
         """Loss of one packed batch."""
-        loss = self.logits_and_losses(batch)[1].mean()
-        self.log("train/loss", loss, prog_bar=True)
+        loss, mean = self.mean_loss(self.logits_and_losses(batch)[1])
+        self.log("train/loss", mean, prog_bar=True)
         return loss
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
@@ -217,16 +224,14 @@ class ProcessRewardModel(ResumableModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        self.log_dict({f"{stage}/{name}": value for name, value in self.validation_metrics.compute().items()})
+        metrics = {f"{stage}/{name}": value for name, value in self.validation_metrics.compute().items()}
+        # The same on every process; said so that Lightning does not warn.
+        self.log_dict(metrics, sync_dist=True)
         self.validation_metrics.reset()
 
     def predict_step(self, batch: Sequence[SolutionRow], batch_idx: int) -> list[Tensor]:
         """Step scores of the solutions of some rows."""
         return self.score_steps([entry.solution for entry in batch])
-
-    def configure_optimizers(self) -> Any:
-        """The optimizer and the schedule of the settings."""
-        return optimizer_with_schedule(self, self.optimizer_factory, self.scheduler_factory)
 
     @torch.no_grad()
     def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
@@ -242,27 +247,37 @@ class ProcessRewardModel(ResumableModule):
             StepFormatError: if a solution cannot be laid out.
             ValueError: if a solution is longer than the backbone's context.
         """
-        if not solutions:
-            return []
         encoded = self.step_encoder.encode_batch(solutions)
-        lengths = [len(solution.input_ids) for solution in encoded]
-        self._check_context(lengths, solutions)
-        order, shared = self._scoring_order(solutions, encoded)
+        self._check_context([len(solution.input_ids) for solution in encoded], solutions)
+        packs = self._scoring_packs(solutions, encoded)
         scores: list[Tensor] = [torch.empty(0)] * len(solutions)
-        bounds = budget_bounds(lengths, max([self.score_max_tokens, *lengths]), order, shared)
-        for start, stop in pairwise(bounds.tolist()):
-            pack, shared_in_pack = order[start:stop], shared[start:stop].copy()
-            shared_in_pack[0] = 0
+        for members, shared in packs:
             batch = pack_solutions(
-                [encoded[i].input_ids for i in pack],
-                [encoded[i].tag_positions for i in pack],
+                [encoded[i].input_ids for i in members],
+                [encoded[i].tag_positions for i in members],
                 row_tokens=self.score_row_tokens,
-                shared=shared_in_pack,
+                shared=shared,
             )
             scores_S = self(self.transfer_batch_to_device(batch, self.device, 0)).cpu()
-            for i, part in zip(pack, scores_S.split([len(encoded[i].tag_positions) for i in pack]), strict=True):
+            for i, part in zip(members, scores_S.split([len(encoded[i].tag_positions) for i in members]), strict=True):
                 scores[i] = part
+        # Where weights are sharded, other processes may have more to score, and need this one's part of the weights.
+        for _ in range(len(packs), forwards_of_every_process(self, len(packs))):
+            self(self.transfer_batch_to_device(pack_solutions([[0]], [[0]]), self.device, 0))
         return scores
+
+    def _scoring_packs(
+        self, solutions: Sequence[Solution], encoded: Sequence[EncodedSolution]
+    ) -> list[tuple[list[int], npt.NDArray[np.int32]]]:
+        """Which solutions are scored in one batch, and how much each shares with the one before it."""
+        if not solutions:
+            return []
+        lengths = [len(solution.input_ids) for solution in encoded]
+        order, shared = self._scoring_order(solutions, encoded)
+        bounds = budget_bounds(lengths, max([self.score_max_tokens, *lengths]), order, shared).tolist()
+        # The first solution of a batch shares with none.
+        shared[bounds[:-1]] = 0
+        return [(order[start:stop].tolist(), shared[start:stop]) for start, stop in pairwise(bounds)]
 
     def _scoring_order(
         self, solutions: Sequence[Solution], encoded: Sequence[EncodedSolution]
@@ -320,11 +335,12 @@ class ProcessRewardModel(ResumableModule):
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes a plain Hugging Face folder: weights as safetensors, tokenizer, and the step format.
 
+        Adapters are merged into the weights. If weights are sharded, all processes call this, and the first one writes.
         ``AutoModelForCausalLM`` loads it as it is; :meth:`from_pretrained` also finds the step format.
         """
-        assert self.backbone is not None, "configure_model has not been called"
         folder = Path(folder)
-        self.backbone.save_pretrained(folder)
+        if not self.write_backbone(folder):
+            return
         self.step_encoder.tokenizer.save_pretrained(folder)
         (folder / STEP_FORMAT_FILE).write_text(
             json.dumps(self.step_format.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"

@@ -1,0 +1,71 @@
+"""Scoring of many solutions by all processes of a trainer, each its share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+from erprm.models.scorer import StepScorer
+from erprm.steps import Solution
+
+
+def score_on_all_ranks(trainer: L.Trainer, module: L.LightningModule, solutions: Sequence[Solution]) -> list[Tensor]:
+    """Step scores of the solutions, the same on every process; all processes call it at the same time.
+
+    Each process scores a share of the solutions. Only where the trainer's strategy shards weights, so that each forward
+    takes all processes, and the module does not see to it that all make the same number of forwards
+    (``ranks_may_differ``, see :class:`erprm.models.StepScorer`), each scores all of them.
+
+    Args:
+        trainer: the trainer.
+        module: its module, a :class:`erprm.models.StepScorer`.
+        solutions: what to score, the same on every process.
+
+    Returns:
+        For each solution the scores of its steps, in float32, on the CPU.
+
+    Raises:
+        ValueError: if the module returns not one score for each step.
+    """
+    is_sharded = isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy)
+    world_size = trainer.world_size
+    if not solutions:
+        return []
+    if world_size == 1 or (is_sharded and not getattr(module, "ranks_may_differ", False)):
+        return _scores(trainer, module, solutions)
+    # Dealt out longest first, so that the shares are about equally long.
+    order = sorted(range(len(solutions)), key=lambda i: -sum(map(len, solutions[i].steps)))
+    own = order[trainer.global_rank :: world_size]
+    lengths = [len(solution.steps) for solution in solutions]
+    gathered = [torch.zeros(length) for length in lengths]
+    if own or is_sharded:
+        for place, scores in zip(own, _scores(trainer, module, [solutions[i] for i in own]), strict=True):
+            gathered[place] = scores
+    # Each step has a score on one process and zero on the others.
+    flat_S = torch.cat([*gathered, torch.empty(0)]).to(trainer.strategy.root_device)
+    return list(trainer.strategy.reduce(flat_S, reduce_op="sum").cpu().split(lengths))
+
+
+def _scores(trainer: L.Trainer, module: L.LightningModule, solutions: Sequence[Solution]) -> list[Tensor]:
+    assert isinstance(module, StepScorer)
+    scores: Any
+    if isinstance(trainer.model, FullyShardedDataParallel):
+        # Weights outside the decoder layers are only there while a forward of the wrapper runs.
+        scores = trainer.strategy._forward_redirection(trainer.model, module, "score_steps", solutions)
+    else:
+        scores = module.score_steps(solutions)
+    if len(scores) != len(solutions):
+        raise ValueError(f"score_steps returned {len(scores)} scores for {len(solutions)} solutions")
+    for solution, step_scores in zip(solutions, scores, strict=True):
+        if len(step_scores) != len(solution.steps):
+            raise ValueError(
+                f"score_steps returned {len(step_scores)} scores for the {len(solution.steps)} steps of a solution "
+                f"of {solution.question[:60]!r}"
+            )
+    return [torch.as_tensor(step_scores).float().cpu() for step_scores in scores]
