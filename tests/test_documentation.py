@@ -77,9 +77,9 @@ def run_python(block: Block) -> None:
 
 def run_commands(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in commands_of(block):
+        # The working folder, which commands put there, is gone after the page.
+        monkeypatch.setattr(sys, "path", list(sys.path))
         if words[:3] == ["python", "-m", "erprm"]:
-            # As Python does for `-m`; the script `erprm` does not see modules of the working folder.
-            monkeypatch.syspath_prepend(Path.cwd())
             arguments = words[3:]
         else:
             assert words[0] == "erprm", f"{block.place}: only erprm commands are run, not {words[0]!r}"

@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("erprm.cli.lightning", "evaluate on the validation split"),
     "test": ("erprm.cli.lightning", "evaluate on the test data"),
     "predict": ("erprm.cli.lightning", "score the steps of a file of solutions"),
+    "export": ("erprm.cli.export", "turn a checkpoint of fit into a Hugging Face folder"),
     "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
     "convert": ("erprm.cli.convert", "turn step-labelled data of other projects into rollout records, and back"),
     "data": ("erprm.cli.data", "data stats: what is in step-labelled data, with plots, duplicates and contamination"),

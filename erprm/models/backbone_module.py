@@ -201,6 +201,7 @@ class BackboneModule(ResumableModule):
         # transformers takes the names from a model without adapters, and its class from one that is not sharded.
         with torch.device("meta"):
             plain = unsharded_class(type(self.backbone))(self.backbone.config)
-        plain.generation_config = self.backbone.generation_config
+        if plain.can_generate():
+            plain.generation_config = self.backbone.generation_config
         plain.to(self.backbone.dtype).save_pretrained(folder, state_dict=weights)
         return True

@@ -64,30 +64,30 @@ def empty_causal_lm(path: str, *, dtype: torch.dtype, attn_implementation: str |
 
 @dataclass(frozen=True)
 class _EmptyTensor:
-    """A tensor on the meta device: where it is kept, and its names (more than one if it is tied)."""
+    """A tensor on the meta device: its shape, and its names and where it is kept (more than one if it is tied)."""
 
-    names: list[str]
-    owner: nn.Module
-    attribute: str
     shape: tuple[int, ...]
+    names: list[str]
+    places: list[tuple[nn.Module, str]]
 
-    @property
     def value(self) -> Tensor:
-        """What is kept there now."""
-        tensor: Tensor = getattr(self.owner, self.attribute)
+        """What is kept there now; the same in all places."""
+        (owner, attribute), *others = self.places
+        tensor: Tensor = getattr(owner, attribute)
+        for other, name in others:
+            if getattr(other, name) is not tensor:
+                setattr(other, name, tensor)
         return tensor
 
 
 def _empty_tensors(model: nn.Module) -> list[_EmptyTensor]:
     found: dict[int, _EmptyTensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if not tensor.is_meta:
-            continue
-        if id(tensor) in found:
-            found[id(tensor)].names.append(name)
-        else:
+        if tensor.is_meta:
             module, _, attribute = name.rpartition(".")
-            found[id(tensor)] = _EmptyTensor([name], model.get_submodule(module), attribute, tuple(tensor.shape))
+            empty = found.setdefault(id(tensor), _EmptyTensor(tuple(tensor.shape), [], []))
+            empty.names.append(name)
+            empty.places.append((model.get_submodule(module), attribute))
     return list(found.values())
 
 
@@ -127,7 +127,7 @@ class DeferredWeights:
         """Gives the tensors memory on a device and fills them, of a sharded one the rows of this process."""
         model._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor)
         for tensor, name in self._sources:
-            self._fill(tensor.value, name)
+            self._fill(tensor.value(), name)
 
     def _fill(self, value: Tensor, name: str) -> None:
         shape = self._files.shape(name)

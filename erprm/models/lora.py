@@ -79,13 +79,14 @@ def add_adapters(model: PreTrainedModel, lora: LoRA, *, train_embeddings: bool) 
 def initialise_adapters(model: nn.Module) -> None:
     """Draws the first matrix of each adapter, and sets the second to zero, as peft does.
 
-    Every process draws the whole matrix, from torch's random numbers, and keeps what is its own: so a sharded model
-    begins as one on a single process does, given the same seed.
+    Every process draws the whole matrix, from the seed of torch's random numbers, and keeps what is its own: so a
+    sharded model begins as one on a single process does.
     """
+    generator = torch.Generator().manual_seed(torch.initial_seed())
     for layer in _adapted_layers(model):
         first, second = layer.lora_A[_ADAPTER].weight, layer.lora_B[_ADAPTER].weight
         drawn = torch.empty(first.shape)
-        nn.init.kaiming_uniform_(drawn, a=5**0.5)
+        nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator)
         start, stop = own_rows(first)
         _local(first).copy_(drawn[start:stop])
         _local(second).zero_()

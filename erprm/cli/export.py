@@ -1,0 +1,35 @@
+"""``erprm export``: a checkpoint of ``fit`` as a Hugging Face folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import SUPPRESS, ArgumentParser
+
+from erprm.cli.working_folder import find_modules_in_working_folder
+from erprm.models import ProcessRewardModel
+from erprm.models.checkpoint_weights import load_weights
+
+# What a configuration of `fit` holds beside the model; it plays no part here.
+_KEYS_OF_FIT = ("seed_everything", "trainer", "data", "weights_only")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command."""
+    find_modules_in_working_folder()
+    parser = ArgumentParser(prog="erprm export", description="Turn a checkpoint of fit into a Hugging Face folder.")
+    parser.add_argument("-c", "--config", action="config", help="YAML file of the training, of which `model` is used")
+    parser.add_subclass_arguments(ProcessRewardModel, "model")
+    parser.set_defaults({"model": {"class_path": "erprm.models.ProcessRewardModel"}})
+    parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint: a file, or a folder of parts")
+    parser.add_argument("--output", type=str, required=True, help="folder to write")
+    for key in _KEYS_OF_FIT:
+        parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
+    settings = parser.instantiate_classes(parser.parse_args(list(arguments)[1:]))
+    model: ProcessRewardModel = settings.model
+    load_weights(model, Path(settings.ckpt_path))
+    model.save_pretrained(settings.output)
+    print(f"{settings.ckpt_path} written to {settings.output}")
+    return 0

@@ -1,0 +1,55 @@
+"""Weights out of a training's checkpoint, on one process, however many processes have written it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
+
+from erprm.models.backbone_module import BackboneModule
+from erprm.models.lora import trained_state_dict
+from erprm.models.strategy import METADATA_FILE
+
+# What Lightning calls the weights in a folder: its strategies for FSDP2 and for FSDP1.
+_KEYS_OF_WEIGHTS = ("state_dict", "model")
+
+
+def load_weights(module: BackboneModule, path: Path) -> None:
+    """Loads the weights of a checkpoint of Lightning into a module: a file, or a folder of the parts of processes.
+
+    Optimizer states are left where they are. Of a module with adapters only what was trained is loaded.
+
+    Args:
+        module: on one process; its backbone is built if it is not yet.
+        path: what ``ModelCheckpoint`` has written.
+
+    Raises:
+        FileNotFoundError: if it is neither.
+        ValueError: if the module refuses the checkpoint (another step format).
+        RuntimeError: if it holds other weights than the module has.
+    """
+    module.configure_model()
+    if path.is_file():
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+        return
+    if not (path / METADATA_FILE).is_file():
+        raise FileNotFoundError(f"{path} is neither a checkpoint file nor a folder of one, with {METADATA_FILE} in it")
+    module.on_load_checkpoint(torch.load(path / METADATA_FILE, weights_only=True))
+    reader = FileSystemReader(path)
+    names = reader.read_metadata().state_dict_metadata
+    key = next(key for key in _KEYS_OF_WEIGHTS if any(name.startswith(f"{key}.") for name in names))
+    # The module's own tensors are read into: there is no second copy.
+    weights = module.state_dict()
+    if not module.strict_loading:
+        weights = trained_state_dict(weights, module)
+    lacking = [name for name in weights if f"{key}.{name}" not in names]
+    if lacking:
+        raise RuntimeError(f"{path} lacks {len(lacking)} weight(s) of the model, {lacking[0]} for one")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        load_distributed({key: weights}, storage_reader=reader)

@@ -1,0 +1,183 @@
+"""What two processes do together: ``python -m tests.two_ranks FOLDER`` on each, with torchrun's variables.
+
+All runs share one start of Python, which takes longer than they do. The processes write what they saw to ``rank0.json``
+and ``rank1.json``; ``tests/models/test_two_ranks.py`` makes the folder, starts the processes and compares.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import Strategy
+from torch.utils.data import DataLoader
+
+from erprm.callbacks import BestOfN, ExportHF
+from erprm.data import ProcessRewardDataModule
+from erprm.data.packing import StepBatch
+from erprm.models import FSDP2Strategy, LoRA, ProcessRewardModel
+from erprm.steps import Solution, StepFormat
+
+LEARNING_RATE = 1e-3
+CLIP = 0.5
+STEPS = 20
+ARCHITECTURES = ["Llama", "Mistral", "Qwen2", "Gemma"]
+SOLUTIONS = [
+    Solution("What is 3 and 4 more?", ["Step 1: 3 + 4 = 7.", "Step 2: The answer is: 7"]),
+    Solution("What is 5 and 5 more?", ["ten", "Step 2: 15.", "The answer is: 15"]),
+]
+
+
+class Notes(L.Callback):
+    """Losses, and the records of each batch of this process."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.records: list[list[str]] = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: Any, batch_idx: int
+    ) -> None:
+        self.losses.append(float(trainer.callback_metrics["train/loss"]))
+        self.records.append(batch.record_ids)
+
+
+def build_model(backbone: Path, **settings: Any) -> ProcessRewardModel:
+    optimizer = partial(torch.optim.AdamW, lr=LEARNING_RATE)
+    return ProcessRewardModel(str(backbone), optimizer=optimizer, scheduler=None, **settings)
+
+
+class InOrder(ProcessRewardDataModule):
+    """The same batches in every epoch, so that the first one of an epoch is always the same."""
+
+    def train_dataloader(self) -> DataLoader[StepBatch]:
+        return self._loader(self.train_set, shuffle=False)
+
+
+def build_data(folder: Path) -> ProcessRewardDataModule:
+    return InOrder(
+        str(folder / "rollouts.parquet"),
+        validation_fraction=0.3,
+        max_tokens=300,
+        max_length=256,
+        eta=0.0,
+        cache_dir=str(folder / "cache"),
+    )
+
+
+def fit(
+    folder: Path,
+    model: ProcessRewardModel,
+    *callbacks: L.Callback,
+    strategy: str | Callable[[], Strategy] = "auto",
+    resume: Path | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Trains, and says how it went."""
+    L.seed_everything(0, verbose=False)
+    notes = Notes()
+    trainer = L.Trainer(
+        accelerator="cpu",
+        strategy=strategy if isinstance(strategy, str) else strategy(),
+        devices=int(os.environ.get("WORLD_SIZE", "1")),
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=CLIP,
+        default_root_dir=folder,
+        callbacks=[notes, *callbacks],
+        **settings,
+    )
+    trainer.fit(model, build_data(folder), ckpt_path=resume)
+    return {
+        "losses": notes.losses,
+        "records": notes.records,
+        "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+    }
+
+
+def save_every(folder: Path, steps: int) -> ModelCheckpoint:
+    return ModelCheckpoint(dirpath=folder, every_n_train_steps=steps, save_top_k=-1, filename="{step}")
+
+
+def train_and_export(folder: Path, strategy: Any, name: str) -> dict[str, Any]:
+    """The whole loop, with batches of unequal numbers of steps and pools that two processes cannot share out evenly."""
+    best_of_n = BestOfN(str(folder / "pool.jsonl"), name="pool", kind="gsm8k")
+    export = ExportHF(str(folder / name))
+    return fit(folder, build_model(folder / "lm"), best_of_n, export, strategy=strategy, max_steps=STEPS)
+
+
+def stop_and_resume(folder: Path, strategy: Any, name: str, **settings: Any) -> dict[str, Any]:
+    """Six steps in one go, and the last three of them again from the checkpoint after the third."""
+    backbone = folder / "lm"
+    checkpoints = folder / f"{name}-checkpoints"
+    whole = fit(
+        folder, build_model(backbone, **settings), save_every(checkpoints, 3), strategy=strategy, max_steps=6,
+        limit_train_batches=1, limit_val_batches=0,
+    )  # fmt: skip
+    resumed = fit(
+        folder, build_model(backbone, **settings), strategy=strategy, max_steps=6, limit_train_batches=1,
+        limit_val_batches=0, resume=checkpoints / "step=3.ckpt",
+    )  # fmt: skip
+    return {"whole": whole["losses"], "resumed": resumed["losses"]}
+
+
+def train_briefly(folder: Path, backbone: str = "lm", *, trainer: dict[str, Any] | None = None, **settings: Any) -> Any:
+    """Three steps under FSDP2, and where the weights are."""
+    model = build_model(folder / backbone, **settings)
+    told = fit(folder, model, **{"strategy": "fsdp2", "max_steps": 3, "limit_val_batches": 0, **(trainer or {})})
+    local = [p.to_local() if hasattr(p, "to_local") else p for p in model.parameters()]
+    told["weights"] = sum(part.numel() for part in local)
+    told["types"] = sorted({str(part.dtype) for part in local})
+    return told
+
+
+def scores_when_sharded(folder: Path, backbone: str, **settings: Any) -> list[list[float]]:
+    """Scores of a model whose weights each process has read its own rows of."""
+    model = build_model(folder / backbone, **settings)
+    trainer = L.Trainer(
+        accelerator="cpu", devices=2, strategy="fsdp2", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=1,
+    )  # fmt: skip
+    trainer.validate(model, build_data(folder), verbose=False)
+    # The processes ask for different numbers of solutions, so of forwards.
+    own = SOLUTIONS if trainer.global_rank == 0 else SOLUTIONS[:1]
+    with torch.no_grad():
+        return [scores.tolist() for scores in model.score_steps(own)]
+
+
+def main(folder: Path) -> None:
+    told: dict[str, Any] = {}
+    for name in ("ddp", "fsdp2"):
+        told[name] = train_and_export(folder, name, name)
+        told[f"{name} resumed"] = stop_and_resume(folder, name, name)
+    one_file = partial(FSDP2Strategy, save_distributed_checkpoint=False)
+    told["one file resumed"] = stop_and_resume(folder, one_file, "one-file")
+    told["lora resumed"] = stop_and_resume(folder, "fsdp2", "lora", lora=LoRA(r=2))
+    told["accumulated"] = train_briefly(folder, trainer={"accumulate_grad_batches": 2, "max_steps": 4})
+    told["checkpointed"] = train_briefly(folder, gradient_checkpointing=True)
+    told["bf16-mixed"] = train_briefly(folder, trainer={"precision": "bf16-mixed"})
+    told["bf16-true"] = train_briefly(folder, trainer={"precision": "bf16-true"})
+    told["copies"] = train_briefly(folder, trainer={"strategy": partial(FSDP2Strategy, shard_size=1)})
+    added = StepFormat(add_tokens=True)
+    told["lora"] = fit(
+        folder, build_model(folder / "tied", lora=LoRA(r=2), step_format=added), ExportHF(str(folder / "lora")),
+        strategy="fsdp2", max_steps=4, limit_val_batches=0,
+    )  # fmt: skip
+    told["scores"] = {name: scores_when_sharded(folder, name) for name in ARCHITECTURES}
+    told["scores"]["tied"] = scores_when_sharded(folder, "tied", step_format=added)
+    told["scores"]["renamed"] = scores_when_sharded(folder, "renamed")
+    (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
