@@ -16,11 +16,9 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import Strategy
-from torch.utils.data import DataLoader
 
 from erprm.callbacks import BestOfN, ExportHF
 from erprm.data import ProcessRewardDataModule
-from erprm.data.packing import StepBatch
 from erprm.models import FSDP2Strategy, LoRA, ProcessRewardModel
 from erprm.steps import Solution, StepFormat
 
@@ -53,15 +51,8 @@ def build_model(backbone: Path, **settings: Any) -> ProcessRewardModel:
     return ProcessRewardModel(str(backbone), optimizer=optimizer, scheduler=None, **settings)
 
 
-class InOrder(ProcessRewardDataModule):
-    """The same batches in every epoch, so that the first one of an epoch is always the same."""
-
-    def train_dataloader(self) -> DataLoader[StepBatch]:
-        return self._loader(self.train_set, shuffle=False)
-
-
 def build_data(folder: Path) -> ProcessRewardDataModule:
-    return InOrder(
+    return ProcessRewardDataModule(
         str(folder / "rollouts.parquet"),
         validation_fraction=0.3,
         max_tokens=300,
@@ -122,11 +113,11 @@ def stop_and_resume(folder: Path, strategy: Any, name: str, **settings: Any) -> 
     checkpoints = folder / f"{name}-checkpoints"
     whole = fit(
         folder, build_model(backbone, **settings), save_every(checkpoints, 3), strategy=strategy, max_steps=6,
-        limit_train_batches=1, limit_val_batches=0,
+        limit_val_batches=0,
     )  # fmt: skip
     resumed = fit(
-        folder, build_model(backbone, **settings), strategy=strategy, max_steps=6, limit_train_batches=1,
-        limit_val_batches=0, resume=checkpoints / "step=3.ckpt",
+        folder, build_model(backbone, **settings), strategy=strategy, max_steps=6, limit_val_batches=0,
+        resume=checkpoints / "step=3.ckpt",
     )  # fmt: skip
     return {"whole": whole["losses"], "resumed": resumed["losses"]}
 

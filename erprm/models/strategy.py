@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,29 @@ class FSDP2Strategy(ModelParallelStrategy):
             )
         super().setup(trainer)
 
-    def load_checkpoint(
-        self, checkpoint_path: str | os.PathLike[str], weights_only: bool | None = None
-    ) -> dict[str, Any]:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Saves; a folder appears under its name once all processes have written their parts."""
+        if not self._save_distributed_checkpoint:
+            super().save_checkpoint(checkpoint, filepath, storage_options)
+            return
+        path = Path(self.broadcast(filepath))
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        if self.is_global_zero:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self.barrier()
+        super().save_checkpoint(checkpoint, unfinished, storage_options)
+        self.barrier()
+        if self.is_global_zero:
+            replaced = path.with_name(f".{path.name}.replaced")
+            if path.exists():
+                path.rename(replaced)
+            unfinished.rename(path)
+            self.remove_checkpoint(replaced)
+        self.barrier()
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Loads weights and optimizer; of a module that is not strict, which saves only what it trains, just that."""
         path = Path(self.broadcast(checkpoint_path))
         assert self.model is not None
