@@ -27,12 +27,14 @@ from erprm.cli.commands import key_of
 from erprm.cli.convert import ConvertConfig
 from erprm.cli.data import StatsConfig
 from erprm.cli.demo import DemoConfig
+from erprm.cli.export import ExportConfig
 from erprm.data import ProcessRewardDataModule
 from erprm.models import CosineWithWarmup, ProcessRewardModel
 from erprm.rollout.config import RolloutConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 COMMAND_SETTINGS: dict[str, type] = {
+    "export": ExportConfig,
     "rollout": RolloutConfig,
     "convert": ConvertConfig,
     "data stats": StatsConfig,

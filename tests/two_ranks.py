@@ -15,7 +15,9 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies import FSDPStrategy, Strategy
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from erprm.callbacks import BestOfN, ExportHF
 from erprm.data import ProcessRewardDataModule
@@ -30,6 +32,22 @@ SOLUTIONS = [
     Solution("What is 3 and 4 more?", ["Step 1: 3 + 4 = 7.", "Step 2: The answer is: 7"]),
     Solution("What is 5 and 5 more?", ["ten", "Step 2: 15.", "The answer is: 15"]),
 ]
+
+
+class FSDP1OnCPU(FSDPStrategy):
+    """Lightning's FSDP1, which refuses a CPU, on one: torch does not, if it is named."""
+
+    def __init__(self) -> None:
+        super().__init__(process_group_backend="gloo")
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        return FullyShardedDataParallel(
+            model,
+            device_id=torch.device("cpu"),
+            sharding_strategy=self.sharding_strategy,
+            mixed_precision=self.mixed_precision_config,
+            **self.kwargs,
+        )
 
 
 class Notes(L.Callback):
@@ -151,6 +169,7 @@ def main(folder: Path) -> None:
     for name in ("ddp", "fsdp2"):
         told[name] = train_and_export(folder, name, name)
         told[f"{name} resumed"] = stop_and_resume(folder, name, name)
+    told["fsdp1"] = train_and_export(folder, FSDP1OnCPU, "fsdp1")
     one_file = partial(FSDP2Strategy, save_distributed_checkpoint=False)
     told["one file resumed"] = stop_and_resume(folder, one_file, "one-file")
     told["lora resumed"] = stop_and_resume(folder, "fsdp2", "lora", lora=LoRA(r=2))

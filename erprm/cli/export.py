@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ from erprm.models.checkpoint_weights import load_weights
 _KEYS_OF_FIT = ("seed_everything", "trainer", "data", "weights_only")
 
 
+@dataclass(frozen=True)
+class ExportConfig:
+    """Turns a checkpoint of ``fit`` into a Hugging Face folder, adapters merged.
+
+    ``--config`` takes the file of the training, of which ``model`` is used, with all its keys.
+
+    Attributes:
+        ckpt_path: the checkpoint: a file, or a folder of parts that several processes have written.
+        output: folder to write.
+    """
+
+    ckpt_path: str
+    output: str
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs the command."""
     find_modules_in_working_folder()
@@ -23,8 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("-c", "--config", action="config", help="YAML file of the training, of which `model` is used")
     parser.add_subclass_arguments(ProcessRewardModel, "model")
     parser.set_defaults({"model": {"class_path": "erprm.models.ProcessRewardModel"}})
-    parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint: a file, or a folder of parts")
-    parser.add_argument("--output", type=str, required=True, help="folder to write")
+    parser.add_class_arguments(ExportConfig)
     for key in _KEYS_OF_FIT:
         parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
     settings = parser.instantiate_classes(parser.parse_args(list(arguments)[1:]))

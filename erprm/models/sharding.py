@@ -16,7 +16,13 @@ from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    FullyShardedDataParallel,
+    MixedPrecision,
+    MixedPrecisionPolicy,
+    fully_shard,
+)
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
 from erprm.models.strategy import FSDP2Strategy
@@ -73,6 +79,11 @@ def parallelize(module: L.LightningModule, layer_classes: Callable[[], LayerClas
     fsdp1 = _strategy(module, FSDPStrategy)
     if fsdp1 is not None:
         fsdp1.kwargs.setdefault("auto_wrap_policy", ModuleWrapPolicy(layer_classes()))
+        if fsdp1.mixed_precision is None and str(module.trainer.precision) == "bf16-mixed":
+            # Lightning's own would round labels and rotary frequencies to bfloat16, and sum gradients in it.
+            fsdp1.mixed_precision = MixedPrecision(
+                param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_root_forward_inputs=False
+            )
     fsdp2 = _strategy(module, ModelParallelStrategy)
     if fsdp2 is None:
         return
@@ -156,7 +167,9 @@ def gathered_state_dict(module: L.LightningModule) -> dict[str, Tensor]:
     root: Any = module
     if any(isinstance(part, FullyShardedDataParallel) for part in module.modules()):
         root = module.trainer.model
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    # Weights that are on the CPU already need no way there (on which FSDP1 of torch 2.13 crashes).
+    on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+    options = StateDictOptions(full_state_dict=True, cpu_offload=not on_cpu)
     state: Any = get_model_state_dict(root, options=options)
     return dict(state)
 

@@ -4,7 +4,6 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
@@ -91,9 +90,3 @@ def test_an_output_that_is_a_file_is_refused_before_training(tmp_path: Path) -> 
     (tmp_path / "taken").write_text("")
     with pytest.raises(FileExistsError, match="taken"):
         trained(tmp_path, ExportHF(str(tmp_path / "taken")))
-
-
-def test_a_strategy_that_shards_the_weights_is_refused(tmp_path: Path) -> None:
-    sharding = trainer(tmp_path, strategy=ModelParallelStrategy())
-    with pytest.raises(ValueError, match="ModelParallelStrategy shards the weights"):
-        ExportHF(str(tmp_path / "prm")).setup(sharding, ProcessRewardModel("lm"), "fit")

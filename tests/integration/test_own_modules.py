@@ -28,7 +28,7 @@ class ValueModel(ProcessRewardModel):
         return AutoModelForTokenClassification.from_pretrained(self.backbone_path, num_labels=1)
 
     def step_logits(self, batch):
-        values = self.backbone(input_ids=batch.input_ids, position_ids=batch.position_ids).logits
+        values = self.backbone(**self.backbone_inputs(batch)).logits
         value_S = values.flatten()[batch.tag_index]
         return torch.stack([value_S, torch.zeros_like(value_S)], dim=-1)
 """
@@ -87,15 +87,17 @@ def test_a_value_head_in_twenty_lines_trains_and_is_exported(folder: Path) -> No
     assert AutoModelForTokenClassification.from_pretrained(folder / "prm").num_labels == 1
 
 
-def test_two_processes_of_the_command_train_a_value_head_that_is_sharded(folder: Path) -> None:
+def test_two_processes_of_the_command_train_a_sharded_value_head_by_the_documented_configuration(folder: Path) -> None:
+    (text,) = [b.code for b in blocks_of(REPOSITORY / "docs/sharding.md") if b.file_name == "sharded.yaml"]
+    (folder / "sharded.yaml").write_text(text, encoding="utf-8")
     (folder / "my_prm.py").write_text(ONE_VALUE, encoding="utf-8")
-    model: dict[str, object] = {"class_path": "my_prm.ValueModel", "init_args": {"backbone": "lm"}}
-    run_erprm(folder, "fit", "--config", config(folder, model, strategy="fsdp2", devices=2))
-    (checkpoint,) = folder.glob("checkpoints/*.ckpt")
+    model = ["--model=my_prm.ValueModel", "--model.backbone=lm"]
+    run_erprm(folder, "fit", "--config", "sharded.yaml", *model)
+    (checkpoint,) = folder.glob("lightning_logs/version_0/checkpoints/*.ckpt")
     assert checkpoint.is_dir()
-    arguments = ["--config", "fit.yaml", "--ckpt_path", str(checkpoint), "--output", "exported"]
+    arguments = ["--config", "sharded.yaml", *model, "--ckpt_path", str(checkpoint), "--output", "exported"]
     assert "written to exported" in run_erprm(folder, "export", *arguments)
-    at_the_end, from_checkpoint = (load_file(folder / n / "model.safetensors") for n in ("prm", "exported"))
+    at_the_end, from_checkpoint = (load_file(folder / n / "model.safetensors") for n in ("sharded-prm", "exported"))
     assert at_the_end.keys() == from_checkpoint.keys()
     for weight in at_the_end:
         assert torch.equal(at_the_end[weight], from_checkpoint[weight])

@@ -135,7 +135,7 @@ def plain_losses(folder: Path, records: list[list[str]], backbone: str = "lm", *
     return losses
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "fsdp1"])
 def test_losses_of_twenty_steps_are_those_of_one_process_with_the_same_batches(
     strategy: str, ranks: list[dict[str, Any]], folder: Path
 ) -> None:
@@ -167,7 +167,7 @@ def steps_of(names: list[str]) -> int:
     return sum(int(re.findall(r"\(row (\d+)\)", name)[0]) % 5 + 1 for name in names)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "fsdp1"])
 def test_validation_and_best_of_n_give_the_numbers_of_one_process(
     strategy: str, ranks: list[dict[str, Any]], folder: Path, tmp_path: Path
 ) -> None:
@@ -192,11 +192,12 @@ def test_a_resumed_training_has_the_losses_of_the_uninterrupted_one(run: str, ra
         assert rank[run]["resumed"] == rank[run]["whole"][3:]
 
 
-def test_ddp_and_fsdp2_export_the_same_weights(ranks: list[dict[str, Any]], folder: Path) -> None:
-    ddp, fsdp2 = (load_file(folder / name / "model.safetensors") for name in ("ddp", "fsdp2"))
-    assert ddp.keys() == fsdp2.keys()
+@pytest.mark.parametrize("strategy", ["fsdp2", "fsdp1"])
+def test_the_exported_weights_are_those_of_ddp(strategy: str, ranks: list[dict[str, Any]], folder: Path) -> None:
+    ddp, sharded = (load_file(folder / name / "model.safetensors") for name in ("ddp", strategy))
+    assert ddp.keys() == sharded.keys()
     for name, weight in ddp.items():
-        torch.testing.assert_close(fsdp2[name], weight, atol=1e-5, rtol=0.0)
+        torch.testing.assert_close(sharded[name], weight, atol=1e-5, rtol=0.0)
     assert not torch.equal(ddp["lm_head.weight"], load_file(folder / "lm/model.safetensors")["lm_head.weight"])
 
 
