@@ -21,7 +21,8 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from erprm.callbacks import BestOfN, ExportHF
 from erprm.data import ProcessRewardDataModule
-from erprm.models import FSDP2Strategy, LoRA, ProcessRewardModel
+from erprm.data.policy import PolicyDataModule
+from erprm.models import FSDP2Strategy, LoRA, PolicyModel, ProcessRewardModel
 from erprm.steps import Solution, StepFormat
 
 LEARNING_RATE = 1e-3
@@ -80,10 +81,15 @@ def build_data(folder: Path) -> ProcessRewardDataModule:
     )
 
 
+def policy_data(folder: Path) -> PolicyDataModule:
+    return PolicyDataModule(str(folder / "samples.jsonl"), max_tokens=150, max_length=150)
+
+
 def fit(
     folder: Path,
-    model: ProcessRewardModel,
+    model: L.LightningModule,
     *callbacks: L.Callback,
+    data: L.LightningDataModule | None = None,
     strategy: str | Callable[[], Strategy] = "auto",
     resume: Path | None = None,
     **settings: Any,
@@ -106,7 +112,7 @@ def fit(
         callbacks=[notes, *callbacks],
         **settings,
     )
-    trainer.fit(model, build_data(folder), ckpt_path=resume)
+    trainer.fit(model, data or build_data(folder), ckpt_path=resume)
     return {
         "losses": notes.losses,
         "records": notes.records,
@@ -178,6 +184,10 @@ def main(folder: Path) -> None:
     told["bf16-mixed"] = train_briefly(folder, trainer={"precision": "bf16-mixed"})
     told["bf16-true"] = train_briefly(folder, trainer={"precision": "bf16-true"})
     told["copies"] = train_briefly(folder, trainer={"strategy": partial(FSDP2Strategy, shard_size=1)})
+    for name in ("ddp", "fsdp2"):
+        optimizer = partial(torch.optim.AdamW, lr=LEARNING_RATE)
+        policy = PolicyModel(str(folder / "lm"), optimizer=optimizer, scheduler=None)
+        told[f"policy {name}"] = fit(folder, policy, strategy=name, max_steps=4, data=policy_data(folder))
     added = StepFormat(add_tokens=True)
     told["lora"] = fit(
         folder, build_model(folder / "tied", lora=LoRA(r=2), step_format=added), ExportHF(str(folder / "lora")),

@@ -320,13 +320,13 @@ class ProcessRewardDataModule(ResumableDataModule):
             loaded.append(self.load(source))
             self._warn_of_losses(source, loaded[-1].counts)
         if stage == "test":
-            self.test_set = self._labelled(loaded[0])
+            self.test_set = self._labelled(loaded[0], "testing")
         elif self.validation_rollouts is None:
             self.train_set, self.validation_set = self._split(loaded[0])
         else:
-            self.validation_set = self._labelled(loaded[-1])
+            self.validation_set = self._labelled(loaded[-1], "validation")
             if stage == "fit":
-                self.train_set = self._labelled(loaded[0])
+                self.train_set = self._labelled(loaded[0], "training")
 
     def _warn_of_losses(self, source: str, counts: EncodingCounts) -> None:
         if counts.dropped_steps:
@@ -343,16 +343,20 @@ class ProcessRewardDataModule(ResumableDataModule):
     def _split(self, rollouts: TokenizedRollouts) -> tuple[PackedSteps, PackedSteps]:
         held_out = validation_problems(set(rollouts.problem_ids), self.validation_fraction, self.seed)
         is_held_out = np.array([name in held_out for name in rollouts.problem_ids])[rollouts.problem]
-        return self._labelled(rollouts, ~is_held_out), self._labelled(rollouts, is_held_out)
+        train_set = self._labelled(rollouts, "training", ~is_held_out)
+        return train_set, self._labelled(rollouts, "validation", is_held_out)
 
-    def _labelled(self, rollouts: TokenizedRollouts, chosen: npt.NDArray[np.bool_] | None = None) -> PackedSteps:
+    def _labelled(
+        self, rollouts: TokenizedRollouts, purpose: str, chosen: npt.NDArray[np.bool_] | None = None
+    ) -> PackedSteps:
         labels = rollouts.labels(self.label_method, self.eta)
         # Truncation may have cut the only labelled step of an outcome-labelled solution.
         has_label = np.add.reduceat(~np.isnan(labels), rollouts.tag_offsets[:-1]) > 0
         members = np.flatnonzero(has_label if chosen is None else has_label & chosen)
         if not len(members):
             raise ValueError(
-                f"data: no labelled solution is left (labels={self.label_method!r}, max_length={self.max_length})"
+                f"data: no labelled solution is left for {purpose} (labels={self.label_method!r}, "
+                f"max_length={self.max_length}, validation_fraction={self.validation_fraction})"
             )
         return PackedSteps(rollouts, labels, members, self.row_tokens, self.packing)
 

@@ -15,6 +15,7 @@ from erprm.data.json_rows import read_json_rows
 from erprm.data.packing import StepBatch
 from erprm.data.records import RecordError, RolloutRecord, write_records
 from erprm.data.solutions import SolutionRow
+from erprm.data.sources import validation_problems
 from erprm.steps import Solution, StepEncoder
 from tests.tiny import make_record
 
@@ -116,9 +117,24 @@ def test_nothing_left_to_train_on_is_refused(tmp_path: Path, encoder: StepEncode
     whole = len(encoder.encode(Solution(records[0].question, records[0].steps)).input_ids)
     with (
         pytest.warns(UserWarning, match="cuts off 4 step"),
-        pytest.raises(ValueError, match=r"no labelled solution is left \(labels='outcome', max_length="),
+        pytest.raises(ValueError, match=r"is left for training \(labels='outcome', max_length="),
     ):
         set_up(str(tmp_path / "r.parquet"), encoder, labels="outcome", max_length=whole - 1)
+
+
+def test_an_empty_validation_split_is_refused(tmp_path: Path, encoder: StepEncoder) -> None:
+    names = {f"p{i}" for i in range(4)}
+    (held_out,) = validation_problems(names, 0.25, seed=0)
+    # The one validation problem's only solution loses its last step, which has the only label.
+    short, long = [[1.0]], [[1.0], [1.0]]
+    records = [make_record(5, long if name == held_out else short, problem_id=name) for name in sorted(names)]
+    write_records(records, tmp_path / "r.parquet")
+    whole = max(len(encoder.encode(Solution(record.question, record.steps)).input_ids) for record in records)
+    with (
+        pytest.warns(UserWarning, match="cuts off 1 step"),
+        pytest.raises(ValueError, match=r"is left for validation \(.*max_length=\d+, validation_fraction=0\.25\)"),
+    ):
+        set_up(str(tmp_path / "r.parquet"), encoder, labels="outcome", max_length=whole - 1, validation_fraction=0.25)
 
 
 # Split -------------------------------------------------------------------------------------------------------------

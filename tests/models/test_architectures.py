@@ -1,5 +1,6 @@
-"""Which architectures of transformers keep the solutions of a packed row apart, as docs/extending.md says."""
+"""Architectures of transformers: which keep the solutions of a row apart, as docs/extending.md says, and train."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from erprm.cli import main
+from erprm.data.records import write_records
 from erprm.models import ProcessRewardModel
 from erprm.models.attention import AttentionError
 from erprm.steps import Solution
-from tests.tiny import make_tokenizer
+from tests.tiny import make_record, make_tokenizer
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -81,3 +84,42 @@ def test_architectures_that_mix_solutions_are_refused_and_rows_of_one_help(archi
     torch.testing.assert_close(own_rows, alone, atol=1e-5, rtol=0.0)
     with pytest.raises(AttentionError, match=rf"{architecture}ForCausalLM .*: set data.row_tokens and model.score_row"):
         scores(architecture, sizes, folder)
+
+
+@pytest.mark.parametrize("architecture", ["Llama", "Mistral", "Qwen2", "Gemma"])
+def test_architectures_are_trained_by_their_folder_s_name_alone(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained("lm")
+    config = getattr(transformers, f"{architecture}Config")(vocab_size=len(tokenizer), **SIZES)
+    getattr(transformers, f"{architecture}ForCausalLM")(config).save_pretrained("lm")
+    write_records([make_record(i) for i in range(10)], "rollouts.parquet")
+    settings = {
+        "trainer.max_epochs": "1",
+        "trainer.logger": "false",
+        "trainer.callbacks": "erprm.callbacks.ExportHF",
+        "trainer.callbacks.output": "prm",
+        "model.backbone": "lm",
+        "data.rollouts": "rollouts.parquet",
+        "data.validation_fraction": "0.2",
+        "data.cache_dir": "cache",
+    }
+    assert main(["fit", *(f"--{key}={value}" for key, value in settings.items())]) == 0
+
+    # The exported folder, read as the official way does: the whole text, softmax of the labels at each tag.
+    solution = SOLUTIONS[2]
+    text = solution.question + " " + "\n".join(step + " ки" for step in solution.steps)
+    lm: Any = transformers.AutoModelForCausalLM.from_pretrained("prm").eval()
+    assert type(lm).__name__ == f"{architecture}ForCausalLM"
+    # transformers may give a folder's architecture a tokenizer class of its own, with another way to split text.
+    tokenizer = transformers.AutoTokenizer.from_pretrained("prm")
+    tokens = torch.tensor([tokenizer.encode(text)])
+    labels = [tokenizer.encode(label)[-1] for label in (" +", " -")]
+    with torch.no_grad():
+        expected = lm(tokens).logits[0][:, labels].softmax(-1)[:, 0][tokens[0] == tokenizer.encode(" ки")[-1]]
+    (found,) = ProcessRewardModel.from_pretrained("prm").score_steps([solution])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0.0)

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from erprm.callbacks import BestOfN
 from erprm.cli import main
 from erprm.data.packing import StepBatch
 from erprm.data.records import write_records
-from erprm.models import LoRA, ProcessRewardModel
+from erprm.models import LoRA, PolicyModel, ProcessRewardModel
 from erprm.steps import StepFormat
 from tests.conftest import REPOSITORY
 from tests.models.test_architectures import SIZES
@@ -74,6 +75,8 @@ def make_folder(folder: Path) -> None:
         }
         for i in range(7)
     ]
+    samples = [{"prompt": f"What is {i}?\n", "completion": f"{i} = {i}.\n" * (1 + i % 3)} for i in range(40)]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples), encoding="utf-8")
     (folder / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pool), encoding="utf-8")
 
 
@@ -261,6 +264,34 @@ def test_adapters_and_added_tokens_train_on_two_processes_as_on_one(ranks: list[
     # Adapters are merged into every linear layer; norms stay; tag and labels were added, so embeddings learn.
     linear = {name for name in after.backbone.state_dict() if "_proj" in name}
     assert changed == linear | {"model.embed_tokens.weight", "lm_head.weight"}
+
+
+def test_policies_train_alike_under_ddp_and_fsdp2(ranks: list[dict[str, Any]], folder: Path) -> None:
+    ddp, fsdp2 = ranks[0]["policy ddp"], ranks[1]["policy fsdp2"]
+    assert fsdp2["losses"] == pytest.approx(ddp["losses"], abs=1e-5)
+    # The first loss, of the steps of both processes, is that of one batch of all their samples.
+    model = PolicyModel(str(folder / "lm"))
+    model.configure_model()
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    names = [name for rank in ranks for name in rank["policy ddp"]["records"][0]]
+    losses = [
+        loss
+        for name in names
+        for sample in [samples[int(re.findall(r"\d+$", name)[0]) - 1]]
+        for loss in completion_losses(model, sample["prompt"], sample["completion"])
+    ]
+    assert ddp["losses"][0] == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+
+
+def completion_losses(model: PolicyModel, prompt: str, completion: str) -> list[float]:
+    """Cross-entropy of each token of a completion and of the end, one sample at a time."""
+    assert model.backbone is not None
+    encode = partial(model.tokenizer.encode, add_special_tokens=False)
+    begin, targets = encode(prompt), [*encode(completion), model.tokenizer.eos_token_id]
+    with torch.no_grad():
+        logits = model.backbone(torch.tensor([begin + targets])).logits[0, len(begin) - 1 : -1]
+    losses: list[float] = torch.nn.functional.cross_entropy(logits, torch.tensor(targets), reduction="none").tolist()
+    return losses
 
 
 def test_checkpoints_of_adapters_hold_nothing_else(ranks: list[dict[str, Any]], folder: Path) -> None:
