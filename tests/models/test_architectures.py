@@ -112,7 +112,7 @@ def test_architectures_are_trained_by_their_folder_s_name_alone(
 
     # The exported folder, read as the official way does: the whole text, softmax of the labels at each tag.
     solution = SOLUTIONS[2]
-    text = solution.question + " " + "\n".join(step + " ки" for step in solution.steps)
+    text = solution.question + " " + "".join(step + " ки" for step in solution.steps)
     lm: Any = transformers.AutoModelForCausalLM.from_pretrained("prm").eval()
     assert type(lm).__name__ == f"{architecture}ForCausalLM"
     # transformers may give a folder's architecture a tokenizer class of its own, with another way to split text.

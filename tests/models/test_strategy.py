@@ -1,5 +1,6 @@
 """What the strategies refuse, and what they do on a GPU; tests/models/test_two_ranks.py has the rest."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +19,15 @@ from tests.tiny import make_llama, make_record, save_tiny_llama
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
+    environment = dict(os.environ)
     save_tiny_llama(tmp_path / "lm")
     write_records([make_record(i) for i in range(20)], tmp_path / "r.parquet")
     yield tmp_path
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+    # Lightning leaves the address of the process group there, for later tests and what they start.
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def fit(
