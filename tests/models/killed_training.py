@@ -69,9 +69,9 @@ SCENARIOS = {
     ),
     # Checkpoints are folders, and one of them is overwritten again and again.
     "folders": Scenario(
-        {"max_epochs": 2}, {"every_n_train_steps": 1, "save_top_k": 0, "save_last": True}, sharded=True
+        {"max_epochs": 4}, {"every_n_train_steps": 1, "save_top_k": 0, "save_last": True}, sharded=True
     ),
-    "policy": Scenario({"max_epochs": 3, "limit_train_batches": 6}, {"every_n_train_steps": 1, "save_top_k": -1}, True),
+    "policy": Scenario({"max_epochs": 5, "limit_train_batches": 6}, {"every_n_train_steps": 1, "save_top_k": -1}, True),
 }
 
 
