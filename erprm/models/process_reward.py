@@ -359,11 +359,12 @@ class ProcessRewardModel(BackboneModule):
         """
         super().on_load_checkpoint(checkpoint)
         datamodule = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
-        saved, now = (
-            {f"step_format.{name}": value for name, value in step_format.items()}
-            for step_format in (checkpoint.get("step_format", {}), self.step_format.to_dict())
-        )
-        check_unchanged(saved, now, allow_change=getattr(datamodule, "allow_change", False))
+        if "step_format" in checkpoint:
+            saved, now = (
+                {f"step_format.{name}": value for name, value in step_format.to_dict().items()}
+                for step_format in (StepFormat.from_dict(checkpoint["step_format"]), self.step_format)
+            )
+            check_unchanged(saved, now, allow_change=getattr(datamodule, "allow_change", False))
 
 
 def _check_choices(**settings: str) -> None:

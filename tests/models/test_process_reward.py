@@ -229,6 +229,11 @@ def test_weights_saved_before_a_field_was_added_are_taken(folder: Path) -> None:
     for newer in ("tag_is_token", "chat", "system", "standalone_pieces", "force_bos"):
         del saved[newer]
     ProcessRewardModel(str(folder)).on_load_checkpoint({"step_format": saved})
+    # What it did not write was its default.
+    with pytest.raises(ValueError, match=r"step_format\.standalone_pieces: False -> True"):
+        ProcessRewardModel(str(folder), step_format=StepFormat(standalone_pieces=True)).on_load_checkpoint(
+            {"step_format": saved}
+        )
 
 
 def test_a_saved_step_format_that_cannot_be_read_is_named(tmp_path: Path) -> None:
