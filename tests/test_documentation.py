@@ -2,7 +2,7 @@
 
 A comment directly above a code block says what becomes of the block:
 
-    <!-- run -->         python is executed; a bash block holds `erprm` or `python -m erprm` commands, which are run
+    <!-- run -->         python is executed; a bash block holds `erprm` commands, which are run
     <!-- output -->      what the block run before it printed
     <!-- file: NAME -->  the block becomes the file NAME in the working folder
 
@@ -79,12 +79,8 @@ def run_commands(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in commands_of(block):
         # The working folder, which commands put there, is gone after the page.
         monkeypatch.setattr(sys, "path", list(sys.path))
-        if words[:3] == ["python", "-m", "erprm"]:
-            arguments = words[3:]
-        else:
-            assert words[0] == "erprm", f"{block.place}: only erprm commands are run, not {words[0]!r}"
-            arguments = words[1:]
-        assert main(arguments) == 0
+        assert words[0] == "erprm", f"{block.place}: only erprm commands are run, not {words[0]!r}"
+        assert main(words[1:]) == 0
 
 
 def run_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from erprm import __version__
+from erprm.cli.working_folder import find_modules_in_working_folder
 
 # command -> (module with a main(arguments), what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -64,5 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         print(f"erprm: unknown command {command!r}{hint} (known: {', '.join(COMMANDS)})", file=sys.stderr)
         return 2
+    find_modules_in_working_folder()
     module = importlib.import_module(COMMANDS[command][0])
     return int(module.main(arguments) or 0)

@@ -9,7 +9,6 @@ from typing import Any
 
 from jsonargparse import SUPPRESS, ArgumentParser
 
-from erprm.cli.working_folder import find_modules_in_working_folder
 from erprm.models import ProcessRewardModel
 from erprm.models.checkpoint_weights import load_weights
 
@@ -34,7 +33,6 @@ class ExportConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command."""
-    find_modules_in_working_folder()
     parser = ArgumentParser(prog="erprm export", description="Turn a checkpoint of fit into a Hugging Face folder.")
     parser.add_argument("-c", "--config", action="config", help="YAML file of the training, of which `model` is used")
     parser.add_subclass_arguments(ProcessRewardModel, "model")

@@ -15,7 +15,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from erprm.callbacks import BestOfN, SaveOnSignal
 from erprm.cli.newest_checkpoint import newest_checkpoint
 from erprm.cli.suggestions import with_suggestion
-from erprm.cli.working_folder import find_modules_in_working_folder
 from erprm.data import ProcessRewardDataModule
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
 
@@ -78,7 +77,6 @@ def _as_list(value: Any) -> list[Any]:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs a LightningCLI subcommand."""
-    find_modules_in_working_folder()
     torch.set_float32_matmul_precision("high")
     # Lightning suspects a mistake when it is handed arguments rather than left to read the process's own.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")

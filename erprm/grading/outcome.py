@@ -120,7 +120,7 @@ def _import(path: str, key: str, accepted: str) -> Any:
     try:
         target = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
-        hint = " (`python -m erprm` also looks in the working folder)" if isinstance(error, ImportError) else ""
+        hint = " (commands look in the working folder, too)" if isinstance(error, ImportError) else ""
         raise GradingError(f"{key}: cannot import {path!r}: {error}{hint}; {accepted}") from error
     if not callable(target) and not isinstance(target, BatchGrader):
         raise GradingError(f"{key}: {path!r} is {target!r}, which cannot be called; {accepted}")

@@ -85,7 +85,7 @@ def test_a_grader_is_closed_even_after_an_error() -> None:
             "gsm9k",
             "grading: got 'gsm9k', expected one of auto, gsm8k, math, the import path of a function, or class_path",
         ),
-        ("no_such.module", "grading: cannot import 'no_such.module': No module named 'no_such'.*python -m erprm"),
+        ("no_such.module", "grading: cannot import 'no_such.module': No module named 'no_such'.*working folder"),
         ("tests.own_graders.gone", "grading: cannot import .*has no attribute 'gone'"),
         ("tests.own_graders.NOT_CALLABLE", "grading: 'tests.own_graders.NOT_CALLABLE' is 3, which cannot be called"),
         ("tests.own_graders.one_argument", "grading: .*expected a function of \\(prediction, gold\\)"),
