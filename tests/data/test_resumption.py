@@ -68,7 +68,7 @@ def train(
         ("prm", {"labels": "hard"}, r"data\.labels: 'er' -> 'hard', data\.eta: 1\.0 -> None"),
         ("prm", {"validation_fraction": 0.4}, r"data\.validation_fraction: 0\.2 -> 0\.4"),
         ("prm", {"seed": 3}, r"data\.seed: 0 -> 3"),
-        ("prm", {"model": {"step_format": StepFormat(tag=" a")}}, r"step_format\.tag: ' ки' -> ' a'"),
+        ("prm", {"model": {"step_format": StepFormat(separator=" ")}}, r"step_format\.separator: '' -> ' '"),
         ("prm", {"model": {"tokenizer": "other-lm"}}, r"hash of the tokenizer: '[0-9a-f]{16}' -> '[0-9a-f]{16}'"),
         ("policy", {"samples": "other.jsonl"}, r"hash of data\.samples: '[0-9a-f]{16}' -> '[0-9a-f]{16}'"),
         ("policy", {"model": {"tokenizer": "other-lm"}}, r"hash of the tokenizer: "),

@@ -24,17 +24,13 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import ModelParallelStrategy
-from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel
 
 from erprm.callbacks import SaveOnSignal
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.data.records import write_records
 from erprm.models import PolicyModel, ProcessRewardModel, WholeCheckpointIO
-from erprm.models.checkpoint_folders import WholeCheckpointFolders
 from tests.tiny import make_llama, make_record, make_tokenizer
 
 
@@ -112,18 +108,6 @@ class Journal(L.Callback):
         self.file.close()
 
 
-class FolderStrategy(WholeCheckpointFolders, ModelParallelStrategy):
-    """Saves a folder for each checkpoint."""
-
-
-class Sharded(ProcessRewardModel):
-    def build_backbone(self) -> PreTrainedModel:
-        assert self.device_mesh is not None
-        backbone = super().build_backbone()
-        fully_shard(backbone, mesh=self.device_mesh["data_parallel"])
-        return backbone
-
-
 def die_when_saved(journal: Journal, trainer: L.Trainer) -> None:
     """Makes every fsync a place to die at: a checkpoint has been written, but not yet renamed."""
     fsync = os.fsync
@@ -148,7 +132,7 @@ def train(folder: Path, scenario: Scenario, kill_at: tuple[int, str] | None = No
         enable_model_summary=False,
         default_root_dir=folder,
         plugins=[WholeCheckpointIO()],
-        strategy=FolderStrategy(1, 1, process_group_backend="gloo") if scenario.sharded else "auto",
+        strategy="fsdp2" if scenario.sharded else "auto",
         callbacks=[journal, SaveOnSignal(), ModelCheckpoint(checkpoints, **scenario.checkpoint)],
         **scenario.trainer,
     )
@@ -161,8 +145,7 @@ def train(folder: Path, scenario: Scenario, kill_at: tuple[int, str] | None = No
         model = PolicyModel(str(lm), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
         data = PolicyDataModule(str(folder.parent / "policy.jsonl"), **shared)
     else:
-        kind = Sharded if scenario.sharded else ProcessRewardModel
-        model = kind(str(lm), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
+        model = ProcessRewardModel(str(lm), optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3))
         shared |= {"cache_dir": str(folder.parent / "cache"), "validation_fraction": 0.2}
         data = ProcessRewardDataModule(str(folder.parent / "rollouts.parquet"), **shared)
     found = sorted(folder.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
