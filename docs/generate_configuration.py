@@ -27,6 +27,7 @@ from erprm.cli.commands import key_of
 from erprm.cli.convert import ConvertConfig
 from erprm.cli.data import StatsConfig
 from erprm.cli.demo import DemoConfig
+from erprm.cli.estimate import EstimateConfig
 from erprm.cli.export import ExportConfig
 from erprm.data import ProcessRewardDataModule
 from erprm.models import CosineWithWarmup, ProcessRewardModel
@@ -38,6 +39,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "rollout": RolloutConfig,
     "convert": ConvertConfig,
     "data stats": StatsConfig,
+    "estimate fit": EstimateConfig,
     "demo": DemoConfig,
 }
 LIGHTNING_COMMANDS = [command for command, (module, _) in COMMANDS.items() if module == "erprm.cli.lightning"]

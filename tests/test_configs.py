@@ -72,3 +72,10 @@ def test_rollout_jsonl_makes_records_of_the_working_folder_s_problems() -> None:
     questions = {f"What is {i} and 4 more?" for i in range(4)}
     assert {record.question for record in read_records("rollouts")} <= questions
     assert json.loads(Path("rollouts/summary.json").read_text(encoding="utf-8"))["solutions"] == 4
+
+
+def test_smoke_cpu_takes_its_steps_and_logs_their_speed(working_folder: Path) -> None:
+    assert main(["fit", "--config", "configs/smoke_cpu.yaml", "--data.max_tokens=512", "--trainer.logger.class_path="
+                 "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=runs/smoke"]) == 0  # fmt: skip
+    (metrics,) = (working_folder / "runs/smoke").rglob("metrics.csv")
+    assert {"train/loss", "val/loss"} <= set(metrics.read_text(encoding="utf-8").split("\n")[0].split(","))

@@ -4,5 +4,6 @@ from erprm.callbacks.best_of_n import BestOfN
 from erprm.callbacks.export import ExportHF
 from erprm.callbacks.save_on_signal import SaveOnSignal
 from erprm.callbacks.score_writer import StepScoreWriter
+from erprm.callbacks.throughput import Throughput
 
-__all__ = ["BestOfN", "ExportHF", "SaveOnSignal", "StepScoreWriter"]
+__all__ = ["BestOfN", "ExportHF", "SaveOnSignal", "StepScoreWriter", "Throughput"]

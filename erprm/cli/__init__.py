@@ -19,6 +19,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
     "convert": ("erprm.cli.convert", "turn step-labelled data of other projects into rollout records, and back"),
     "data": ("erprm.cli.data", "data stats: what is in step-labelled data, with plots, duplicates and contamination"),
+    "estimate": (
+        "erprm.cli.estimate",
+        "estimate fit: memory, steps and hours of a training, from its config",
+    ),
     "demo": ("erprm.cli.demo", "the whole loop in a small world of its own, in minutes on a CPU"),
 }
 

@@ -231,6 +231,10 @@ class ProcessRewardDataModule(ResumableDataModule):
             )
         return encoder
 
+    @step_encoder.setter
+    def step_encoder(self, encoder: StepEncoder) -> None:
+        self._step_encoder = encoder
+
     def records(self, source: str) -> Iterable[RolloutRecord]:
         """Records of one source; override to read another layout. What an override gives is checked afterwards."""
         return read_records(source)

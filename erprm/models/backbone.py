@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from erprm.data.packing import PackedRows
 from erprm.models.attention import Attention, row_inputs
@@ -87,6 +87,21 @@ def load_causal_lm(
         # The weights have been dequantized; transformers 5.19 would still refuse to save a model marked as GGUF.
         del model.hf_quantizer
         del model.config.quantization_config
+    return model
+
+
+def causal_lm_without_weights(path: str, gguf_file: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    """A causal language model as it is made anew; of a folder or hub id only the configuration is read.
+
+    Raises:
+        BackboneError: if there is none; names the path.
+    """
+    _check_local(path, gguf_file)
+    try:
+        config = AutoConfig.from_pretrained(path, **_gguf(gguf_file))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"no configuration of a model could be loaded from {path!r}: {error}") from error
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
     return model
 
 

@@ -106,21 +106,36 @@ class BackboneModule(ResumableModule):
 
         Lightning calls this before fit, validate, test and predict.
         """
-        if self.backbone is not None:
-            return
-        self.backbone = backbone = self.build_backbone()
+        if self.backbone is None:
+            self.set_up_backbone(self.build_backbone())
+
+    def set_up_backbone(self, backbone: PreTrainedModel, *, load: bool = True) -> None:
+        """Makes a model the backbone: with embeddings, adapters, recomputation and sharding as they are asked for.
+
+        Args:
+            backbone: of :meth:`build_backbone`, or of its kind.
+            load: read the weights that are on the meta device. False: they, and all that is added, stay there.
+        """
+        self.backbone = backbone
         fit_embeddings(backbone, self.backbone_tokenizer)
-        deferred = DeferredWeights(backbone, self.backbone_path)
+        deferred = DeferredWeights(backbone, self.backbone_path) if load else None
         if self.lora is not None:
-            add_adapters(backbone, self.lora, train_embeddings=self.learns_new_tokens)
+            add_adapters(
+                backbone,
+                self.lora,
+                train_embeddings=self.learns_new_tokens,
+                # FSDP2 gathers the weights of a layer together, for which they have to be of one type.
+                in_float32=not shards_weights(self),
+            )
         if self.gradient_checkpointing:
             backbone.gradient_checkpointing_enable({"use_reentrant": False})
         if self.compile_layers:
             compile_layers(backbone, self.layer_classes())
         parallelize(self, self.layer_classes)
-        deferred.load(backbone, self.device if self._trainer is None else self.trainer.strategy.root_device)
-        if self.lora is not None:
-            initialise_adapters(backbone)
+        if deferred is not None:
+            deferred.load(backbone, self.device if self._trainer is None else self.trainer.strategy.root_device)
+            if self.lora is not None:
+                initialise_adapters(backbone)
         backbone.train(self.training)
 
     def mean_loss(self, losses_S: Tensor) -> tuple[Tensor, Tensor]:

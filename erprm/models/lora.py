@@ -43,7 +43,7 @@ class LoRA:
             raise ValueError("lora.target_modules is empty; name at least one layer, or leave it out for all")
 
 
-def add_adapters(model: PreTrainedModel, lora: LoRA, *, train_embeddings: bool) -> None:
+def add_adapters(model: PreTrainedModel, lora: LoRA, *, train_embeddings: bool, in_float32: bool = True) -> None:
     """Freezes the model and puts adapters into it; :func:`initialise_adapters` gives them their first values.
 
     Args:
@@ -51,6 +51,7 @@ def add_adapters(model: PreTrainedModel, lora: LoRA, *, train_embeddings: bool) 
         lora: which and of what size.
         train_embeddings: train the input and output embeddings too, whole: there are tokens in them that have still
             to be learned.
+        in_float32: adapters are float32 whatever the model is, so that small updates are not rounded away.
 
     Raises:
         ImportError: if peft is not installed.
@@ -70,6 +71,10 @@ def add_adapters(model: PreTrainedModel, lora: LoRA, *, train_embeddings: bool) 
         ),
         _ADAPTER,
     )
+    if in_float32:
+        for layer in _adapted_layers(model):
+            for adapter in (layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]):
+                adapter.float()
     if train_embeddings:
         for weight in embedding_weights(model):
             weight.requires_grad_(True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
 from erprm.data.packing import Layout, StepBatch, pack_solutions
@@ -88,7 +89,7 @@ def _step_logits(module: ProcessRewardModel, batch: StepBatch) -> Tensor:
 
 
 def _is_sharded(module: nn.Module) -> bool:
-    is_meta = any(parameter.is_meta for parameter in module.parameters())
+    is_meta = any(parameter.is_meta or is_fake(parameter) for parameter in module.parameters())
     return is_meta or any(isinstance(part, FSDPModule | FullyShardedDataParallel) for part in module.modules())
 
 

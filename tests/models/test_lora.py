@@ -86,6 +86,15 @@ def test_only_adapters_are_trained_and_saved_and_training_goes_on_from_them(fold
     assert torch.equal(again.eval().score_steps([SOLUTION])[0], model.eval().score_steps([SOLUTION])[0])
 
 
+def test_adapters_of_a_bfloat16_backbone_are_float32(tmp_path: Path) -> None:
+    model = ProcessRewardModel(str(save_tiny_llama(tmp_path)), dtype="bfloat16", lora=LoRA(r=2))
+    model.configure_model()
+    types = {(parameter.dtype, parameter.requires_grad) for parameter in model.parameters()}
+    assert types == {(torch.float32, True), (torch.bfloat16, False)}
+    (scores,) = model.score_steps([Solution("What is 3 and 4 more?", ["Step 1: 3 + 4 = 7."])])
+    assert torch.isfinite(scores).all()
+
+
 def test_a_checkpoint_without_the_adapters_is_refused(folder: Path, tmp_path: Path) -> None:
     path = fit(build(folder / "llama"), folder, tmp_path)
     with pytest.raises(ValueError, match=r"lacks 28 of the weights that model\.lora trains, .*lora_A"):
