@@ -218,10 +218,7 @@ def _memory_table(needs: StepNeeds, run: _Run, recomputes: bool) -> Table:
         ("weights and buffers", f"{needs.weights / shards / GIB:.2f} GiB"),
         ("optimizer states", f"{needs.optimizer / shards / GIB:.2f} GiB"),
         ("gradients", f"{needs.gradients / shards / GIB:.2f} GiB"),
-        (
-            "activations of a batch" + (", recomputed" if recomputes else ""),
-            f"{needs.passes_onto_gradients / GIB:.2f} GiB",
-        ),
+        (activations, f"{needs.passes_onto_gradients / GIB:.2f} GiB"),
         ("gathered weights", f"{2 * needs.largest_block / GIB:.2f} GiB" if shards > 1 else "none: not sharded"),
         ("at the peak", f"{needs.memory(shards, accumulates=run.accumulated > 1) / GIB:.2f} GiB"),
     ):
