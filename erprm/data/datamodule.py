@@ -345,8 +345,8 @@ class ProcessRewardDataModule(ResumableDataModule):
             )
 
     def _split(self, rollouts: TokenizedRollouts) -> tuple[PackedSteps, PackedSteps]:
-        held_out = validation_problems(set(rollouts.problem_ids), self.validation_fraction, self.seed)
-        is_held_out = np.array([name in held_out for name in rollouts.problem_ids])[rollouts.problem]
+        held_out = validation_problems(rollouts.problem_ids, self.validation_fraction, self.seed)
+        is_held_out = held_out[rollouts.problem]
         train_set = self._labelled(rollouts, "training", ~is_held_out)
         return train_set, self._labelled(rollouts, "validation", is_held_out)
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from erprm.data.hub import is_hub_id, load_hub_dataset
 from erprm.data.json_rows import read_json_rows
@@ -162,27 +165,32 @@ def _rows(location: str, hub_config: str | None, split: str) -> Iterator[tuple[s
         raise FileNotFoundError(f"problems: {location!r} is neither a .jsonl or .json file nor a hub id (owner/name)")
 
 
-def validation_problems(problem_ids: set[str], fraction: float, seed: int = 0) -> set[str]:
+def validation_problems(problem_ids: Sequence[str], fraction: float, seed: int = 0) -> npt.NDArray[np.bool_]:
     """The problems set aside for validation: a seeded choice by problem, so no problem is on both sides.
 
     A problem's place depends on its id and the seed alone, so adding problems moves few others.
 
     Args:
-        problem_ids: all problems.
+        problem_ids: all problems, each once ``[P]``.
         fraction: share to set aside, in [0, 1); at least one problem when above 0.
         seed: choice of the split.
+
+    Returns:
+        Whether each problem is set aside ``[P]``.
 
     Raises:
         ValueError: if the fraction is outside [0, 1) or would leave no problem to train on.
     """
     if not 0.0 <= fraction < 1.0:
         raise ValueError(f"validation fraction is {fraction}; it must be in [0, 1)")
+    is_held_out = np.zeros(len(problem_ids), dtype=bool)
     if fraction == 0.0:
-        return set()
+        return is_held_out
     count = max(1, round(fraction * len(problem_ids)))
     if count >= len(problem_ids):
         raise ValueError(
             f"a validation fraction of {fraction} of {len(problem_ids)} problem(s) leaves none to train on"
         )
-    order = sorted(problem_ids, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    return set(order[:count])
+    digests = (hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in problem_ids)
+    is_held_out[np.argsort(np.fromiter(digests, dtype="S32", count=len(problem_ids)), kind="stable")[:count]] = True
+    return is_held_out

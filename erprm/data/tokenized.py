@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from erprm.steps import Solution, StepEncoder
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _ARRAYS: dict[str, type[np.generic]] = {
     "tokens": np.int32,  # tokens of all solutions
     "token_offsets": np.int64,  # [solutions + 1] into tokens
@@ -38,11 +38,14 @@ _ARRAYS: dict[str, type[np.generic]] = {
     "reward_offsets": np.int64,  # [steps + 1] into rewards
     "is_last": np.bool_,  # [steps] whether a kept step is the last of its record
     "problem": np.int64,  # [solutions] number of the problem, into problem_ids
+    "problem_text": np.uint8,  # problem_ids one after another, in UTF-8
+    "problem_text_offsets": np.int64,  # [problems + 1] into problem_text
     "row": np.int64,  # [solutions] row of the record in its source
     "trie_order": np.int64,  # the solutions, problem after problem, each problem's in trie order (see data.tries)
     "shared": np.int32,  # [solutions] leading tokens that each of trie_order shares with the one before it
 }
 _BATCH = 1024
+_STEPS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,6 @@ class TokenizedRollouts:
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
-        self.problem_ids: list[str] = meta["problem_ids"]
         self.counts = EncodingCounts(**meta["counts"])
         arrays = {array: _memory_map(folder / f"{array}.bin", dtype) for array, dtype in _ARRAYS.items()}
         self.tokens, self.token_offsets = arrays["tokens"], arrays["token_offsets"]
@@ -111,6 +113,7 @@ class TokenizedRollouts:
         self.rewards, self.reward_offsets = arrays["rewards"], arrays["reward_offsets"]
         self.is_last, self.problem, self.row = arrays["is_last"], arrays["problem"], arrays["row"]
         self.trie_order, self.shared = arrays["trie_order"], arrays["shared"]
+        self.problem_ids: Sequence[str] = TextColumn(arrays["problem_text"], arrays["problem_text_offsets"])
 
     def __reduce__(self) -> tuple[type[TokenizedRollouts], tuple[Path]]:
         # A data-loading process that is started anew maps the same files instead of being sent their content.
@@ -163,13 +166,45 @@ class TokenizedRollouts:
 
     def labels(self, method: LabelMethod, eta: float) -> npt.NDArray[np.float32]:
         """Label of every kept step; NaN where the method gives none (see :mod:`erprm.data.labels`)."""
-        return flat_step_labels(self.rewards, self.reward_offsets, self.is_last, method, eta)
+        labels_S = np.empty(len(self.is_last), dtype=np.float32)
+        # In parts, for the sake of what is needed on the way.
+        for start in range(0, len(labels_S), _STEPS_AT_ONCE):
+            stop = min(start + _STEPS_AT_ONCE, len(labels_S))
+            offsets_S1 = self.reward_offsets[start : stop + 1]
+            rewards = self.rewards[offsets_S1[0] : offsets_S1[-1]]
+            is_last_S = self.is_last[start:stop]
+            labels_S[start:stop] = flat_step_labels(rewards, offsets_S1 - offsets_S1[0], is_last_S, method, eta)
+        return labels_S
+
+
+class TextColumn(Sequence[str]):
+    """Texts of a memory-mapped file, each decoded when it is asked for."""
+
+    def __init__(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> None:
+        """Takes the texts one after another in UTF-8, and where each begins (and the last ends)."""
+        self._text = text
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"text {index} of {len(self)}")
+        return self._text[self._offsets[index] : self._offsets[index + 1]].tobytes().decode()
 
 
 def _memory_map(path: Path, dtype: type[np.generic]) -> npt.NDArray[Any]:
     if path.stat().st_size == 0:
         return np.empty(0, dtype)
-    return np.memmap(path, dtype=dtype, mode="r")
+    # As a plain array: slices of the class memmap, of which a batch takes hundreds, are slow to make.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
 
 
 def _build(records: Iterable[RolloutRecord], encoder: StepEncoder, max_length: int, folder: Path) -> None:
@@ -194,8 +229,7 @@ def _build(records: Iterable[RolloutRecord], encoder: StepEncoder, max_length: i
 def _write_trie_order(folder: Path) -> None:
     """Adds what the solutions of each problem share to the arrays of a folder."""
     tokens, offsets, problem = (
-        np.asarray(_memory_map(folder / f"{array}.bin", _ARRAYS[array]))
-        for array in ("tokens", "token_offsets", "problem")
+        _memory_map(folder / f"{array}.bin", _ARRAYS[array]) for array in ("tokens", "token_offsets", "problem")
     )
     order = np.argsort(problem, kind="stable")
     shared = np.zeros(len(order), dtype=_ARRAYS["shared"])
@@ -217,7 +251,7 @@ def _write_arrays(
 ) -> dict[str, Any]:
     problem_numbers: dict[str, int] = {}
     dropped_steps = dropped_solutions = removed_tags = row = 0
-    ends = {"token_offsets": 0, "tag_offsets": 0, "reward_offsets": 0}
+    ends = {"token_offsets": 0, "tag_offsets": 0, "reward_offsets": 0, "problem_text_offsets": 0}
     columns: dict[str, list[Any]] = {array: [0] if array in ends else [] for array in _ARRAYS}
 
     def extend(values_name: str, offsets_name: str, values: Sequence[Any]) -> None:
@@ -240,7 +274,10 @@ def _write_arrays(
                 for step_rewards in record.rewards[:kept]:
                     extend("rewards", "reward_offsets", step_rewards)
                 columns["is_last"] += [number == len(record.steps) for number in range(1, kept + 1)]
-                columns["problem"].append(problem_numbers.setdefault(record.problem_id, len(problem_numbers)))
+                if record.problem_id not in problem_numbers:
+                    problem_numbers[record.problem_id] = len(problem_numbers)
+                    extend("problem_text", "problem_text_offsets", record.problem_id.encode())
+                columns["problem"].append(problem_numbers[record.problem_id])
                 columns["row"].append(row)
             else:
                 dropped_solutions += 1
@@ -249,4 +286,4 @@ def _write_arrays(
             files[array].write(np.asarray(values, dtype=_ARRAYS[array]).tobytes())
             values.clear()
     counts = EncodingCounts(solutions, dropped_steps, dropped_solutions, removed_tags)
-    return {"problem_ids": list(problem_numbers), "counts": asdict(counts)}
+    return {"counts": asdict(counts)}

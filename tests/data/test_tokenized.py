@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken
 
+from erprm.data import tokenized
 from erprm.data.records import RecordError, RolloutRecord
 from erprm.data.tokenized import EncodingCounts, TokenizedRollouts, cache_key, tokenizer_fingerprint
 from erprm.steps import Solution, StepEncoder, StepFormat
@@ -40,7 +41,7 @@ def test_the_arrays_hold_every_solution_with_its_tags_and_raw_rewards(encoder: S
     rollouts = built(RECORDS, encoder, tmp_path)
     encoded = [encoder.encode(Solution(record.question, record.steps)) for record in RECORDS]
     assert len(rollouts) == 3
-    assert rollouts.problem_ids == ["sum/5", "sum/6"]
+    assert list(rollouts.problem_ids) == ["sum/5", "sum/6"]
     assert rollouts.problem.tolist() == [0, 1, 0]
     assert rollouts.row.tolist() == [0, 1, 2]
     assert rollouts.lengths.tolist() == [len(e.input_ids) for e in encoded]
@@ -58,6 +59,23 @@ def test_labels_are_computed_from_the_raw_rewards(encoder: StepEncoder, tmp_path
     assert rollouts.labels("soft", 1.0).tolist() == [0.5, 0.0, 1.0, 0.0, 1.0, 0.0]
     assert rollouts.labels("hard", 1.0).tolist() == [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     assert np.isnan(rollouts.labels("outcome", 1.0)).tolist() == [True, True, False, False, True, False]
+
+
+def test_labels_of_many_steps_are_those_of_few(
+    encoder: StepEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = built((make_record(i, [[i % 2, 1.0], [0.5]]) for i in range(50)), encoder, tmp_path)
+    monkeypatch.setattr(tokenized, "_STEPS_AT_ONCE", 7)  # parts that end within solutions
+    assert rollouts.labels("soft", 1.0).tolist() == [label for i in range(50) for label in ((i % 2 + 1) / 2, 0.5)]
+
+
+def test_problems_are_read_from_the_file_when_asked_for(encoder: StepEncoder, tmp_path: Path) -> None:
+    names = ["sum/5", "Größe", "和"]
+    rollouts = built([make_record(0, problem_id=name) for name in names], encoder, tmp_path)
+    assert list(rollouts.problem_ids) == rollouts.problem_ids[:] == names
+    assert len(rollouts.problem_ids) == 3
+    with pytest.raises(IndexError, match="text 3 of 3"):
+        rollouts.problem_ids[3]
 
 
 def test_batches_of_records_are_joined_without_a_seam(encoder: StepEncoder, tmp_path: Path) -> None:
@@ -85,7 +103,7 @@ def test_truncation_cuts_whole_steps_with_their_rewards_and_counts_them(encoder:
     assert rollouts.rewards.tolist() == [1, 0, 0, 0, 0]
     assert rollouts.is_last.tolist() == [False, False, True]
     assert rollouts.row.tolist() == [0, 2]
-    assert rollouts.problem_ids == ["sum/5", "sum/7"]
+    assert list(rollouts.problem_ids) == ["sum/5", "sum/7"]
     one_less = built([long, too_long, fits], encoder, tmp_path, max_length=two_steps - 1)
     assert one_less.counts == EncodingCounts(solutions=2, dropped_steps=2 + 2, dropped_solutions=1)
 
@@ -98,7 +116,7 @@ def test_records_are_read_once_and_then_found(encoder: StepEncoder, tmp_path: Pa
     again = TokenizedRollouts.open_or_build(refuse, "fingerprint", encoder, 512, tmp_path)
     assert again.folder == first.folder
     assert again.tokens.tolist() == first.tokens.tolist()
-    assert again.problem_ids == first.problem_ids
+    assert list(again.problem_ids) == list(first.problem_ids)
 
 
 def test_the_key_is_the_same_for_equal_things() -> None:
@@ -144,7 +162,7 @@ def test_a_data_loading_process_maps_the_files_instead_of_copying_them(encoder: 
     sent = pickle.dumps(rollouts)
     assert len(sent) < 1000
     again = pickle.loads(sent)
-    assert isinstance(again.tokens, np.memmap)
+    assert isinstance(again.tokens.base, np.memmap)
     assert again.tokens.tolist() == rollouts.tokens.tolist()
 
 
