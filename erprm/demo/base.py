@@ -32,7 +32,7 @@ from erprm.demo.recipe import Recipe
 from erprm.demo.tokenizer import END, RIGHT, STEP_FORMAT, WRONG, make_tokenizer
 from erprm.demo.world import DialStep, Mistakes, random_problem, solution_text, solve
 from erprm.models import PolicyModel
-from erprm.models.backbone import logits_at
+from erprm.models.logits import logits_at
 
 _WRONG_SHARE = 0.3
 _ROW_TOKENS = 128

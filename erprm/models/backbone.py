@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from erprm.data.packing import PackedRows
-from erprm.models.attention import Attention, row_inputs
+from erprm.models.attention import Attention
 from erprm.models.deferred import NotDeferrableError, empty_causal_lm
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -143,65 +139,3 @@ def _optimizer_steps(trainer: L.Trainer) -> int:
     if math.isinf(total_steps):
         raise ValueError("a schedule needs to know the length of the training: set trainer.max_epochs or max_steps")
     return int(total_steps)
-
-
-def logits_at(
-    backbone: PreTrainedModel,
-    rows: PackedRows,
-    index: Tensor,
-    *,
-    tokens: Sequence[int] | None = None,
-    attention: Attention = "auto",
-) -> Tensor:
-    """Next-token logits of a causal LM at a few places of packed rows.
-
-    The forward is the backbone's own, hooks of sharding included; only the input of its output layer is cut down to
-    the places asked for, so no tensor of all places by the vocabulary exists. Where the output layer is a plain linear
-    one, only its rows of the tokens asked for are used, too; whatever the backbone does to logits afterwards (soft
-    capping, scaling) it does to these.
-
-    Args:
-        backbone: a causal LM.
-        rows: packed rows.
-        index: places in the flattened rows ``[S]``.
-        tokens: the tokens whose logits are wanted; ``None``: the whole vocabulary.
-        attention: how solutions are kept apart (see :mod:`erprm.models.attention`).
-
-    Returns:
-        Logits ``[S, V]``, or ``[S, tokens]``.
-    """
-    head = backbone.get_output_embeddings()
-    inputs = row_inputs(backbone, rows, attention)
-    with _head_at(head, index, tokens) as is_narrowed:
-        logits = cast(Tensor, backbone(**inputs).logits)
-    logits = logits.flatten(0, -2)
-    return logits if tokens is None or is_narrowed else logits[:, list(tokens)]
-
-
-@contextmanager
-def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> Iterator[bool]:
-    """Lets an output layer see only some places and, if it can, make only some tokens' logits; yields whether it can.
-
-    A layer whose forward is another than ``nn.Linear``'s (an adapter, quantised weights) makes all logits.
-    """
-
-    def keep_places(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0].flatten(0, -2)[index],)
-
-    def make_logits_of_tokens(hidden: Tensor) -> Tensor:
-        assert isinstance(head, nn.Linear)
-        chosen = torch.tensor(tokens, device=head.weight.device)
-        return F.linear(hidden, head.weight[chosen], None if head.bias is None else head.bias[chosen])
-
-    is_plain = type(head).forward is nn.Linear.forward and "forward" not in vars(head)
-    can_narrow = tokens is not None and is_plain and not isinstance(head.weight, DTensor)
-    hook = head.register_forward_pre_hook(keep_places)
-    if can_narrow:
-        # On the instance: a call of the module still runs its hooks, which gather the weights where these are sharded.
-        head.forward = make_logits_of_tokens
-    try:
-        yield can_narrow
-    finally:
-        hook.remove()
-        if can_narrow:
-            del head.forward

@@ -17,9 +17,9 @@ from erprm.models.backbone import (
     OptimizerFactory,
     SchedulerFactory,
     load_tokenizer,
-    logits_at,
 )
 from erprm.models.backbone_module import BackboneModule
+from erprm.models.logits import logits_at
 from erprm.models.lora import LoRA
 from erprm.models.schedule import CosineWithWarmup
 

@@ -31,9 +31,9 @@ from erprm.models.backbone import (
     OptimizerFactory,
     SchedulerFactory,
     load_tokenizer,
-    logits_at,
 )
 from erprm.models.backbone_module import BackboneModule
+from erprm.models.logits import logits_at
 from erprm.models.lora import LoRA
 from erprm.models.losses import LOSSES, Loss, step_losses, vocabulary_losses
 from erprm.models.packing_check import check_layout

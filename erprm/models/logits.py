@@ -1,0 +1,121 @@
+"""Next-token logits of a causal LM at a few places only: what a step's judgement, or a token's loss, needs of it.
+
+Shape suffixes: S places, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+from erprm.data.packing import PackedRows
+from erprm.models.attention import Attention, row_inputs
+
+
+def logits_at(
+    backbone: PreTrainedModel,
+    rows: PackedRows,
+    index: Tensor,
+    *,
+    tokens: Sequence[int] | None = None,
+    attention: Attention = "auto",
+) -> Tensor:
+    """Next-token logits of a causal LM at a few places of packed rows.
+
+    The forward is the backbone's own, hooks of sharding included; what its last layers read is cut down to the places
+    asked for, so no tensor of all places by the vocabulary exists. Where the output layer is a plain linear one, only
+    its rows of the tokens asked for are used, too; whatever the backbone does to logits afterwards (soft capping,
+    scaling) it does to these.
+
+    Args:
+        backbone: a causal LM.
+        rows: packed rows.
+        index: places in the flattened rows ``[S]``.
+        tokens: the tokens whose logits are wanted; ``None``: the whole vocabulary.
+        attention: how solutions are kept apart (see :mod:`erprm.models.attention`).
+
+    Returns:
+        Logits ``[S, V]``, or ``[S, tokens]``.
+    """
+    head = backbone.get_output_embeddings()
+    inputs = row_inputs(backbone, rows, attention)
+    with _last_mlp_at(backbone, index), _head_at(head, index, tokens) as is_narrowed:
+        logits = cast(Tensor, backbone(**inputs).logits)
+    logits = logits.flatten(0, -2)
+    return logits if tokens is None or is_narrowed else logits[:, list(tokens)]
+
+
+@contextmanager
+def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> Iterator[bool]:
+    """Lets an output layer see only some places and, if it can, make only some tokens' logits; yields whether it can.
+
+    A layer whose forward is another than ``nn.Linear``'s (an adapter, quantised weights) makes all logits.
+    """
+
+    def keep_places(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].flatten(0, -2)[index],)
+
+    def make_logits_of_tokens(hidden: Tensor) -> Tensor:
+        assert isinstance(head, nn.Linear)
+        chosen = torch.tensor(tokens, device=head.weight.device)
+        return F.linear(hidden, head.weight[chosen], None if head.bias is None else head.bias[chosen])
+
+    is_plain = type(head).forward is nn.Linear.forward and "forward" not in vars(head)
+    can_narrow = tokens is not None and is_plain and not isinstance(head.weight, DTensor)
+    hook = head.register_forward_pre_hook(keep_places)
+    if can_narrow:
+        # On the instance: a call of the module still runs its hooks, which gather the weights where these are sharded.
+        head.forward = make_logits_of_tokens
+    try:
+        yield can_narrow
+    finally:
+        hook.remove()
+        if can_narrow:
+            del head.forward
+
+
+@contextmanager
+def _last_mlp_at(backbone: PreTrainedModel, index: Tensor) -> Iterator[None]:
+    """Lets the MLP of the last decoder layer see only some places; elsewhere, where nothing reads on, it gives zeros.
+
+    Left out where the layer is compiled, or run again in the backward pass, when the hooks are gone.
+    """
+    mlp = None if backbone.is_gradient_checkpointing else _last_mlp(backbone)
+    if mlp is None:
+        yield
+        return
+    # Solutions that share a step share its place; it is computed once, so that gradients are counted once.
+    places = index.unique()
+    shape: list[torch.Size] = []
+
+    def gather(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        shape.append(inputs[0].shape)
+        return (inputs[0].flatten(0, -2)[places][None],)
+
+    def scatter(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        nothing = output.new_zeros(shape[0].numel() // output.shape[-1], output.shape[-1])
+        return nothing.index_copy(0, places, output[0]).view(shape[0])
+
+    hooks = [mlp.register_forward_pre_hook(gather), mlp.register_forward_hook(scatter)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _last_mlp(backbone: PreTrainedModel) -> nn.Module | None:
+    """The dense MLP of the last decoder layer, where there is one that no other layer shares."""
+    *others, last = getattr(backbone.get_decoder(), "layers", [None])
+    mlp = getattr(last, "mlp", None)
+    is_dense = isinstance(mlp, nn.Module) and any(isinstance(part, nn.Linear) for part in mlp.children())
+    is_compiled = getattr(last, "_compiled_call_impl", None) is not None
+    is_shared = any(getattr(layer, "mlp", None) is mlp for layer in others)
+    return None if is_compiled or is_shared or not is_dense else mlp
