@@ -4,7 +4,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.tiny import make_tokenizer
 
 
 @pytest.fixture
-def benchmark() -> ModuleType:
+def benchmark() -> Any:
     spec = importlib.util.spec_from_file_location("training_benchmark", REPOSITORY / "benchmarks" / "training.py")
     assert spec is not None
     assert spec.loader is not None
@@ -22,7 +22,7 @@ def benchmark() -> ModuleType:
     return module
 
 
-def example_solutions(path: Path, benchmark: ModuleType, problems: int) -> Path:
+def example_solutions(path: Path, benchmark: Any, problems: int) -> Path:
     rows = []
     for i in range(problems):
         row: dict[str, object] = {"question": f"What is {i} and 4 more?"}
@@ -33,15 +33,14 @@ def example_solutions(path: Path, benchmark: ModuleType, problems: int) -> Path:
     return path
 
 
-def test_every_arm_trains_on_the_same_solutions_and_trees_compute_fewest_tokens(
-    tmp_path: Path, benchmark: ModuleType
-) -> None:
+def test_every_arm_trains_on_the_same_solutions_and_trees_compute_fewest_tokens(tmp_path: Path, benchmark: Any) -> None:
     file = example_solutions(tmp_path / "examples.jsonl", benchmark, 4)
     solutions = benchmark.read_solutions(file, each=4, problems=4)
     assert len(solutions) == 16
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    benchmark.SETTINGS |= {"tag": " ки"}
+    settings: dict[str, object] = benchmark.SETTINGS
+    settings["tag"] = " ки"
     llama = {**benchmark.QUICK_LLAMA, "vocab_size": len(tokenizer)}
     benchmark.prepare(tmp_path / "arms", solutions, tmp_path / "tokenizer", llama, seed=0)
     official = benchmark.run(sys.executable, "official.py", tmp_path / "arms", "--batch", 8)
@@ -63,7 +62,7 @@ def test_every_arm_trains_on_the_same_solutions_and_trees_compute_fewest_tokens(
         assert result["peak_mb"] > 100
 
 
-def test_fifteen_solutions_are_made_of_four(tmp_path: Path, benchmark: ModuleType) -> None:
+def test_fifteen_solutions_are_made_of_four(tmp_path: Path, benchmark: Any) -> None:
     file = example_solutions(tmp_path / "examples.jsonl", benchmark, 2)
     solutions = benchmark.read_solutions(file, each=15, problems=2)
     assert [solution["problem"] for solution in solutions] == ["problem/0"] * 15 + ["problem/1"] * 15

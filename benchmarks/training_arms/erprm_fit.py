@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 from measure import Clock
 from torch.optim import AdamW
 
@@ -43,7 +44,9 @@ class StepClock(L.Callback):
             return
         work, is_token = self.clock.work, batch.input_ids != 0
         work.solutions += len(batch.record_ids)
-        work.solution_tokens += int(trainer.datamodule.train_set.rollouts.lengths[rows_of(batch)].sum())
+        rollouts = trainer.datamodule.train_set.rollouts
+        # A record of which not even the first step fits is no solution of the rollouts.
+        work.solution_tokens += int(rollouts.lengths[np.searchsorted(rollouts.row, rows_of(batch))].sum())
         work.tokens += int(is_token.sum())
         work.pairs += int((batch.position_ids + 1)[is_token].sum())
 
