@@ -33,12 +33,8 @@ class Recorder(L.Callback):
         self.logged.append({name: value for name, value in metrics.items() if name.startswith("throughput/")})
 
 
-def fit(folder: Path, *callbacks: L.Callback, **settings: Any) -> None:
-    write_records([make_record(i) for i in range(16)], folder / "r.parquet")
-    data = ProcessRewardDataModule(
-        str(folder / "r.parquet"), validation_fraction=0.25, max_length=64, max_tokens=64, cache_dir=str(folder / "c")
-    )
-    trainer = L.Trainer(
+def make_trainer(folder: Path, *callbacks: L.Callback, **settings: Any) -> L.Trainer:
+    return L.Trainer(
         accelerator="cpu",
         max_epochs=1,
         default_root_dir=folder,
@@ -50,6 +46,14 @@ def fit(folder: Path, *callbacks: L.Callback, **settings: Any) -> None:
         callbacks=list(callbacks),
         **settings,
     )
+
+
+def fit(folder: Path, *callbacks: L.Callback, **settings: Any) -> None:
+    write_records([make_record(i) for i in range(16)], folder / "r.parquet")
+    data = ProcessRewardDataModule(
+        str(folder / "r.parquet"), validation_fraction=0.25, max_length=64, max_tokens=64, cache_dir=str(folder / "c")
+    )
+    trainer = make_trainer(folder, *callbacks, **settings)
     trainer.fit(ProcessRewardModel(str(save_tiny_llama(folder / "lm")), scheduler=None), data)
 
 
@@ -89,16 +93,7 @@ def test_a_foreign_module_logs_its_steps(tmp_path: Path) -> None:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
     recorder = Recorder()
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        default_root_dir=tmp_path,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[Throughput(every_n_steps=2), recorder],
-    )
+    trainer = make_trainer(tmp_path, Throughput(every_n_steps=2), recorder)
     trainer.fit(Foreign(), torch.utils.data.DataLoader(torch.ones(3, 1)))  # type: ignore[arg-type]
     assert list(recorder.logged[-1]) == ["throughput/steps_per_s"]
 
