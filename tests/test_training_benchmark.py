@@ -25,7 +25,8 @@ def benchmark() -> Any:
 def example_solutions(path: Path, benchmark: Any, problems: int) -> Path:
     rows = []
     for i in range(problems):
-        row: dict[str, object] = {"question": f"What is {i} and 4 more?"}
+        # Long enough that what is left of four trees of four solutions is more than one batch of the least size.
+        row: dict[str, object] = {"question": f"What is {i} and 4 more? " * 12}
         for j, name in enumerate(benchmark.MODELS):
             row[name] = {"solution": f"Step 1: {i} + 4 = {i + 4}.\nThe answer is: {i + j}", "is_correct": j == 4}
         rows.append(json.dumps(row))

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
@@ -91,8 +92,9 @@ def _last_mlp_at(backbone: PreTrainedModel, index: Tensor) -> Iterator[None]:
     if mlp is None:
         yield
         return
-    # Solutions that share a step share its place; it is computed once, so that gradients are counted once.
-    places = index.unique()
+    # Solutions that share a step share its place; it is computed once, so that gradients are counted once. Tensors
+    # without content, which only a dry step has, cannot be looked through.
+    places = index if is_fake(index) else index.unique()
     shape: list[torch.Size] = []
 
     def gather(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
