@@ -31,7 +31,7 @@ class Recipe:
 
     layers: int = 5
     width: int = 96
-    base_steps: int = 700
+    base_steps: int = 1400
     base_drill_steps: int = 250
     base_learning_rate: float = 2e-3
     systematic_share: float = 0.2
