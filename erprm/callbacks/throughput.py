@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.throughput import get_available_flops
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from erprm.data.packing import PackedRows
@@ -21,12 +22,12 @@ class _Window:
 
     Attributes:
         since: when it began, or went on after a pause.
+        cost: sums of :func:`erprm.models.cost.rows_cost`, on the device of the batches; None before the first.
     """
 
     since: float = field(default_factory=time.perf_counter)
     seconds: float = 0.0
-    tokens: int = 0
-    pairs: int = 0
+    cost: Tensor | None = None
     solutions: int = 0
     optimizer_steps: int = 0
 
@@ -88,9 +89,8 @@ class Throughput(L.Callback):
         window = self._window
         window.optimizer_steps += ended_step
         if isinstance(batch, PackedRows):
-            tokens, pairs = rows_cost(batch)
-            window.tokens += tokens
-            window.pairs += pairs
+            cost = rows_cost(batch)
+            window.cost = cost if window.cost is None else window.cost + cost
             window.solutions += len(getattr(batch, "record_ids", ()))
         if ended_step and window.optimizer_steps >= self.every_n_steps:
             self._log(trainer, pl_module, window)
@@ -111,16 +111,14 @@ class Throughput(L.Callback):
         _wait_for(trainer.strategy.root_device)
         window.pause()
         sums, means = {}, {"steps_per_s": window.optimizer_steps / window.seconds}
-        if window.tokens:
-            sums = {
-                "tokens_per_s": window.tokens / window.seconds,
-                "solutions_per_s": window.solutions / window.seconds,
-            }
-        if window.tokens and self._cost is not None:
-            flops_per_s = self._cost.total(window.tokens, window.pairs) / window.seconds
-            means["tflops_per_s"] = flops_per_s / 1e12
-            if self._peak_flops:
-                means["mfu"] = flops_per_s / self._peak_flops
+        if window.cost is not None:
+            tokens, pairs = window.cost.tolist()
+            sums = {"tokens_per_s": tokens / window.seconds, "solutions_per_s": window.solutions / window.seconds}
+            if self._cost is not None:
+                flops_per_s = self._cost.total(tokens, pairs) / window.seconds
+                means["tflops_per_s"] = flops_per_s / 1e12
+                if self._peak_flops:
+                    means["mfu"] = flops_per_s / self._peak_flops
         for values, reduce_fx in ((sums, "sum"), (means, "mean")):
             for name, value in values.items():
                 pl_module.log(f"throughput/{name}", value, sync_dist=True, reduce_fx=reduce_fx, batch_size=1)

@@ -9,10 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import SUPPRESS, ArgumentParser
+import torch
+from jsonargparse import SUPPRESS
 from rich.console import Console
 from rich.table import Table
 
+from erprm.cli.lightning import ErprmArgumentParser
 from erprm.data import ProcessRewardDataModule
 from erprm.data.packing import StepBatch
 from erprm.models.cost import rows_cost
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         found = repr(arguments[1]) if len(arguments) > 1 else "nothing"
         print(f"erprm estimate: expected 'fit' after it, found {found}", file=sys.stderr)
         return 2
-    parser = ArgumentParser(prog="erprm estimate fit", description="What a training needs, before it is started.")
+    parser = ErprmArgumentParser(prog="erprm estimate fit", description="What a training needs, before it is started.")
     parser.add_argument("-c", "--config", action="config", help="YAML file of the training")
     parser.add_subclass_arguments(ProcessRewardModel, "model")
     parser.add_subclass_arguments(ProcessRewardDataModule, "data")
@@ -101,9 +103,9 @@ def main(arguments: Sequence[str]) -> int:
         settings = parser.instantiate_classes(parsed)
         run = _Run.of_trainer(settings.trainer, settings.estimate.processes)
         epoch = _epoch(settings.model, settings.data, settings.estimate)
+        needs = dry_step(settings.model, epoch.largest, run.precision)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    needs = dry_step(settings.model, epoch.largest, run.precision)
     console = Console()
     console.print(_memory_table(needs, run, settings.model.gradient_checkpointing))
     console.print(_time_table(needs, epoch, run, settings.estimate))
@@ -119,6 +121,7 @@ class _Run:
         shards: of these, how many share one copy of the weights.
         precision: Lightning's name of it.
         epochs: epochs.
+        max_steps: optimizer steps at most; None for no limit.
         accumulated: batches of an optimizer step, of one process.
     """
 
@@ -126,6 +129,7 @@ class _Run:
     shards: int
     precision: str
     epochs: int
+    max_steps: int | None
     accumulated: int
 
     @classmethod
@@ -151,16 +155,21 @@ class _Run:
         strategy = trainer.get("strategy", "auto")
         return cls(
             processes=processes,
-            shards=processes if _is_sharded(strategy) else 1,
+            shards=_shards(strategy, processes),
             precision=_PRECISIONS.get(str(trainer.get("precision")), str(trainer.get("precision") or "32-true")),
             epochs=max(1, int(trainer.get("max_epochs") or 1)),
+            max_steps=max_steps if (max_steps := int(trainer.get("max_steps", -1))) > 0 else None,
             accumulated=int(trainer.get("accumulate_grad_batches", 1)),
         )
 
 
-def _is_sharded(strategy: Any) -> bool:
-    name = strategy if isinstance(strategy, str) else str(strategy["class_path"])
-    return "fsdp" in name.lower() or "ModelParallel" in name
+def _shards(strategy: Any, processes: int) -> int:
+    """How many processes share one copy of the weights."""
+    settings: Mapping[str, Any] = {"class_path": strategy} if isinstance(strategy, str) else strategy
+    name = str(settings["class_path"]).lower()
+    if "fsdp" not in name and "modelparallel" not in name:
+        return 1
+    return int((settings.get("init_args") or {}).get("shard_size") or processes)
 
 
 def _epoch(model: ProcessRewardModel, data: ProcessRewardDataModule, settings: EstimateConfig) -> _Epoch:
@@ -177,12 +186,12 @@ def _epoch(model: ProcessRewardModel, data: ProcessRewardDataModule, settings: E
     loader = data.train_dataloader()
     batches = list(islice(loader, _SAMPLED_BATCHES))
     share = len(batches) / len(loader)
-    costs = [rows_cost(batch) for batch in batches]
+    tokens, pairs = torch.stack([rows_cost(batch) for batch in batches]).sum(0).tolist()
     largest = max(batches, key=lambda batch: (batch.input_ids.numel(), len(batch.tag_index)))
     return _Epoch(
         solutions=len(data.train_set),
-        tokens=round(sum(tokens for tokens, _ in costs) / share),
-        pairs=round(sum(pairs for _, pairs in costs) / share),
+        tokens=round(tokens / share),
+        pairs=round(pairs / share),
         batches=len(loader),
         largest=_shape(largest),
     )
@@ -228,12 +237,14 @@ def _memory_table(needs: StepNeeds, run: _Run, recomputes: bool) -> Table:
 
 def _time_table(needs: StepNeeds, epoch: _Epoch, run: _Run, settings: EstimateConfig) -> Table:
     accumulated = run.processes * run.accumulated
-    flops = run.epochs * needs.flops.total(epoch.tokens, epoch.pairs)
-    table = Table(title=f"{run.epochs} epoch(s) on {run.processes} device(s)", show_header=False)
+    steps_of_epoch = -(-epoch.batches // accumulated)
+    steps = min(run.epochs * steps_of_epoch, run.max_steps or run.epochs * steps_of_epoch)
+    flops = steps / steps_of_epoch * needs.flops.total(epoch.tokens, epoch.pairs)
+    table = Table(title=f"{steps / steps_of_epoch:g} epoch(s) on {run.processes} device(s)", show_header=False)
     table.add_row("solutions", f"{epoch.solutions:,}")
     table.add_row("tokens of an epoch, as laid out", f"{epoch.tokens:,}")
     table.add_row("tokens of an optimizer step", f"{round(epoch.tokens / epoch.batches * accumulated):,}")
-    table.add_row("optimizer steps", f"{run.epochs * -(-epoch.batches // accumulated):,}")
+    table.add_row("optimizer steps", f"{steps:,}")
     table.add_row("floating-point operations", f"{flops:.3g}")
     if settings.peak_tflops is None:
         table.add_row("hours", "give estimate.peak_tflops")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import SUPPRESS, ArgumentParser
+from jsonargparse import SUPPRESS
 
+from erprm.cli.lightning import ErprmArgumentParser
 from erprm.models import ProcessRewardModel
 from erprm.models.checkpoint_weights import load_weights
 
@@ -33,7 +34,7 @@ class ExportConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command."""
-    parser = ArgumentParser(prog="erprm export", description="Turn a checkpoint of fit into a Hugging Face folder.")
+    parser = ErprmArgumentParser(prog="erprm export", description="Turn a checkpoint of fit into a Hugging Face folder.")
     parser.add_argument("-c", "--config", action="config", help="YAML file of the training, of which `model` is used")
     parser.add_subclass_arguments(ProcessRewardModel, "model")
     parser.set_defaults({"model": {"class_path": "erprm.models.ProcessRewardModel"}})

@@ -3,7 +3,7 @@
 A weight of a linear layer costs a multiplication and an addition for each token in the forward pass, and twice as much
 in the backward pass (once for the gradient of its input, once for its own, if it is trained). Attention costs two
 products of the width of all heads for each pair of a token and one it reads. Norms, rotations and activations are left
-out, as is the output layer, which is computed at the step tags alone: together they are about a hundredth.
+out, as is the output layer, which is computed at the step tags alone.
 
 Shape suffixes: R rows of T tokens.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from erprm.data.packing import PackedRows
@@ -52,9 +52,13 @@ def token_flops(backbone: PreTrainedModel) -> TokenFlops:
     return TokenFlops(weights, 12 * config.num_hidden_layers * heads * head_dim)
 
 
-def rows_cost(rows: PackedRows) -> tuple[int, int]:
-    """The tokens of packed rows, padding aside, and the pairs of a token and a token that it reads."""
+def rows_cost(rows: PackedRows) -> Tensor:
+    """The tokens of packed rows, padding aside, and the pairs of a token and a token that it reads.
+
+    Returns:
+        Two integers ``[2]``, on the device of the rows: asking for their values would wait for it.
+    """
     place = torch.arange(rows.subtree_end.shape[1], device=rows.subtree_end.device)
     is_padding_RT = (rows.position_ids == 0) & (rows.subtree_end == place + 1)
     tokens_read = (rows.position_ids + 1).masked_fill(is_padding_RT, 0)
-    return int((~is_padding_RT).sum()), int(tokens_read.sum())
+    return torch.stack([(~is_padding_RT).sum(), tokens_read.sum()])

@@ -20,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from erprm.data.packing import StepBatch
-from erprm.models.backbone import causal_lm_without_weights
+from erprm.models.backbone import BackboneError, causal_lm_without_weights
+from erprm.models.backbone_module import BackboneModule
 from erprm.models.cost import TokenFlops, token_flops
 from erprm.models.process_reward import ProcessRewardModel
 
@@ -92,13 +93,18 @@ def dry_step(module: ProcessRewardModel, shape: BatchShape, precision: str = "32
 
     Args:
         module: with its settings, and without a backbone: it gets one without content, and is of no use afterwards.
-            A ``build_backbone`` of its own plays no part: the backbone is the causal LM of ``backbone_path``.
         shape: size of the batch.
         precision: Lightning's name for it: ``32-true``, ``bf16-mixed``, ``16-mixed``, ``bf16-true`` or ``16-true``.
 
     Raises:
-        BackboneError: if the backbone's configuration cannot be loaded.
+        BackboneError: if the backbone's configuration cannot be loaded, or the module has a ``build_backbone`` of its
+            own, which could not be called without loading weights.
     """
+    if type(module).build_backbone is not BackboneModule.build_backbone:
+        raise BackboneError(
+            f"{type(module).__name__} has a build_backbone of its own; only backbones that ProcessRewardModel itself "
+            "builds can be estimated"
+        )
     dtype = {"bf16-true": "bfloat16", "16-true": "float16"}.get(precision, module.dtype_name)
     with torch.device("meta"):
         backbone = causal_lm_without_weights(module.backbone_path, module.gguf_file, getattr(torch, dtype))

@@ -1,8 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from erprm.cli import main
+from erprm.cli.estimate import _shards
 from erprm.data.records import write_records
 from tests.tiny import make_record, save_tiny_llama
 
@@ -71,6 +73,34 @@ def test_hours_are_the_arithmetic_over_what_the_devices_do(config: Path, capsys:
     assert float(row(output, "hours").replace(",", "")) == pytest.approx(hours, rel=0.005)
 
 
+def test_max_steps_ends_the_training_before_its_epochs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ["--estimate.solutions=1000", "--estimate.tokens_per_solution=64"]
+    # Two solutions a batch of 128 tokens, and four batches an optimizer step: 125 steps an epoch.
+    assert estimate(config, *keys) == 0
+    whole = capsys.readouterr().out
+    assert (row(whole, "optimizer steps"), "3 epoch(s)" in whole) == ("375", True)
+    assert estimate(config, *keys, "--trainer.max_steps=25") == 0
+    part = capsys.readouterr().out
+    assert (row(part, "optimizer steps"), "0.2 epoch(s)" in part) == ("25", True)
+    operations = [float(row(output, "floating-point operations")) for output in (whole, part)]
+    assert operations[0] == pytest.approx(15 * operations[1], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "shards"),
+    [
+        ("auto", 1),
+        ("ddp", 1),
+        ("fsdp2", 8),
+        ("fsdp", 8),
+        ({"class_path": "erprm.models.FSDP2Strategy", "init_args": {"shard_size": 2}}, 2),
+        ({"class_path": "erprm.models.FSDP2Strategy"}, 8),
+    ],
+)
+def test_weights_are_shared_by_as_many_processes_as_the_strategy_says(strategy: Any, shards: int) -> None:
+    assert _shards(strategy, processes=8) == shards
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -79,6 +109,7 @@ def test_hours_are_the_arithmetic_over_what_the_devices_do(config: Path, capsys:
         (["--estimate.solutions=5"], "estimate.tokens_per_solution is not"),
         (["--estimate.mfu=1.5"], "estimate.mfu is 1.5; it must be in"),
         (["--estimate.mfuu=0.5"], "mfuu"),
+        (["--data.max_token=64"], "did you mean 'max_tokens'?"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(

@@ -36,8 +36,8 @@ def test_the_cost_is_what_torch_counts_in_a_forward_and_a_backward_pass() -> Non
 def test_shared_tokens_are_counted_once_and_padding_is_not() -> None:
     # A tree of 1 2 3 and 1 2 4 5 has 5 tokens at depths 0 1 2 2 3, which read 1 + 2 + 3 + 3 + 4 tokens.
     rows, _ = pack_rows([[1, 2, 3], [1, 2, 4, 5]], shared=torch.tensor([0, 2]).numpy())
-    assert rows_cost(rows) == (5, 13)
+    assert rows_cost(rows).tolist() == [5, 13]
     # Rows of 3 and of 2 tokens, the second padded to 3.
     rows, _ = pack_rows([[1, 2, 3], [4, 5]], row_tokens=3)
     assert rows.input_ids.shape == (2, 3)
-    assert rows_cost(rows) == (5, 6 + 3)
+    assert rows_cost(rows).tolist() == [5, 6 + 3]

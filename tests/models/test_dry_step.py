@@ -95,3 +95,12 @@ def test_a_model_without_a_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").unlink()
     with pytest.raises(BackboneError, match=str(tmp_path)):
         dry_step(ProcessRewardModel(str(tmp_path)), BatchShape(rows=1, row_tokens=64, steps=2))
+
+
+def test_a_backbone_of_the_user_s_own_is_refused_rather_than_mistaken_for_another(tmp_path: Path) -> None:
+    class Own(ProcessRewardModel):
+        def build_backbone(self) -> Any:
+            raise AssertionError("weights would be loaded")
+
+    with pytest.raises(BackboneError, match="Own has a build_backbone of its own"):
+        dry_step(Own(str(save_tiny_llama(tmp_path))), BatchShape(rows=1, row_tokens=64, steps=2))
