@@ -34,7 +34,7 @@ class ExportConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command."""
-    parser = ErprmArgumentParser(prog="erprm export", description="Turn a checkpoint of fit into a Hugging Face folder.")
+    parser = ErprmArgumentParser(prog="erprm export", description="Turn a checkpoint of fit into a model folder.")
     parser.add_argument("-c", "--config", action="config", help="YAML file of the training, of which `model` is used")
     parser.add_subclass_arguments(ProcessRewardModel, "model")
     parser.set_defaults({"model": {"class_path": "erprm.models.ProcessRewardModel"}})
