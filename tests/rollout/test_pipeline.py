@@ -15,7 +15,7 @@ from erprm.data.sources import Problem
 from erprm.grading import Grader, grade
 from erprm.rollout import RolloutConfig, run_rollouts
 from erprm.rollout.engine import PromptError, decode_after, encode_prompt, request_seed
-from erprm.rollout.pipeline import roll_out
+from erprm.rollout.roll_out import roll_out
 from erprm.rollout.shards import OutputFolderError
 from erprm.rollout.transformers_engine import TransformersEngine
 from tests.rollout.conftest import WORDS, make_policy, make_taught_policy, make_word_tokenizer
