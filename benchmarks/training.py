@@ -15,7 +15,8 @@ of its first optimizer step is not counted. A round runs every arm once. What th
 Printed for each arm: solutions and tokens a second; useful FLOPs (the products with the decoder's weights and the
 attention of tokens to what they see, forward and backward, without padding and without the vocabulary) as a share of
 the speed that the machine reaches on those matrix products alone, measured in the same round; peak memory of the
-process; and ratios to the official way and to TRL as lowest - median - highest of the rounds.
+process, and what it holds once everything is imported; and ratios to the official way and to TRL as lowest - median -
+highest of the rounds.
 
 TRL 1.13.0 is installed, with the present versions of torch and transformers, into an environment of its own under
 ``--work`` the first time.
@@ -145,8 +146,7 @@ def compare(folder: Path, arguments: argparse.Namespace, trl: Path) -> None:
     """Runs all rounds on one prepared folder and prints the table."""
     config = json.loads((folder / "model" / "config.json").read_text(encoding="utf-8"))
     common = [folder, "--batch", arguments.batch]
-    erprm = [*common, "--steps", arguments.steps, "--row_tokens", arguments.row_tokens]
-    erprm += ["--accumulate", arguments.accumulate]
+    erprm = [*common, "--steps", arguments.steps, "--accumulate", arguments.accumulate]
     arms: dict[str, tuple[Path | str, str, list[object]]] = {
         "official way": (sys.executable, "official.py", [*common, "--steps", arguments.official_steps]),
         "TRL PRMTrainer": (trl, "trl_prm.py", [*common, "--steps", arguments.steps]),
@@ -161,18 +161,20 @@ def compare(folder: Path, arguments: argparse.Namespace, trl: Path) -> None:
             result["rate"] = result["solutions"] / result["seconds"]
             result["useful"] = 100 * useful_flops(result, config) / result["seconds"] / matmul
             results[name].append(result)
-    print(f"{'':<16}{'solutions/s':>20}{'tokens/s':>10}{'useful FLOPs %':>20}{'peak MB':>9}", end="")
-    print(f"{'speed / official':>22}{'speed / TRL':>20}{'official MB / MB':>18}")
+    print(f"{'':<16}{'solutions/s':>20}{'tokens/s':>10}{'useful FLOPs %':>20}{'peak MB':>9}{'imports':>9}", end="")
+    print(f"{'speed / official':>22}{'speed / TRL':>20}{'official MB / MB':>18}{'without imports':>17}")
     for name, rounds in results.items():
         tokens = statistics.median(r["solution_tokens"] / r["seconds"] for r in rounds)
-        peak = max(r["peak_mb"] for r in rounds)
+        peak, imports = (max(r[key] for r in rounds) for key in ("peak_mb", "imports_mb"))
         against = [
             span([r["rate"] / other["rate"] for r, other in zip(rounds, results[base], strict=True)], 2)
             for base in ("official way", "TRL PRMTrainer")
         ]
-        memory = max(r["peak_mb"] for r in results["official way"]) / peak
+        official = [max(r[key] for r in results["official way"]) for key in ("peak_mb", "imports_mb")]
+        memory, without = official[0] / peak, (official[0] - official[1]) / (peak - imports)
         print(f"{name:<16}{span([r['rate'] for r in rounds]):>20}{tokens:>10.0f}", end="")
-        print(f"{span([r['useful'] for r in rounds]):>20}{peak:>9.0f}{against[0]:>22}{against[1]:>20}{memory:>18.1f}")
+        print(f"{span([r['useful'] for r in rounds]):>20}{peak:>9.0f}{imports:>9.0f}{against[0]:>22}", end="")
+        print(f"{against[1]:>20}{memory:>18.1f}{without:>17.1f}")
     print(flush=True)
 
 
@@ -187,7 +189,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="solutions of an optimizer step")
     parser.add_argument("--steps", type=int, default=3, help="optimizer steps that are measured")
     parser.add_argument("--official_steps", type=int, default=1, help="the same for the official way")
-    parser.add_argument("--row_tokens", type=int, default=768, help="of erprm")
     parser.add_argument("--accumulate", type=int, default=8, help="batches of an optimizer step, of erprm")
     parser.add_argument("--tokenizer", type=Path, help="folder; by default that of SmolLM2")
     parser.add_argument("--trl_python", type=Path, help="Python with TRL; by default one is installed")

@@ -49,7 +49,7 @@ def test_every_arm_trains_on_the_same_solutions_and_trees_compute_fewest_tokens(
         benchmark.run(
             sys.executable,
             "erprm_fit.py",
-            *(tmp_path / "arms", "--packing", packing, "--row_tokens", 512, "--batch", 8),
+            *(tmp_path / "arms", "--packing", packing, "--batch", 8),
             *("--steps", 1, "--accumulate", 1),
         )
         for packing in ("rows", "trees")

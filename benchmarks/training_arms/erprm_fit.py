@@ -58,10 +58,10 @@ def rows_of(batch: StepBatch) -> list[int]:
 
 def main() -> None:
     """Trains and prints what was measured."""
+    clock = Clock()
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--packing", default="trees")
-    parser.add_argument("--row_tokens", type=int, default=None)
     parser.add_argument("--accumulate", type=int, default=4)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=2)
@@ -104,13 +104,11 @@ def main() -> None:
         eta=0.0,
         max_length=512,
         packing=arguments.packing,
-        row_tokens=arguments.row_tokens,
         cache_dir=str(arguments.folder / "cache"),
         step_encoder=model.step_encoder,
     )
     data.setup("fit")
     data.max_tokens = smallest_budget(data, arguments.accumulate * (1 + arguments.steps))
-    clock = Clock()
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=1,

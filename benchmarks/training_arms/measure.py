@@ -42,9 +42,13 @@ class Work:
 
 
 class Clock:
-    """Time and work after the warm-up: ``start`` ends it, ``report`` prints a line of JSON."""
+    """Time and work after the warm-up: ``start`` ends it, ``report`` prints a line of JSON.
+
+    Made once everything is imported, before a model is loaded.
+    """
 
     def __init__(self) -> None:
+        self.imports_mb = peak_mb()
         self.work = Work()
         self.started = self.started_cpu = 0.0
 
@@ -55,9 +59,19 @@ class Clock:
 
     def report(self) -> None:
         """Prints seconds, of the clock and of the processors, work, and the peak memory of this process in MB."""
-        seconds, cpu = time.perf_counter() - self.started, time.process_time() - self.started_cpu
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak, **asdict(self.work)}), flush=True)
+        result = {
+            "seconds": time.perf_counter() - self.started,
+            "cpu_seconds": time.process_time() - self.started_cpu,
+            "peak_mb": peak_mb(),
+            "imports_mb": self.imports_mb,
+            **asdict(self.work),
+        }
+        print(json.dumps(result), flush=True)
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def linear_sizes(config: dict[str, int]) -> list[tuple[int, int]]:

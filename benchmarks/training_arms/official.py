@@ -23,6 +23,7 @@ BLOCK, PER_FORWARD, IGNORED = 512, 8, -100
 
 def main() -> None:
     """Trains and prints what was measured."""
+    clock = Clock()
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--batch", type=int, default=64)
@@ -34,7 +35,6 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(arguments.folder / "model", attn_implementation="sdpa").train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings["lr"], weight_decay=0.0, fused=True)
     tag, good, bad = (tokenizer.encode(settings[name], add_special_tokens=False)[0] for name in ("tag", "good", "bad"))
-    clock = Clock()
 
     def train_on(chosen: list[dict], of_step: int) -> None:
         texts = [s["question"] + " " + "\n".join(step + settings["tag"] for step in s["steps"]) for s in chosen]

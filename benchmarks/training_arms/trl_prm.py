@@ -33,6 +33,7 @@ class StepClock(TrainerCallback):
 
 def main() -> None:
     """Trains and prints what was measured."""
+    clock = Clock()
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--batch", type=int, default=64)
@@ -50,7 +51,6 @@ def main() -> None:
         {"prompt": s["question"], "completions": s["steps"], "labels": [label >= 0.5 for label in s["labels"]]}
         for s in solutions
     ]
-    clock = Clock()
     config = PRMConfig(
         output_dir=str(arguments.folder / "trl"),
         per_device_train_batch_size=PER_FORWARD,

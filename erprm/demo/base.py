@@ -152,7 +152,7 @@ class BaseModel(PolicyModel):
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
         """Weighted mean cross-entropy of the learned tokens."""
         assert self.backbone is not None
-        logits_SV = logits_at(self.backbone, batch, batch.predict_index)
+        logits_SV = logits_at(self.backbone, batch, batch.predict_index, attention=self.attn_implementation)
         losses_S = F.cross_entropy(logits_SV, batch.targets, reduction="none")
         weights_S = self.target_weights[batch.targets]
         return (losses_S * weights_S).sum() / weights_S.sum()

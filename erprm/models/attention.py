@@ -9,8 +9,10 @@ flash_attention_2   rows (CUDA; unverified)                         sequence len
 any                 one solution a row                              its causality: padding stands at the end
 ==================  ==============================================  ==========================================
 
-``auto`` takes, on CUDA, ``flex_attention`` for trees and ``flash_attention_2``, where it is installed, for rows;
-everywhere else, and for one solution a row, what the backbone was built with, which is ``sdpa`` where it has that.
+``auto`` takes, on CUDA, ``flex_attention`` for trees and ``flash_attention_2``, where it is installed, for rows; on a
+CPU ``sdpa`` once for each run of tokens (:mod:`erprm.models.path_attention`), which computes no pair of tokens of
+different solutions, where the backbone has ``sdpa`` and no sliding window narrower than a row. Everywhere else, and for
+one solution a row, it takes what the backbone was built with, which is ``sdpa`` where it has that.
 
 Shape suffixes: R rows, T tokens of a row (Q as queries, K as keys).
 """
@@ -21,10 +23,12 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 from transformers import PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from erprm.data.packing import Layout, PackedRows
+from erprm.models.path_attention import PATHS
 
 Attention = Literal["auto", "sdpa", "eager", "flex_attention", "flash_attention_2"]
 ATTENTIONS = get_args(Attention)
@@ -50,7 +54,8 @@ def choose_kernel(attention: Attention, layout: Layout, device: torch.device, pr
     if attention == "auto":
         if device.type == "cuda" and layout != "single":
             return "flash_attention_2" if layout == "rows" and is_flash_attn_2_available() else "flex_attention"
-        return "sdpa" if present in ("flex_attention", "flash_attention_2") else present
+        present = "sdpa" if present in ("flex_attention", "flash_attention_2", PATHS) else present
+        return PATHS if present == "sdpa" and device.type == "cpu" and layout != "single" else present
     if attention == "flash_attention_2" and layout == "trees":
         raise AttentionError(
             "model.attn_implementation is 'flash_attention_2', which cannot keep apart solutions that share tokens: "
@@ -72,6 +77,8 @@ def row_inputs(backbone: PreTrainedModel, rows: PackedRows, attention: Attention
     """
     config = backbone.config.get_text_config()
     kernel = choose_kernel(attention, rows.layout, rows.input_ids.device, config._attn_implementation)
+    if kernel == PATHS and not _can_follow_paths(backbone, rows):
+        kernel = "sdpa"
     if config._attn_implementation != kernel:
         backbone.set_attn_implementation(kernel)
     inputs: dict[str, Any] = {"input_ids": rows.input_ids, "use_cache": False}
@@ -82,7 +89,15 @@ def row_inputs(backbone: PreTrainedModel, rows: PackedRows, attention: Attention
         # transformers finds the sequences of a batch of one row by their positions.
         flat = {"input_ids": rows.input_ids, "position_ids": rows.position_ids}
         return inputs | {name: tensor.reshape(1, -1) for name, tensor in flat.items()}
-    return inputs | {"position_ids": rows.position_ids, "attention_mask": _masks(backbone, rows, kernel)}
+    mask = rows.position_ids[:, None, None] if kernel == PATHS else _masks(backbone, rows, kernel)
+    return inputs | {"position_ids": rows.position_ids, "attention_mask": mask}
+
+
+def _can_follow_paths(backbone: PreTrainedModel, rows: PackedRows) -> bool:
+    """Whether :mod:`erprm.models.path_attention` does for these rows; tensors without content have no runs."""
+    window = getattr(backbone.config.get_text_config(), "sliding_window", None)
+    reaches = window is None or rows.input_ids.shape[1] <= window
+    return reaches and backbone._can_set_attn_implementation() and not is_fake(rows.position_ids)
 
 
 def sees(subtree_end_K: Tensor, query: Tensor, key: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn.attention.flex_attention import flex_attention
 from erprm.data.packing import PackedRows, StepBatch, pack_rows
 from erprm.models import ProcessRewardModel
 from erprm.models.attention import AttentionError, block_mask, choose_kernel, pair_mask
+from erprm.models.path_attention import PATHS
 from erprm.steps import Solution
 from tests.models.test_trees import SOLUTIONS, packed, tiny_model
 from tests.tiny import make_tokenizer
@@ -55,7 +56,8 @@ def test_flex_attention_scores_trees_as_sdpa_does(tmp_path: Path) -> None:
 
 
 def test_the_kernel_follows_layout_and_device() -> None:
-    assert choose_kernel("auto", "trees", CPU, "sdpa") == "sdpa"
+    assert choose_kernel("auto", "trees", CPU, "sdpa") == PATHS
+    assert choose_kernel("auto", "single", CPU, PATHS) == "sdpa"
     assert choose_kernel("auto", "trees", CPU, "eager") == "eager"
     assert choose_kernel("auto", "trees", CUDA, "sdpa") == "flex_attention"
     assert choose_kernel("auto", "rows", CUDA, "sdpa") in ("flash_attention_2", "flex_attention")
