@@ -9,6 +9,7 @@ from hypothesis import settings
 
 # A test never reaches for a model or data set on the hub. Set before any test imports transformers or datasets.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -28,6 +28,9 @@ from erprm.rollout.model_files import hash_files, load_tokenizer, tokenizer_cont
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# What vLLM's processes get to end by themselves before it kills them. Its own 5 seconds are short on a busy machine.
+_SECONDS_TO_END = 60.0
+
 
 class VLLMEngine:
     """Samples from a model with ``vllm.LLM``.
@@ -90,7 +93,7 @@ class VLLMEngine:
     def close(self) -> None:
         """Ends vLLM's processes, and with them weights and cache."""
         if self._llm is not None:
-            self._llm.llm_engine.engine_core.shutdown()
+            self._llm.llm_engine.engine_core.shutdown(timeout=_SECONDS_TO_END)
             self._llm = None
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:

@@ -47,22 +47,23 @@ def make_byte_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
 
 
-def make_policy(vocabulary: int, seed: int = 0, context: int = 64) -> Any:
+def make_policy(vocabulary: int, seed: int = 0, context: int = 64, **changes: Any) -> Any:
     """A random Llama with logits far enough apart that a distribution is not flat."""
     torch.manual_seed(seed)
-    config = transformers.LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=context,
-        initializer_range=0.15,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
+    settings: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": context,
+        "initializer_range": 0.15,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    config = transformers.LlamaConfig(**{**settings, **changes})
     return LlamaForCausalLM(config).eval()
 
 
