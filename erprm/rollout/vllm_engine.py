@@ -7,7 +7,9 @@ beginnings that prompts share are read once (prefix caching).
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -64,6 +66,7 @@ class VLLMEngine:
         self.name = model
         self.usage = TokenUsage()
         self._tokenizer = load_tokenizer(model)
+        children_before = set(multiprocessing.active_children())
         with _environment_for_vllm():
             from vllm import LLM
             from vllm.platforms import current_platform
@@ -78,6 +81,8 @@ class VLLMEngine:
                 **{"enable_prefix_caching": True, **(arguments or {})},
             )
         self.max_length: int = self._llm.model_config.max_model_len
+        children = set(multiprocessing.active_children()) - children_before
+        self._watch = kill_when_this_process_ends([child.pid for child in children if child.pid is not None])
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -95,6 +100,8 @@ class VLLMEngine:
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown(timeout=_SECONDS_TO_END)
             self._llm = None
+            self._watch.kill()
+            self._watch.communicate()
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """See :meth:`erprm.rollout.engine.Engine.generate`."""
@@ -144,6 +151,18 @@ class VLLMEngine:
 def prompt_seed(run_seed: int, prompt_ids: Sequence[int]) -> int:
     """The seed of a vLLM request, in [0, 2**62): vLLM adds the index of a completion, and must stay below 2**63."""
     return request_seed(run_seed, prompt_ids, 0) >> 1
+
+
+def kill_when_this_process_ends(pids: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Starts a process that kills others once this one ends, in whatever way; kill it to call that off.
+
+    vLLM 0.32's core lives on, with the memory it holds, if the process that started it is killed. What the core itself
+    has started ends with it.
+    """
+    # The end of this process closes the pipe, and `cat` returns. A session of its own survives signals to the group.
+    script = 'cat > /dev/null; kill -9 "$@" 2> /dev/null'
+    command = ["sh", "-c", script, "sh", *map(str, pids)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 @contextmanager

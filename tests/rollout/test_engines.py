@@ -55,7 +55,7 @@ def policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policy")
     tokenizer = make_byte_tokenizer()
     # vLLM's attention on a CPU takes heads of 32 and more.
-    shape = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.05}
+    shape: dict[str, Any] = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.05}
     policy = make_policy(len(tokenizer), context=CONTEXT, **shape, bos_token_id=None, eos_token_id=0)
     teach(policy, tokenizer)
     policy.eval().save_pretrained(folder)
@@ -126,8 +126,8 @@ def test_a_stop_string_cuts_the_text_and_stays_in_the_tokens(engine: Engine, sto
         assert completion.text == free.text[: min(places)]
         assert completion.finish_reason == "stop"
         assert completion.token_ids == free.token_ids[: len(completion.token_ids)]
-        assert any(string in engine.tokenizer.decode(completion.token_ids) for string in stop)
-        assert not any(string in engine.tokenizer.decode(completion.token_ids[:-1]) for string in stop)
+        assert any(string in engine.tokenizer.decode(list(completion.token_ids)) for string in stop)
+        assert not any(string in engine.tokenizer.decode(list(completion.token_ids[:-1])) for string in stop)
     assert stopped > 20
 
 
@@ -188,8 +188,8 @@ def test_first_tokens_follow_the_exact_distribution(
 
 def test_a_completion_ends_where_the_context_is_full(engine: Engine) -> None:
     assert engine.max_length == CONTEXT
-    digit = engine.tokenizer.convert_tokens_to_ids("7")
-    [full, short] = engine.generate([[digit] * (CONTEXT - 3), [digit]], Sampling(n=8, temperature=2.0, max_tokens=30))
+    prompts = [[20] * (CONTEXT - 3), [20]]
+    [full, short] = engine.generate(prompts, Sampling(n=8, temperature=2.0, max_tokens=30))
     assert {len(c.token_ids) for c in full if c.finish_reason == "length"} == {3}
     assert {len(c.token_ids) for c in short if c.finish_reason == "length"} == {30}
 
