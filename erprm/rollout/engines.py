@@ -44,6 +44,40 @@ class VLLMOptions:
             )
 
 
+@dataclass(frozen=True)
+class ServerOptions:
+    """The server that serves the policy; used with ``engine: openai``.
+
+    Attributes:
+        base_url: its address up to and with ``/v1``, such as ``http://localhost:8000/v1``.
+        tokenizer: local folder or hub id of the policy's tokenizer; by default ``model``, the name it is served under.
+        api_key_env: environment variable that holds the key, if the server wants one.
+        max_model_len: tokens of the context, where the server does not say (vLLM does).
+        concurrency: the most requests under way; one request has all the completions of a prompt.
+        timeout_s: the most seconds for the answer to a request.
+        retries: further attempts after a lost connection, a time-out, or a status 408, 409, 429 or 5xx, up to 8 seconds
+            apart: what a restart of the server may take.
+    """
+
+    base_url: str | None = None
+    tokenizer: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    max_model_len: int | None = None
+    concurrency: int = 64
+    timeout_s: float = 600.0
+    retries: int = 60
+
+    def __post_init__(self) -> None:
+        if self.max_model_len is not None and self.max_model_len < 2:
+            raise ValueError(f"server.max_model_len is {self.max_model_len}; it must be at least 2")
+        if self.concurrency < 1:
+            raise ValueError(f"server.concurrency is {self.concurrency}; it must be at least 1")
+        if not self.timeout_s > 0.0:
+            raise ValueError(f"server.timeout_s is {self.timeout_s}; it must be above 0")
+        if self.retries < 0:
+            raise ValueError(f"server.retries is {self.retries}; it must be at least 0")
+
+
 class EngineSettings(Protocol):
     """The settings that decide on an engine; :class:`RolloutConfig` and :class:`PoolSampling` have them."""
 
@@ -61,6 +95,8 @@ class EngineSettings(Protocol):
     def batch_size(self) -> int: ...  # noqa: D102
     @property
     def vllm(self) -> VLLMOptions: ...  # noqa: D102
+    @property
+    def server(self) -> ServerOptions: ...  # noqa: D102
 
 
 def check_engine(settings: EngineSettings) -> None:
@@ -77,6 +113,8 @@ def check_engine(settings: EngineSettings) -> None:
                 f"device is {settings.device!r}; with engine={settings.engine} it must stay auto (CUDA_VISIBLE_DEVICES "
                 "chooses among GPUs)"
             )
+    if settings.engine == "openai" and not settings.server.base_url:
+        raise ValueError("engine is openai; server.base_url must name the server, such as http://localhost:8000/v1")
 
 
 def resolve_engine(settings: EngineSettings) -> ResolvedEngineName:
@@ -91,6 +129,8 @@ def engine_content(settings: EngineSettings) -> dict[str, Any]:
     if engine == "vllm":
         arguments = json.dumps(settings.vllm.arguments, sort_keys=True)
         content["vllm"] = {"max_model_len": settings.vllm.max_model_len, "arguments": arguments}
+    if engine == "openai":
+        content["server"] = {"tokenizer": settings.server.tokenizer, "max_model_len": settings.server.max_model_len}
     return content
 
 
@@ -116,6 +156,7 @@ def open_engine(settings: EngineSettings) -> Engine:
     Raises:
         ImportError: if the engine's package is not installed; says which extra brings it.
         FileNotFoundError: if there is no such model.
+        ServerError: if the server cannot be reached.
     """
     name = resolve_engine(settings)
     if settings.engine == "auto":
@@ -125,6 +166,12 @@ def open_engine(settings: EngineSettings) -> Engine:
         from erprm.rollout.vllm_engine import VLLMEngine
 
         return VLLMEngine(settings.model, settings.dtype, settings.batch_size, **asdict(settings.vllm))
+
+    if name == "openai":
+        _require("openai", "pip install 'erprm[openai]'")
+        from erprm.rollout.openai_engine import OpenAIEngine
+
+        return OpenAIEngine(settings.model, **asdict(settings.server))
 
     from erprm.rollout.transformers_engine import TransformersEngine
 

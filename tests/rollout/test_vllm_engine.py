@@ -8,8 +8,8 @@ import time
 import psutil
 import pytest
 
-from erprm.rollout.engine import request_seed
-from erprm.rollout.vllm_engine import kill_when_this_process_ends, prompt_seed
+from erprm.rollout.engine import prompt_seed, request_seed
+from erprm.rollout.vllm_engine import kill_when_this_process_ends
 
 RUN = """
 import subprocess, sys, time
