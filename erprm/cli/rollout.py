@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from erprm.cli.commands import parse_settings
 from erprm.rollout.config import RolloutConfig
-from erprm.rollout.pipeline import run_rollouts
+
+
+@dataclass
+class RolloutCommand(RolloutConfig):
+    """What to sample, from which policy, and where to write it.
+
+    Attributes:
+        verify: make nothing; read everything in ``output_dir`` again and report what is wrong.
+    """
+
+    verify: bool = False
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Makes the records; an error of the settings ends the program."""
-    run_rollouts(parse_settings(RolloutConfig, arguments))
+    """Makes the records, or verifies them; an error of the settings ends the program."""
+    command, *keys = arguments
+    if any(key.partition("=")[0] == "--verify" for key in keys):
+        # The model is not needed then, though a configuration may name it.
+        keys = ["--model", "", *keys]
+    config = parse_settings(RolloutCommand, [command, *keys])
+
+    from erprm.rollout.pipeline import run_rollouts
+    from erprm.rollout.shard_maker import TooManyRejectedError
+    from erprm.rollout.verification import verify
+
+    try:
+        if config.verify:
+            found = verify(config.output_dir)
+            print(found)
+            return 0 if found.is_whole else 1
+        run_rollouts(config)
+    except (ValueError, OSError, ImportError, TooManyRejectedError) as error:
+        print(f"erprm rollout: {error}", file=sys.stderr)
+        return 1
     return 0

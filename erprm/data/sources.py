@@ -72,58 +72,102 @@ _SOURCES = {
 }
 
 
+@dataclass(frozen=True)
+class ProblemSource:
+    r"""Problems read anew from their file or data set whenever they are iterated over, one at a time.
+
+    A problem whose answer is blank, or in which no final answer is found, cannot be graded: it is left out, and one
+    warning says how many there were and where the first is (MATH's published training answers have two such rows).
+
+    Attributes:
+        source: ``gsm8k`` (fields ``question``, ``answer`` ending in ``#### 42``), ``math`` (``problem`` with
+            ``answer``, ``final_answer`` or a ``solution`` ending in ``\boxed{}``) or ``jsonl`` (``question`` and
+            ``answer``, the final answer itself). Each may also have its own ``problem_id`` and ``source``.
+        path: a local ``.jsonl`` or ``.json`` file, or a hub id; by default the source's own hub id.
+        split: split of a hub data set; for a local file only a part of the problem ids.
+        limit: at most so many problems, from the start.
+    """
+
+    source: str
+    path: str | None = None
+    split: str = "train"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.source not in _SOURCES:
+            raise ValueError(f"problem source {self.source!r} is unknown; known are {', '.join(sorted(_SOURCES))}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit is {self.limit}; it must be at least 1")
+        if self.path is None and _SOURCES[self.source].hub_id is None:
+            raise ValueError(f"problem source {self.source!r} needs a path: a .jsonl or .json file, or a hub id")
+
+    @property
+    def _location(self) -> str:
+        return str(self.path or _SOURCES[self.source].hub_id)
+
+    def __iter__(self) -> Iterator[Problem]:
+        """The problems in the order of their file."""
+        return (problem for _, problem in self.with_places())
+
+    def with_places(self) -> Iterator[tuple[str, Problem]]:
+        """The problems, each with its place, such as ``problems.jsonl, line 3``.
+
+        Raises:
+            ValueError: if a row lacks a field, or no problem is left.
+            FileNotFoundError: if there is no such file or hub data set.
+        """
+        spec = _SOURCES[self.source]
+        count = 0
+        unanswered: list[str] = []
+        rows = _rows(self._location, spec.hub_config if self.path is None else None, self.split)
+        for number, (where, row) in enumerate(rows):
+            if count == self.limit:
+                break
+            given_id = row.get("problem_id")
+            problem_id = f"{self.source}/{self.split}/{number}" if given_id in (None, "") else str(given_id)
+            question, answer = _question(row, spec, where), _final_answer(row, spec, where)
+            if answer:
+                count += 1
+                yield where, Problem(problem_id, question, answer, str(row.get("source") or self.source))
+            else:
+                unanswered.append(where)
+        if unanswered:
+            log.warning(
+                "%d problem(s) without a final answer left out, the first at %s", len(unanswered), unanswered[0]
+            )
+        if not count:
+            raise ValueError(f"{self._location}: holds no problem with a final answer")
+
+
 def load_problems(
     source: str,
     path: str | None = None,
     split: str = "train",
     limit: int | None = None,
 ) -> list[Problem]:
-    r"""Loads problems in the order of their file.
-
-    A problem whose answer is blank, or in which no final answer is found, cannot be graded: it is left out, and one
-    warning says how many there were and where the first is (MATH's published training answers have two such rows).
-
-    Args:
-        source: ``gsm8k`` (fields ``question``, ``answer`` ending in ``#### 42``), ``math`` (``problem`` with
-            ``answer``, ``final_answer`` or a ``solution`` ending in ``oxed{}``) or ``jsonl`` (``question`` and
-            ``answer``, the final answer itself). Each may also have its own ``problem_id`` and ``source``.
-        path: a local ``.jsonl`` or ``.json`` file, or a hub id; by default the source's own hub id.
-        split: split of a hub data set; for a local file only a part of the problem ids.
-        limit: at most so many problems, from the start.
+    """The problems of a :class:`ProblemSource`, whose attributes the arguments are, all in memory.
 
     Raises:
         ValueError: if the source is unknown, two problems share an id, a row lacks a field, or no problem is left.
         FileNotFoundError: if there is no such file or hub data set.
     """
-    if source not in _SOURCES:
-        raise ValueError(f"problem source {source!r} is unknown; known are {', '.join(sorted(_SOURCES))}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; it must be at least 1")
-    spec = _SOURCES[source]
-    location = path or spec.hub_id
-    if location is None:
-        raise ValueError(f"problem source {source!r} needs a path: a .jsonl or .json file, or a hub id")
     problems: list[Problem] = []
     place_of: dict[str, str] = {}
-    unanswered: list[str] = []
-    for number, (where, row) in enumerate(_rows(location, spec.hub_config if path is None else None, split)):
-        if len(problems) == limit:
-            break
-        given_id = row.get("problem_id")
-        problem_id = f"{source}/{split}/{number}" if given_id in (None, "") else str(given_id)
-        if problem_id in place_of:
-            raise ValueError(f"{where}: problem_id {problem_id!r} is also that of {place_of[problem_id]}")
-        place_of[problem_id] = where
-        question, answer = _question(row, spec, where), _final_answer(row, spec, where)
-        if answer:
-            problems.append(Problem(problem_id, question, answer, str(row.get("source") or source)))
-        else:
-            unanswered.append(where)
-    if unanswered:
-        log.warning("%d problem(s) without a final answer left out, the first at %s", len(unanswered), unanswered[0])
-    if not problems:
-        raise ValueError(f"{location}: holds no problem with a final answer")
+    for where, problem in ProblemSource(source, path, split, limit).with_places():
+        refuse_second(problem.problem_id, where, place_of)
+        problems.append(problem)
     return problems
+
+
+def refuse_second(problem_id: str, where: str, place_of: dict[str, str]) -> None:
+    """Takes note of a problem's place.
+
+    Raises:
+        ValueError: if another problem with that id has a place already.
+    """
+    if problem_id in place_of:
+        raise ValueError(f"{where}: problem_id {problem_id!r} is also that of {place_of[problem_id]}")
+    place_of[problem_id] = where
 
 
 def _question(row: Row, spec: _Source, where: str) -> str:

@@ -49,6 +49,8 @@ class RolloutConfig:
             in [0, 1], or a ``class_path`` with ``init_args``.
         correct_threshold: reward from which an outcome counts as correct.
         problems_per_shard: problems of one Parquet shard: what a kill can cost.
+        max_rejected_share: share of the problems that may fail; more of them stop the run.
+        retry_rejected: try problems again that were rejected before, or had answers the grader gave up on.
     """
 
     model: str
@@ -77,6 +79,8 @@ class RolloutConfig:
     grading: str | dict[str, Any] = "auto"
     correct_threshold: float = 0.5
     problems_per_shard: int = 32
+    max_rejected_share: float = 0.05
+    retry_rejected: bool = False
 
     def __post_init__(self) -> None:
         for name in ("solutions_per_problem", "completions_per_step", "problems_per_shard", "batch_size"):
@@ -98,6 +102,8 @@ class RolloutConfig:
                 )
         if not 0.0 < self.correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
+        if not 0.0 <= self.max_rejected_share <= 1.0:
+            raise ValueError(f"max_rejected_share is {self.max_rejected_share}; it must be in [0, 1]")
         check_grading(self.grading, "grading")
         # The remaining keys are checked by what they are handed to, before any problem or weight is loaded.
         _ = self.solution_sampling, self.completion_sampling
@@ -127,7 +133,7 @@ class RolloutConfig:
 
     def content_settings(self) -> dict[str, Any]:
         """The settings that determine the records; the others only say where and how fast they are made."""
-        elsewhere = {"output_dir", "path", "limit", "batch_size", "device", "vllm", "server"}
+        elsewhere = {"output_dir", "path", "limit", "batch_size", "device", "vllm", "server", "max_rejected_share", "retry_rejected"}
         settings = {key: value for key, value in asdict(self).items() if key not in elsewhere}
         settings |= engine_content(self)
         if isinstance(self.grading, dict):  # one value, so that an argument left out differs from one given

@@ -1,16 +1,13 @@
 """From problems to rollout records, shard by shard.
 
-Nothing is kept from one shard to the next, so memory does not grow with a run.
+Nothing but a few bytes a shard is kept from one shard to the next, so memory hardly grows with a run.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -25,22 +22,24 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from erprm.data.sources import Problem, load_problems
-from erprm.grading import open_grader
+from erprm.data.sources import Problem, ProblemSource
 from erprm.rollout.config import RolloutConfig
-from erprm.rollout.engine import Engine, TokenUsage
-from erprm.rollout.engines import open_engine
-from erprm.rollout.roll_out import roll_out
-from erprm.rollout.shards import ShardStore, write_json_atomically
+from erprm.rollout.engine import Engine
+from erprm.rollout.executors import open_executor
+from erprm.rollout.problem_shards import ProblemShards
+from erprm.rollout.reports import write_reports
+from erprm.rollout.shard_maker import ShardWork, TooManyRejectedError, first_of
+from erprm.rollout.shards import ShardMark, ShardStore
 from erprm.rollout.summary import RolloutSummary
 
-log = logging.getLogger(__name__)
+# A run goes on at least until it has rejected more problems than these, however few it has tried by then.
+_FEW_REJECTED = 10
 
 
 def run_rollouts(
     config: RolloutConfig,
     engine: Engine | None = None,
-    problems: Sequence[Problem] | None = None,
+    problems: Iterable[Problem] | None = None,
     console: Console | None = None,
 ) -> RolloutSummary:
     """Makes the rollout records of a configuration, or the part of them that is still missing.
@@ -48,7 +47,8 @@ def run_rollouts(
     Args:
         config: the settings.
         engine: the policy; by default the one ``config`` names is loaded, and released at the end.
-        problems: the problems; by default those of ``config.source``.
+        problems: the problems, a list or anything else that can be iterated over several times; by default those of
+            ``config.source``, which are never all in memory.
         console: where progress and the closing summary go; the standard error stream by default.
 
     Returns:
@@ -56,69 +56,104 @@ def run_rollouts(
 
     Raises:
         OutputFolderError: if ``config.output_dir`` holds a run with other settings.
-        PromptError: if a problem's prompt leaves no room for a solution; names the problem.
+        TooManyRejectedError: if more problems than ``config.max_rejected_share`` cannot be rolled out.
+        ValueError: if there is no problem, or two share an id.
         FileNotFoundError: if the model or the problems are not there.
     """
     console = console or Console(stderr=True)
     if problems is None:
-        problems = load_problems(config.source, config.path, config.split, config.limit)
-    if not problems:
-        raise ValueError(f"source {config.source!r} with path {config.path!r} has no problem; at least one is needed")
-    size = config.problems_per_shard
-    shards = [problems[start : start + size] for start in range(0, len(problems), size)]
-    settings = {**config.content_settings(), "problems_sha256": _problems_hash(problems)}
+        problems = ProblemSource(config.source, config.path, config.split, config.limit)
+    shards = ProblemShards(problems, config.problems_per_shard)
+    settings = {**config.content_settings(), "problems_sha256": shards.sha256}
     store = ShardStore(config.output_dir, settings, len(shards))
 
-    counts_of = {shard: counts for shard in range(len(shards)) if (counts := store.counts_of(shard)) is not None}
-    if len(counts_of) < len(shards):
-        with ExitStack() as stack:
-            if engine is None:
-                engine = stack.enter_context(closing(open_engine(config)))
-            store.begin(model_sha256=engine.fingerprint())
-            grader = stack.enter_context(open_grader(config.grading, "grading"))
-            progress = stack.enter_context(_progress_bar(engine.usage, console))
-            done_before = sum(counts["problems"] for counts in counts_of.values())
-            task = progress.add_task("rollouts", total=len(problems), completed=done_before)
-            for shard, problems_of_shard in enumerate(shards):
-                if shard not in counts_of:
-                    records, summary = roll_out(problems_of_shard, engine, grader, config)
-                    counts_of[shard] = asdict(summary)
-                    store.write(shard, records, counts_of[shard])
-                    progress.advance(task, len(problems_of_shard))
-                    log.info("shard %d of %d written: %d records", shard + 1, len(shards), len(records))
-
-    summary = RolloutSummary.of_shards(counts_of.values())
-    write_json_atomically(summary.to_dict(), store.folder / "summary.json")
+    tally = _Tally(config, shards.count)
+    missing = []
+    for shard in range(len(shards)):
+        mark = store.mark_of(shard)
+        if mark is None or (config.retry_rejected and mark.may_be_repaired):
+            missing.append(shard)
+        else:
+            tally.add(mark)
+    try:
+        tally.check()
+        if missing:
+            _make(missing, ShardWork(config, shards, store), engine, tally, console)
+        else:
+            store.begin()  # puts a damaged manifest right
+    except TooManyRejectedError:
+        write_reports(store)
+        raise
+    summary = write_reports(store)
+    assert summary is not None, "every shard was made"
     console.print(summary.render())
     return summary
 
 
-def _problems_hash(problems: Sequence[Problem]) -> str:
-    digest = hashlib.sha256()
-    for problem in problems:
-        digest.update(json.dumps(asdict(problem), sort_keys=True).encode())
-    return digest.hexdigest()
+def _make(missing: list[int], work: ShardWork, engine: Engine | None, tally: _Tally, console: Console) -> None:
+    with ExitStack() as stack:
+        executor = stack.enter_context(closing(open_executor(work, engine)))
+        progress = stack.enter_context(_progress_bar(lambda: executor.completion_tokens, console))
+        task = progress.add_task("rollouts", total=tally.total, completed=tally.tried)
+        for mark in executor.run(missing):
+            tally.add(mark)
+            progress.update(task, completed=tally.tried)
+            tally.check()
+
+
+@dataclass
+class _Tally:
+    """How many problems have been tried, and rejected."""
+
+    config: RolloutConfig
+    total: int
+    tried: int = 0
+    rejected: int = 0
+    first: str = ""
+
+    def add(self, mark: ShardMark) -> None:
+        self.tried += mark.counts["problems"] + len(mark.rejected)
+        self.rejected += len(mark.rejected)
+        if mark.rejected and not self.first:
+            self.first = first_of(mark.rejected)
+
+    def check(self) -> None:
+        """Raises if so many are rejected that it cannot be right, by now or at the end.
+
+        One is always allowed, all never.
+        """
+        share = self.config.max_rejected_share
+        by_now = max(_FEW_REJECTED, share * self.tried)
+        at_the_end = min(max(1, share * self.total), self.total - 1)
+        if self.rejected > min(by_now, at_the_end):
+            raise TooManyRejectedError(
+                f"{self.rejected} of {self.tried} problems tried could not be rolled out, more than "
+                f"max_rejected_share={share} allows of {self.total}. The first is {self.first}\n"
+                f"All of them are in rejected.jsonl of {self.config.output_dir!r}, and the records of the others are "
+                "kept. Mend what is wrong and run the same command with --retry_rejected true, or go on without them "
+                "with a larger --max_rejected_share."
+            )
 
 
 class _TokensPerSecond(ProgressColumn):
-    """Tokens the engine generated in a second, since the bar began."""
+    """Tokens generated in a second, since the bar began."""
 
-    def __init__(self, usage: TokenUsage) -> None:
+    def __init__(self, tokens: Callable[[], int]) -> None:
         super().__init__()
-        self._usage, self._before = usage, usage.completion
+        self._tokens = tokens
 
     def render(self, task: Task) -> Text:
-        rate = (self._usage.completion - self._before) / task.elapsed if task.elapsed else 0.0
+        rate = self._tokens() / task.elapsed if task.elapsed else 0.0
         return Text(f"{rate:,.0f} tokens/s")
 
 
-def _progress_bar(usage: TokenUsage, console: Console) -> Progress:
+def _progress_bar(tokens: Callable[[], int], console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("problems"),
-        _TokensPerSecond(usage),
+        _TokensPerSecond(tokens),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -28,6 +28,8 @@ class RolloutSummary:
         prompt_tokens: tokens of prompts, each once however many completions it has.
         completion_tokens: tokens generated.
         seconds: time spent, over all interruptions.
+        rejected_problems: problems that could not be rolled out; counted nowhere else.
+        ungraded_answers: answers that the grader had to give up on; they count as wrong.
     """
 
     problems: int
@@ -43,16 +45,22 @@ class RolloutSummary:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    rejected_problems: int = 0
+    ungraded_answers: int = 0
 
     @classmethod
-    def of_shards(cls, shards: Iterable[Mapping[str, Any]]) -> RolloutSummary:
-        """The sum of the counts of shards, each a mapping of field name to count; at least one."""
-        columns: dict[str, list[Any]] = {item.name: [] for item in fields(cls)}
-        for shard in shards:
-            for name, column in columns.items():
-                column.append(shard[name])
-        histogram = [sum(counts) for counts in zip(*columns.pop("steps_by_successes"), strict=True)]
-        return cls(steps_by_successes=histogram, **{name: sum(column) for name, column in columns.items()})
+    def nothing(cls) -> RolloutSummary:
+        """The summary of no problems at all, to which others are added."""
+        return cls(**{item.name: 0 for item in fields(cls) if item.name != "steps_by_successes"}, steps_by_successes=[])
+
+    def __add__(self, other: RolloutSummary) -> RolloutSummary:
+        sums = {
+            item.name: getattr(self, item.name) + getattr(other, item.name)
+            for item in fields(self)
+            if item.name != "steps_by_successes"
+        }
+        pairs = zip_longest(self.steps_by_successes, other.steps_by_successes, fillvalue=0)
+        return RolloutSummary(**sums, steps_by_successes=[one + another for one, another in pairs])
 
     @property
     def records(self) -> int:
@@ -61,8 +69,8 @@ class RolloutSummary:
 
     @property
     def pass_at_1(self) -> float:
-        """Share of the sampled solutions that are right; blank ones are wrong."""
-        return self.correct_solutions / self.solutions
+        """Share of the sampled solutions that are right; blank ones are wrong; 0 without solutions."""
+        return self.correct_solutions / self.solutions if self.solutions else 0.0
 
     @property
     def steps_per_solution(self) -> float:
@@ -83,6 +91,7 @@ class RolloutSummary:
         table = Table(title="Rollouts", show_header=False)
         for name, value in (
             ("problems", f"{self.problems:,}"),
+            ("  rejected (rejected.jsonl)", f"{self.rejected_problems:,}"),
             ("solutions", f"{self.solutions:,}"),
             ("  blank, dropped", f"{self.blank_solutions:,}"),
             ("  cut off at max_tokens", f"{self.truncated_solutions:,}"),
@@ -91,6 +100,7 @@ class RolloutSummary:
             ("distinct step prefixes", f"{self.prefixes:,}"),
             ("completions", f"{self.completions:,}"),
             ("  cut off at max_tokens", f"{self.truncated_completions:,}"),
+            ("answers not graded (ungraded.jsonl)", f"{self.ungraded_answers:,}"),
             ("tokens generated", f"{self.completion_tokens:,}"),
             ("tokens of prompts", f"{self.prompt_tokens:,}"),
             ("seconds", f"{self.seconds:,.1f}"),
