@@ -29,14 +29,16 @@ from erprm.cli.data import StatsConfig
 from erprm.cli.demo import DemoConfig
 from erprm.cli.estimate import EstimateConfig
 from erprm.cli.export import ExportConfig
+from erprm.cli.merge import MergeConfig
+from erprm.cli.rollout import RolloutCommand
 from erprm.data import ProcessRewardDataModule
 from erprm.models import CosineWithWarmup, ProcessRewardModel
-from erprm.rollout.config import RolloutConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 COMMAND_SETTINGS: dict[str, type] = {
     "export": ExportConfig,
-    "rollout": RolloutConfig,
+    "rollout": RolloutCommand,
+    "merge": MergeConfig,
     "convert": ConvertConfig,
     "data stats": StatsConfig,
     "estimate fit": EstimateConfig,
@@ -84,7 +86,7 @@ def keys(cls: type, skip: Sequence[str] = ()) -> Iterator[Key]:
     annotations = typing.get_type_hints(cls if dataclasses.is_dataclass(cls) else cls.__init__)  # type: ignore[misc]
     descriptions = {
         name: param.description
-        for doc in (inspect.getdoc(cls), inspect.getdoc(cls.__init__))  # type: ignore[misc]
+        for doc in (*map(inspect.getdoc, reversed(cls.__mro__)), inspect.getdoc(cls.__init__))  # type: ignore[misc]
         for param in docstring_parser.parse(doc or "", docstring_parser.DocstringStyle.GOOGLE).params
         for name in param.arg_name.split(", ")
     }

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("erprm.cli.lightning", "score the steps of a file of solutions"),
     "export": ("erprm.cli.export", "turn a checkpoint of fit into a Hugging Face folder"),
     "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
+    "merge": ("erprm.cli.merge", "make one folder of the parts of a rollout run (rollout --shard)"),
     "convert": ("erprm.cli.convert", "turn step-labelled data of other projects into rollout records, and back"),
     "data": ("erprm.cli.data", "data stats: what is in step-labelled data, with plots, duplicates and contamination"),
     "estimate": (

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.rollout.engine import Sampling
 from erprm.rollout.engines import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
+from erprm.rollout.part import Part, parse_part
 from erprm.rollout.prompts import PromptFormat
 from erprm.steps import check_step_style
 
@@ -49,6 +50,8 @@ class RolloutConfig:
             in [0, 1], or a ``class_path`` with ``init_args``.
         correct_threshold: reward from which an outcome counts as correct.
         problems_per_shard: problems of one Parquet shard: what a kill can cost.
+        shard: make only a part of the run: ``i/n``, i from 0 to n-1, or ``slurm`` for the place of this job in its
+            array. The parts may run at the same time and into the same folder.
         max_rejected_share: share of the problems that may fail; more of them stop the run.
         retry_rejected: try problems again that were rejected before, or had answers the grader gave up on.
     """
@@ -79,6 +82,7 @@ class RolloutConfig:
     grading: str | dict[str, Any] = "auto"
     correct_threshold: float = 0.5
     problems_per_shard: int = 32
+    shard: str | None = None
     max_rejected_share: float = 0.05
     retry_rejected: bool = False
 
@@ -106,7 +110,7 @@ class RolloutConfig:
             raise ValueError(f"max_rejected_share is {self.max_rejected_share}; it must be in [0, 1]")
         check_grading(self.grading, "grading")
         # The remaining keys are checked by what they are handed to, before any problem or weight is loaded.
-        _ = self.solution_sampling, self.completion_sampling
+        _ = self.solution_sampling, self.completion_sampling, self.part
 
     @property
     def _completion_temperature(self) -> float:
@@ -126,6 +130,11 @@ class RolloutConfig:
         return Sampling(n, temperature, self.top_p, self.max_tokens, tuple(self.stop), self.seed)
 
     @property
+    def part(self) -> Part:
+        """The part of the run to make."""
+        return parse_part(self.shard)
+
+    @property
     def grading_kind(self) -> Kind:
         """How final answers are read and compared where no grader of the user's does it."""
         kind: Kind = next((kind for kind in KINDS if kind == self.grading), "auto")
@@ -133,7 +142,8 @@ class RolloutConfig:
 
     def content_settings(self) -> dict[str, Any]:
         """The settings that determine the records; the others only say where and how fast they are made."""
-        elsewhere = {"output_dir", "path", "limit", "batch_size", "device", "vllm", "server", "max_rejected_share", "retry_rejected"}
+        elsewhere = {"output_dir", "path", "limit", "batch_size", "device", "vllm", "server", "shard"}
+        elsewhere |= {"max_rejected_share", "retry_rejected"}
         settings = {key: value for key, value in asdict(self).items() if key not in elsewhere}
         settings |= engine_content(self)
         if isinstance(self.grading, dict):  # one value, so that an argument left out differs from one given

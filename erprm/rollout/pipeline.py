@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import (
@@ -52,7 +52,8 @@ def run_rollouts(
         console: where progress and the closing summary go; the standard error stream by default.
 
     Returns:
-        The counts of the whole run, parts made earlier included; also written to ``summary.json``.
+        The counts of the whole run, parts made earlier included; also written to ``summary.json``. With
+        ``config.shard``, those of that part as long as other parts are not done.
 
     Raises:
         OutputFolderError: if ``config.output_dir`` holds a run with other settings.
@@ -65,11 +66,13 @@ def run_rollouts(
         problems = ProblemSource(config.source, config.path, config.split, config.limit)
     shards = ProblemShards(problems, config.problems_per_shard)
     settings = {**config.content_settings(), "problems_sha256": shards.sha256}
-    store = ShardStore(config.output_dir, settings, len(shards))
+    is_shared = config.part.count > 1
+    store = ShardStore(config.output_dir, settings, len(shards), is_shared)
 
-    tally = _Tally(config, shards.count)
+    numbers = config.part.shards(len(shards))
+    tally = _Tally(config, sum(map(shards.count_of, numbers)))
     missing = []
-    for shard in range(len(shards)):
+    for shard in numbers:
         mark = store.mark_of(shard)
         if mark is None or (config.retry_rejected and mark.may_be_repaired):
             missing.append(shard)
@@ -82,12 +85,15 @@ def run_rollouts(
         else:
             store.begin()  # puts a damaged manifest right
     except TooManyRejectedError:
-        write_reports(store)
+        write_reports(store, shared=is_shared)
         raise
-    summary = write_reports(store)
-    assert summary is not None, "every shard was made"
-    console.print(summary.render())
-    return summary
+    summary = write_reports(store, shared=is_shared)
+    if summary is None:
+        console.print(
+            f"Part {config.part} is done, other parts of the run are not; the last of them writes summary.json."
+        )
+    console.print((summary or tally.counts).render())
+    return summary or tally.counts
 
 
 def _make(missing: list[int], work: ShardWork, engine: Engine | None, tally: _Tally, console: Console) -> None:
@@ -103,17 +109,19 @@ def _make(missing: list[int], work: ShardWork, engine: Engine | None, tally: _Ta
 
 @dataclass
 class _Tally:
-    """How many problems have been tried, and rejected."""
+    """What has been done so far, and whether too many problems were rejected."""
 
     config: RolloutConfig
     total: int
-    tried: int = 0
-    rejected: int = 0
+    counts: RolloutSummary = field(default_factory=RolloutSummary.nothing)
     first: str = ""
 
+    @property
+    def tried(self) -> int:
+        return self.counts.problems + self.counts.rejected_problems
+
     def add(self, mark: ShardMark) -> None:
-        self.tried += mark.counts["problems"] + len(mark.rejected)
-        self.rejected += len(mark.rejected)
+        self.counts += RolloutSummary(**mark.counts)
         if mark.rejected and not self.first:
             self.first = first_of(mark.rejected)
 
@@ -125,13 +133,14 @@ class _Tally:
         share = self.config.max_rejected_share
         by_now = max(_FEW_REJECTED, share * self.tried)
         at_the_end = min(max(1, share * self.total), self.total - 1)
-        if self.rejected > min(by_now, at_the_end):
+        rejected = self.counts.rejected_problems
+        if rejected > min(by_now, at_the_end):
             raise TooManyRejectedError(
-                f"{self.rejected} of {self.tried} problems tried could not be rolled out, more than "
+                f"{rejected} of {self.tried} problems tried could not be rolled out, more than "
                 f"max_rejected_share={share} allows of {self.total}. The first is {self.first}\n"
-                f"All of them are in rejected.jsonl of {self.config.output_dir!r}, and the records of the others are "
-                "kept. Mend what is wrong and run the same command with --retry_rejected true, or go on without them "
-                "with a larger --max_rejected_share."
+                f"All of them are written down in {self.config.output_dir!r}, and the records of the others are kept. "
+                "Mend what is wrong and run the same command with --retry_rejected true, or go on without them with a "
+                "larger --max_rejected_share."
             )
 
 

@@ -152,7 +152,7 @@ class ShardMaker:
             # Only answers that are read as MATH's take a worker.
             if extract_answer(problem.answer, "math") == pair.gold:
                 found = {"gold": pair.gold, "prediction": _printable(pair.prediction), "reason": pair.reason}
-                log.warning("shard %d: problem %r: the grader gave up on %r", problem.problem_id, found)
+                log.warning("problem %r: the grader gave up on %s", problem.problem_id, found)
                 yield {"problem_id": problem.problem_id, **found}
 
 

@@ -1,15 +1,18 @@
-"""Runs the same rollouts again and again, each time killed at a later point and then continued.
+"""Runs the same rollouts again and again, each time killed at another moment and then continued.
 
-Usage: python -m tests.rollout.killed_run FOLDER
+Usage: python -m tests.rollout.killed_run FOLDER [MOMENTS]
 
-FOLDER/whole is an uninterrupted run. In FOLDER/killed-<n> the first process kills itself with SIGKILL as it is about
-to make its n-th file durable, and a second process continues; n goes up until a run ends before its n-th time.
+FOLDER/whole is an uninterrupted run. In FOLDER/killed-<n> a first process is killed with SIGKILL and a second one
+continues. Without MOMENTS the first kills itself as it is about to make its n-th file durable; n goes up until a run
+ends before its n-th time. With MOMENTS there are so many, at random times within that of a whole run.
 """
 
 import io
 import os
+import random
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -38,14 +41,19 @@ def run(folder: Path) -> None:
     run_rollouts(config, ENGINE, PROBLEMS, Console(file=io.StringIO()))
 
 
-def in_child(folder: Path, kill_at: int | None) -> int:
-    """Exit status of a run in a process of its own; negative if a signal ended it."""
+def begin_child(folder: Path, kill_at: int | None = None) -> int:
+    """The process id of a run in a process of its own."""
     child = os.fork()
     if child == 0:
         if kill_at is not None:
             kill_at_fsync(kill_at)
         run(folder)
         os._exit(0)
+    return child
+
+
+def status_of(child: int) -> int:
+    """Exit status of a process once it has ended; negative if a signal ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -62,18 +70,41 @@ def kill_at_fsync(count: int) -> None:
     os.fsync = fsync_or_die  # type: ignore[assignment]
 
 
-def main(folder: Path) -> None:
-    # One thread: a forked process has no others.
-    torch.set_num_threads(1)
-    run(folder / "whole")
+def kill_at_each_file(folder: Path) -> None:
     for kill_at in range(1, 100):
         killed = folder / f"killed-{kill_at:02d}"
-        status = in_child(killed, kill_at)
+        status = status_of(begin_child(killed, kill_at))
         if status == 0:
             return
         assert status == -signal.SIGKILL
-        assert in_child(killed, kill_at=None) == 0
+        assert status_of(begin_child(killed)) == 0
+
+
+def kill_at_random(folder: Path, moments: int, seconds: float) -> None:
+    moment = random.Random(0)
+    for number in range(moments):
+        killed = folder / f"killed-{number:02d}"
+        child = begin_child(killed)
+        # One in each twentieth of the run, so that early and late ones are among them.
+        time.sleep(seconds * (number + moment.random()) / moments)
+        os.kill(child, signal.SIGKILL)
+        # A run may have ended by then, on a machine that has become faster.
+        assert status_of(child) in (-signal.SIGKILL, 0)
+        assert status_of(begin_child(killed)) == 0
+
+
+def main(folder: Path, moments: int | None) -> None:
+    # One thread: a forked process has no others.
+    torch.set_num_threads(1)
+    # In this process, so that its children find everything imported.
+    run(folder / "whole")
+    if moments is None:
+        kill_at_each_file(folder)
+    else:
+        started = time.perf_counter()
+        assert status_of(begin_child(folder / "timed")) == 0
+        kill_at_random(folder, moments, time.perf_counter() - started)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)

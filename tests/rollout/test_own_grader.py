@@ -1,14 +1,13 @@
 """A task that is not mathematics: question answering, graded by a function named in the configuration."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from erprm.cli import main
 from erprm.data.records import RolloutRecord, read_records
-from erprm.grading import GradingError
-from erprm.rollout.shards import OutputFolderError
 from tests.rollout.conftest import WORDS, make_policy, make_word_tokenizer
 
 GOLD = "so then 1 2 3 4 5"
@@ -42,9 +41,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def write_settings(name: str, grading: str) -> None:
+    Path(f"{name}.yaml").write_text(SETTINGS.format(folder=name, grading=grading), encoding="utf-8")
+
+
 def run(folder: Path, name: str, grading: str, monkeypatch: pytest.MonkeyPatch) -> list[RolloutRecord]:
     monkeypatch.chdir(folder)
-    Path(f"{name}.yaml").write_text(SETTINGS.format(folder=name, grading=grading), encoding="utf-8")
+    write_settings(name, grading)
     assert main(["rollout", "--config", f"{name}.yaml"]) == 0
     return list(read_records(name))
 
@@ -72,13 +75,18 @@ def test_another_grader_in_the_same_folder_is_refused(
     grading = "{class_path: tests.own_graders.Keywords, init_args: {fold_case: true}}"
     records = run(folder, "by_class", grading, monkeypatch)
     assert run(folder, "by_class", grading, monkeypatch) == records
-    with pytest.raises(OutputFolderError, match=r"grading: .*fold_case.* there, .* now"):
-        run(folder, "by_class", "{class_path: tests.own_graders.Keywords}", monkeypatch)
+    write_settings("by_class", "{class_path: tests.own_graders.Keywords}")
+    assert main(["rollout", "--config", "by_class.yaml"]) == 1
+    assert re.search(r"grading: .*fold_case.* there, .* now", capsys.readouterr().err)
 
 
-def test_a_grader_that_fails_is_named_and_leaves_no_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(GradingError, match=r"grading: two returned 2\.0, expected a number in"):
-        run(folder, "failed", "tests.own_graders.two", monkeypatch)
+def test_a_grader_that_fails_is_named_and_leaves_no_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    write_settings("failed", "tests.own_graders.two")
+    assert main(["rollout", "--config", "failed.yaml"]) == 1
+    assert "GradingError: grading: two returned 2.0, expected a number in" in capsys.readouterr().err
     assert not list(Path("failed").rglob("*.parquet"))
 
 

@@ -1,8 +1,5 @@
 import io
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ from erprm.data.records import read_records
 from erprm.data.sources import Problem
 from erprm.grading import Grader, grade
 from erprm.rollout import RolloutConfig, run_rollouts
-from erprm.rollout.engine import PromptError, decode_after, encode_prompt, request_seed
+from erprm.rollout.engine import decode_after, encode_prompt, request_seed
 from erprm.rollout.roll_out import roll_out
 from erprm.rollout.shards import OutputFolderError
 from erprm.rollout.transformers_engine import TransformersEngine
@@ -220,14 +217,8 @@ def test_another_policy_into_an_unfinished_folder_is_refused(engine: Transformer
         run_rollouts(make_config(tmp_path), other, PROBLEMS, quiet())
 
 
-def test_a_question_longer_than_the_context_is_named(engine: TransformersEngine, tmp_path: Path) -> None:
-    problems = [PROBLEMS[0], Problem("p/long", "so " * 80, "1", "test")]
-    with pytest.raises(PromptError, match="problem 'p/long': its prompt has 81 tokens; the policy's context of 64"):
-        run_rollouts(make_config(tmp_path), engine, problems, quiet())
-
-
 def test_no_problems_are_refused(engine: TransformersEngine, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has no problem"):
+    with pytest.raises(ValueError, match="there is no problem"):
         run_rollouts(make_config(tmp_path), engine, [], quiet())
 
 
@@ -257,21 +248,3 @@ def test_progress_and_summary_are_shown(engine: TransformersEngine, tmp_path: Pa
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for text in ("5/5", "tokens/s", "pass@1", "steps per solution", "4/4", "tokens generated"):
         assert text in shown
-
-
-def test_a_run_killed_at_any_moment_of_writing_and_continued_gives_the_rows_of_a_whole_run(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "tests.rollout.killed_run", str(tmp_path)],
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=120,
-    )
-    whole = tmp_path / "whole"
-    expected, files = list(read_records(whole)), sorted(path.name for path in (whole / "data").iterdir())
-    killed = sorted(tmp_path.glob("killed-*"))
-    # The manifest, three shards with their marks, and the summary: at least eight files and as many moments.
-    assert len(killed) > 8
-    for folder in killed:
-        assert list(read_records(folder)) == expected
-        assert sorted(path.name for path in (folder / "data").iterdir()) == files

@@ -72,7 +72,7 @@ def test_a_damaged_shard_is_not_done(tmp_path: Path, damage: str) -> None:
 
 def test_what_a_kill_left_of_a_shard_is_removed_when_it_is_written(tmp_path: Path) -> None:
     store = filled(tmp_path, shards=1)
-    left_over = tmp_path / "data" / f".{store.records_path(1).name}.4711.tmp"
+    left_over = tmp_path / "data" / f".{store.records_path(1).name}.{4711:032x}.tmp"
     left_over.write_bytes(b"half a shard")
     store.write(1, [make_record(5)], {})
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
