@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 opened: list[str] = []
 
@@ -46,6 +49,21 @@ class Keywords:
 
     def close(self) -> None:
         opened.append("closed")
+
+
+class KillsItsProcess:
+    """Exact match; the first process whose grader was asked so many times and finds no file there is killed."""
+
+    def __init__(self, file: str, after: int) -> None:
+        self.file = Path(file)
+        self.left = after
+
+    def __call__(self, prediction: str, gold: str) -> float:
+        self.left -= 1
+        if self.left == 0 and not self.file.exists():
+            self.file.write_text(str(os.getpid()), encoding="utf-8")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(gold in prediction)
 
 
 NOT_CALLABLE = 3

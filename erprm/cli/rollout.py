@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_settings(RolloutCommand, [command, *keys])
 
     from erprm.rollout.pipeline import run_rollouts
+    from erprm.rollout.ray_executor import ActorError
     from erprm.rollout.shard_maker import TooManyRejectedError
     from erprm.rollout.verification import verify
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
             print(found)
             return 0 if found.is_whole else 1
         run_rollouts(config)
-    except (ValueError, OSError, ImportError, TooManyRejectedError) as error:
+    except (ValueError, OSError, ImportError, TooManyRejectedError, ActorError) as error:
         print(f"erprm rollout: {error}", file=sys.stderr)
         return 1
     return 0

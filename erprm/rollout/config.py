@@ -50,6 +50,9 @@ class RolloutConfig:
             in [0, 1], or a ``class_path`` with ``init_args``.
         correct_threshold: reward from which an outcome counts as correct.
         problems_per_shard: problems of one Parquet shard: what a kill can cost.
+        executor: who makes the shards: ``local``, this process, or ``ray``, the actors of a Ray cluster.
+        actors: with ``ray``, how many actors, each with an engine of its own.
+        gpus_per_actor: with ``ray``, GPUs of each actor; 1 where the cluster has any, else 0 by default.
         shard: make only a part of the run: ``i/n``, i from 0 to n-1, or ``slurm`` for the place of this job in its
             array. The parts may run at the same time and into the same folder.
         max_rejected_share: share of the problems that may fail; more of them stop the run.
@@ -82,12 +85,15 @@ class RolloutConfig:
     grading: str | dict[str, Any] = "auto"
     correct_threshold: float = 0.5
     problems_per_shard: int = 32
+    executor: Literal["local", "ray"] = "local"
+    actors: int = 1
+    gpus_per_actor: float | None = None
     shard: str | None = None
     max_rejected_share: float = 0.05
     retry_rejected: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("solutions_per_problem", "completions_per_step", "problems_per_shard", "batch_size"):
+        for name in ("solutions_per_problem", "completions_per_step", "problems_per_shard", "batch_size", "actors"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         check_engine(self)
@@ -106,6 +112,8 @@ class RolloutConfig:
                 )
         if not 0.0 < self.correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
+        if self.gpus_per_actor is not None and not 0.0 <= self.gpus_per_actor < math.inf:
+            raise ValueError(f"gpus_per_actor is {self.gpus_per_actor}; it must be a finite number, at least 0")
         if not 0.0 <= self.max_rejected_share <= 1.0:
             raise ValueError(f"max_rejected_share is {self.max_rejected_share}; it must be in [0, 1]")
         check_grading(self.grading, "grading")
@@ -143,7 +151,7 @@ class RolloutConfig:
     def content_settings(self) -> dict[str, Any]:
         """The settings that determine the records; the others only say where and how fast they are made."""
         elsewhere = {"output_dir", "path", "limit", "batch_size", "device", "vllm", "server", "shard"}
-        elsewhere |= {"max_rejected_share", "retry_rejected"}
+        elsewhere |= {"executor", "actors", "gpus_per_actor", "max_rejected_share", "retry_rejected"}
         settings = {key: value for key, value in asdict(self).items() if key not in elsewhere}
         settings |= engine_content(self)
         if isinstance(self.grading, dict):  # one value, so that an argument left out differs from one given

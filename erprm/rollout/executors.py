@@ -34,8 +34,18 @@ def open_executor(work: ShardWork, engine: Engine | None = None) -> Executor:
     Args:
         work: what to make.
         engine: an engine that is there already; by default each process loads the one of the configuration.
+
+    Raises:
+        ValueError: if there is an engine already and actors are to make the shards.
+        ImportError: if what the executor needs is not installed.
     """
-    return LocalExecutor(work, engine)
+    if work.config.executor == "local":
+        return LocalExecutor(work, engine)
+    if engine is not None:
+        raise ValueError("an engine was given with executor='ray'; each actor loads its own, which config.model names")
+    from erprm.rollout.ray_executor import RayExecutor
+
+    return RayExecutor(work)
 
 
 class LocalExecutor:

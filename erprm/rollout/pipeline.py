@@ -82,13 +82,12 @@ def run_rollouts(
         tally.check()
         if missing:
             _make(missing, ShardWork(config, shards, store), engine, tally, console)
-        else:
-            store.begin()  # puts a damaged manifest right
     except TooManyRejectedError:
         write_reports(store, shared=is_shared)
         raise
     summary = write_reports(store, shared=is_shared)
     if summary is None:
+        assert is_shared, "every shard was made"
         console.print(
             f"Part {config.part} is done, other parts of the run are not; the last of them writes summary.json."
         )

@@ -70,7 +70,7 @@ def test_parts_into_one_folder_make_the_run_and_the_last_sums_it_up(tmp_path: Pa
 
 
 def test_parts_at_the_same_time_into_one_folder_make_the_run(tmp_path: Path, whole: Path) -> None:
-    code = "import sys, pathlib; from tests.rollout.test_merging import run; run(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    code = "import sys, pathlib, tests.rollout.test_merging as t; t.run(pathlib.Path(sys.argv[1]), sys.argv[2])"
     jobs = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run"), f"{index}/{PARTS}"], cwd=REPOSITORY)
         for index in range(PARTS)
