@@ -43,4 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, OSError, ImportError, TooManyRejectedError, ActorError) as error:
         print(f"erprm rollout: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("erprm rollout: interrupted; the same command continues the run", file=sys.stderr)
+        return 130
     return 0

@@ -20,8 +20,9 @@ class SeenNames:
 
     def doubled(self) -> frozenset[int]:
         """Hashes that came more than once; two names share one by chance in about 1 of 2**64 pairs."""
-        hashes, counts = np.unique(np.frombuffer(self._hashes, dtype=np.uint64), return_counts=True)
-        return frozenset(hashes[counts > 1].tolist())
+        hashes = np.frombuffer(self._hashes, dtype=np.uint64)
+        hashes.sort()  # in place: a copy would take as much again
+        return frozenset(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
 
 def hash_of(name: str) -> int:

@@ -70,7 +70,7 @@ def run_rollouts(
     store = ShardStore(config.output_dir, settings, len(shards), is_shared)
 
     numbers = config.part.shards(len(shards))
-    tally = _Tally(config, sum(map(shards.count_of, numbers)))
+    tally = _Tally(config, sum(map(shards.count_of, numbers)), shards.count)
     missing = []
     for shard in numbers:
         mark = store.mark_of(shard)
@@ -108,10 +108,11 @@ def _make(missing: list[int], work: ShardWork, engine: Engine | None, tally: _Ta
 
 @dataclass
 class _Tally:
-    """What has been done so far, and whether too many problems were rejected."""
+    """What has been done so far of a part of a run, and whether too many problems were rejected."""
 
     config: RolloutConfig
     total: int
+    of_run: int
     counts: RolloutSummary = field(default_factory=RolloutSummary.nothing)
     first: str = ""
 
@@ -127,11 +128,11 @@ class _Tally:
     def check(self) -> None:
         """Raises if so many are rejected that it cannot be right, by now or at the end.
 
-        One is always allowed, all never.
+        One is always allowed, all of the run never.
         """
         share = self.config.max_rejected_share
         by_now = max(_FEW_REJECTED, share * self.tried)
-        at_the_end = min(max(1, share * self.total), self.total - 1)
+        at_the_end = min(max(1, share * self.total), self.of_run - 1)
         rejected = self.counts.rejected_problems
         if rejected > min(by_now, at_the_end):
             raise TooManyRejectedError(

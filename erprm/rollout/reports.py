@@ -26,7 +26,7 @@ def write_reports(store: ShardStore, *, shared: bool = False) -> RolloutSummary 
     Returns:
         The counts of the whole run; ``None`` while shards are missing.
     """
-    store.begin()  # takes over what those settled who made the shards, and puts a damaged manifest right
+    store.catch_up()
     if shared and any(mark is None for _, mark in store.marks()):
         return None
     total, is_whole, lines = RolloutSummary.nothing(), True, dict.fromkeys(GATHERED, 0)

@@ -126,6 +126,19 @@ class ShardStore:
         """
         self._settings.update(settled)
         self._refuse_other_settings()
+        self._write_manifest()
+
+    def catch_up(self) -> None:
+        """Takes over what was settled by the processes that made the shards, and puts a damaged manifest right.
+
+        Raises:
+            OutputFolderError: if the folder holds another run by now.
+        """
+        if stored_settings(self.folder) is not None:
+            self._refuse_other_settings()
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
         for path in manifest_paths(self.folder):
             if not self._shared:
                 _remove(leftovers_of(path.parent, path.name))

@@ -69,6 +69,13 @@ def test_parts_into_one_folder_make_the_run_and_the_last_sums_it_up(tmp_path: Pa
     assert_equal(tmp_path, whole)
 
 
+def test_a_part_without_a_shard_has_nothing_to_do_and_binds_nobody(tmp_path: Path, whole: Path) -> None:
+    assert run(tmp_path, "7/8").problems == 0
+    for index in range(7):
+        run(tmp_path, f"{index}/8")
+    assert_equal(tmp_path, whole)
+
+
 def test_parts_at_the_same_time_into_one_folder_make_the_run(tmp_path: Path, whole: Path) -> None:
     code = "import sys, pathlib, tests.rollout.test_merging as t; t.run(pathlib.Path(sys.argv[1]), sys.argv[2])"
     jobs = [
