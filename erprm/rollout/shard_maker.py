@@ -20,6 +20,7 @@ from erprm.data.sources import Problem
 from erprm.grading import BatchGrader, Grader, OutcomeGrader, extract_answer, open_grader
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.engine import Engine
+from erprm.rollout.engines import open_engine
 from erprm.rollout.problem_shards import ProblemShards
 from erprm.rollout.roll_out import roll_out
 from erprm.rollout.shards import Json, ShardMark, ShardStore
@@ -28,6 +29,8 @@ from erprm.rollout.summary import RolloutSummary
 log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 2000
+# HTTP: bad request, too large, cannot be processed.
+_REFUSES_ONE_REQUEST = {400, 413, 422}
 
 
 class TooManyRejectedError(RuntimeError):
@@ -53,17 +56,10 @@ class ShardWork:
         """Loads the engine, unless there is one already, and opens the grader; closes afterwards what it opened."""
         with ExitStack() as stack:
             if engine is None:
-                engine = stack.enter_context(closing(load_engine(self.config)))
+                engine = stack.enter_context(closing(open_engine(self.config)))
             self.store.begin(model_sha256=engine.fingerprint())
             grader = stack.enter_context(open_grader(self.config.grading, "grading"))
             yield ShardMaker(self, engine, grader)
-
-
-def load_engine(config: RolloutConfig) -> Engine:
-    """The engine a configuration names, with its model loaded."""
-    from erprm.rollout.transformers_engine import TransformersEngine
-
-    return TransformersEngine(config.model, config.gguf_file, config.batch_size, config.device, config.dtype)
 
 
 @dataclass
@@ -166,7 +162,10 @@ def _is_of_the_machine(error: Exception) -> bool:
     import torch
 
     from erprm.grading.pool import WorkerStartError
+    from erprm.rollout.openai_engine import ServerError
 
+    if isinstance(error, ServerError) and error.__cause__ is not None:
+        return getattr(error.__cause__, "status_code", None) not in _REFUSES_ONE_REQUEST
     broken_gpu = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)  # new in torch 2.8
     return isinstance(error, (torch.OutOfMemoryError, broken_gpu, WorkerStartError))
 

@@ -14,6 +14,7 @@ from erprm.cli import main
 from erprm.data.records import read_records
 from erprm.data.sources import Problem
 from erprm.rollout import RolloutConfig, run_rollouts
+from erprm.rollout.openai_engine import ServerError
 from erprm.rollout.shard_maker import TooManyRejectedError
 from erprm.rollout.summary import RolloutSummary
 from tests.rollout.conftest import make_word_tokenizer
@@ -144,10 +145,31 @@ def test_a_long_run_stops_as_soon_as_more_than_ten_and_their_share_have_failed(t
         run(tmp_path, make_engine(refuses_one), problems)
 
 
+def server_error(cause: Exception) -> ServerError:
+    error = ServerError("server: no answer")
+    error.__cause__ = cause
+    return error
+
+
+class StatusError(Exception):
+    """As the errors of the openai package that carry a status."""
+
+    def __init__(self, status_code: int) -> None:
+        super().__init__()
+        self.status_code = status_code
+
+
 @pytest.mark.parametrize(
     "error",
-    [MemoryError("no memory"), ConnectionError("server gone"), torch.OutOfMemoryError("CUDA out of memory")],
-    ids=lambda error: type(error).__name__,
+    [
+        MemoryError("no memory"),
+        ConnectionError("network gone"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        server_error(ConnectionError("refused")),
+        server_error(StatusError(503)),
+        server_error(StatusError(401)),
+    ],
+    ids=lambda error: f"{type(error).__name__} {getattr(error.__cause__, 'status_code', '')}".strip(),
 )
 def test_an_error_of_the_machine_stops_the_run_and_rejects_nobody(tmp_path: Path, error: Exception) -> None:
     bad_in_the_second_shard = PROBLEMS[4:] + PROBLEMS[:4]
@@ -157,6 +179,11 @@ def test_an_error_of_the_machine_stops_the_run_and_rejects_nobody(tmp_path: Path
     run(tmp_path / "bad", make_engine(), bad_in_the_second_shard)
     run(tmp_path / "whole", make_engine(), bad_in_the_second_shard)
     assert list(read_records(tmp_path / "bad")) == list(read_records(tmp_path / "whole"))
+
+
+def test_a_request_that_a_server_refuses_is_its_problems_error(tmp_path: Path) -> None:
+    summary = run(tmp_path, make_engine(raising(server_error(StatusError(400)))))
+    assert (summary.problems, summary.rejected_problems) == (6, 1)
 
 
 def test_an_answer_for_which_the_grader_is_killed_is_reported_and_costs_nothing_else(tmp_path: Path) -> None:
