@@ -54,6 +54,11 @@ def _slurm_part() -> Part:
             f"shard is 'slurm', but this is no job of a SLURM array ({shown}); expected sbatch --array=0-7"
         )
     task, first, last, count = map(int, values.values())
+    if count == 1:
+        raise ValueError(
+            f"shard is 'slurm', but task {task} is the only one of its array; for one part again say which of how many "
+            f"it is, such as --shard {task}/8, and for the whole run leave it out"
+        )
     if last - first + 1 != count:
         raise ValueError(
             f"shard is 'slurm', but the array has {count} tasks from {first} to {last}: there are gaps; give an array "

@@ -70,6 +70,7 @@ def run_rollouts(
     store = ShardStore(config.output_dir, settings, len(shards), is_shared)
 
     numbers = config.part.shards(len(shards))
+    store.sweep(numbers)
     tally = _Tally(config, sum(map(shards.count_of, numbers)), shards.count)
     missing = []
     for shard in numbers:

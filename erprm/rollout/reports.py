@@ -6,7 +6,7 @@ import json
 from contextlib import ExitStack
 from typing import Literal
 
-from erprm.data.whole_file import leftovers_of, whole_file
+from erprm.data.whole_file import whole_file
 from erprm.rollout.shards import Json, ShardStore, write_json_atomically
 from erprm.rollout.summary import RolloutSummary
 
@@ -31,9 +31,6 @@ def write_reports(store: ShardStore, *, shared: bool = False) -> RolloutSummary 
         return None
     total, is_whole, lines = RolloutSummary.nothing(), True, dict.fromkeys(GATHERED, 0)
     paths = {name: store.folder / f"{name}.jsonl" for name in GATHERED}
-    if not shared:
-        for left_over in [left for name in ("*.jsonl", "summary.json") for left in leftovers_of(store.folder, name)]:
-            left_over.unlink()
     with ExitStack() as stack:
         files = {name: stack.enter_context(whole_file(path)) for name, path in paths.items()}
         for shard, mark in store.marks():

@@ -20,8 +20,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,18 @@ class ShardStore:
         """Hash of the settings."""
         return content_hash(self._settings)
 
+    def sweep(self, shards: range) -> None:
+        """Removes what processes that were killed have left half-written, before others begin.
+
+        Args:
+            shards: of these shards only; if they are all there are, of everything.
+        """
+        for folder in (self.folder, self.folder / "data", self.folder / ".shards"):
+            for left_over in leftovers_of(folder, "*"):
+                number = re.match(r"\.(?:train-)?(\d+)", left_over.name)
+                if len(shards) == self.num_shards if number is None else int(number[1]) in shards:
+                    left_over.unlink(missing_ok=True)
+
     def begin(self, **settled: str) -> None:
         """Writes the manifest, before the first shard.
 
@@ -140,8 +153,6 @@ class ShardStore:
 
     def _write_manifest(self) -> None:
         for path in manifest_paths(self.folder):
-            if not self._shared:
-                _remove(leftovers_of(path.parent, path.name))
             if _settings_in(path) != self._settings:
                 write_json_atomically({"hash": self.run, "settings": self._settings}, path)
 
@@ -237,7 +248,7 @@ class ShardStore:
                 is there still.
         """
         path = self.records_path(shard)
-        self._prepare(shard)
+        self._refuse_takeover()
         try:
             write_records(records, path)
             return self._mark(shard, len(records), counts, rejected, ungraded)
@@ -247,7 +258,7 @@ class ShardStore:
     def adopt(self, shard: int, other: ShardStore, mark: ShardMark) -> None:
         """Copies a shard of another folder of the same run."""
         path = self.records_path(shard)
-        self._prepare(shard)
+        self._refuse_takeover()
         try:
             with other.records_path(shard).open("rb") as original, whole_file(path) as copy:
                 shutil.copyfileobj(original, copy)
@@ -257,15 +268,12 @@ class ShardStore:
         except OSError as error:
             raise _with_advice(error, path) from error
 
-    def _prepare(self, shard: int) -> None:
+    def _refuse_takeover(self) -> None:
         if stored_settings(self.folder) != self._settings:
             raise OutputFolderError(
                 f"output_dir {str(self.folder)!r} was taken over by a run with other settings meanwhile; give each run "
                 "a folder of its own"
             )
-        # A shard is one process's own, and so is what was left of it when that was killed.
-        for path in (self.records_path(shard), self.mark_path(shard)):
-            _remove(leftovers_of(path.parent, path.name))
 
     def _mark(
         self, shard: int, rows: int, counts: Mapping[str, Any], rejected: Sequence[Json], ungraded: Sequence[Json]
@@ -364,11 +372,6 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 def _with_advice(error: OSError, path: Path) -> OSError:

@@ -28,9 +28,13 @@ def test_a_job_of_an_array_takes_its_place_in_it(monkeypatch: pytest.MonkeyPatch
     assert parse_part("slurm") == Part(2, 8)
 
 
-def test_outside_an_array_or_in_one_with_gaps_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_an_array_or_in_one_of_one_task_or_with_gaps_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     set_array(monkeypatch)
     with pytest.raises(ValueError, match="this is no job of a SLURM array"):
+        parse_part("slurm")
+    # As SLURM has it when one task is submitted again.
+    set_array(monkeypatch, ID=3, MIN=3, MAX=3, COUNT=1)
+    with pytest.raises(ValueError, match="task 3 is the only one of its array"):
         parse_part("slurm")
     set_array(monkeypatch, ID=6, MIN=2, MAX=6, COUNT=3)
     with pytest.raises(ValueError, match="the array has 3 tasks from 2 to 6: there are gaps"):

@@ -70,15 +70,23 @@ def test_a_damaged_shard_is_not_done(tmp_path: Path, damage: str) -> None:
     assert counts_of(store, 1) is None
 
 
-def test_what_a_kill_left_of_a_shard_is_removed_when_it_is_written(tmp_path: Path) -> None:
-    store = filled(tmp_path, shards=1)
-    left_over = tmp_path / "data" / f".{store.records_path(1).name}.{4711:032x}.tmp"
-    left_over.write_bytes(b"half a shard")
-    store.write(1, [make_record(5)], {})
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
-        "train-00000-of-00002.parquet",
-        "train-00001-of-00002.parquet",
+def test_what_a_kill_left_half_written_is_removed_of_the_shards_that_are_asked_for(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    paths = [
+        store.records_path(0),
+        store.mark_path(0),
+        store.records_path(1),
+        store.mark_path(1),
+        tmp_path / "manifest.json",
     ]
+    left_over = [path.with_name(f".{path.name}.{4711:032x}.tmp") for path in paths]
+    for path in left_over:
+        path.write_bytes(b"half a file")
+    store.sweep(range(1, 2))
+    assert [path.exists() for path in left_over] == [True, True, False, False, True]
+    store.sweep(range(2))
+    assert not any(path.exists() for path in left_over)
+    assert all(path.exists() for path in paths)
 
 
 def test_other_settings_are_refused_naming_each_key_and_both_values(tmp_path: Path) -> None:
