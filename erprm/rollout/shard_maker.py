@@ -132,6 +132,7 @@ class ShardMaker:
                 }
                 log.warning("shard %d: rejected %s", shard, first_of([rejected]))
                 return [], RolloutSummary.nothing(), [rejected]
+            log.warning("shard %d: %s; its problems are rolled out one by one", shard, _printable(str(error)))
         alone = [self._roll_out([problem], shard) for problem in problems]
         return (
             [record for records, _, _ in alone for record in records],

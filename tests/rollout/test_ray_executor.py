@@ -84,6 +84,7 @@ def test_two_actors_one_of_which_is_killed_make_the_rows_of_one_process(folder: 
     assert verify(folder / "by_actors").is_whole
 
 
+@pytest.mark.slow
 def test_an_error_of_an_actor_ends_the_run_and_is_told(folder: Path) -> None:
     with pytest.raises(ActorError, match=r"shard \d: .*no-such-policy"):
         run(folder, "failed", model=str(folder / "no-such-policy"))
