@@ -27,7 +27,8 @@ from erprm.cli.commands import key_of
 from erprm.cli.convert import ConvertConfig
 from erprm.cli.data import StatsConfig
 from erprm.cli.demo import DemoConfig
-from erprm.cli.estimate import EstimateConfig
+from erprm.cli.estimate_fit import EstimateConfig
+from erprm.cli.estimate_rollout import RolloutEstimateConfig
 from erprm.cli.export import ExportConfig
 from erprm.cli.merge import MergeConfig
 from erprm.cli.rollout import RolloutCommand
@@ -42,6 +43,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "convert": ConvertConfig,
     "data stats": StatsConfig,
     "estimate fit": EstimateConfig,
+    "estimate rollout": RolloutEstimateConfig,
     "demo": DemoConfig,
 }
 LIGHTNING_COMMANDS = [command for command, (module, _) in COMMANDS.items() if module == "erprm.cli.lightning"]
@@ -96,6 +98,13 @@ def keys(cls: type, skip: Sequence[str] = ()) -> Iterator[Key]:
             if not description:
                 raise ValueError(f"{cls.__name__}: the docstrings do not describe {name!r}")
             yield Key(key_name(cls, name), annotations[name], default_text(cls, parameter), markdown(description))
+
+
+def inherited_keys(cls: type) -> list[str]:
+    """The keys that settings take over from those of another command."""
+    return [
+        field.name for base in cls.__bases__ if dataclasses.is_dataclass(base) for field in dataclasses.fields(base)
+    ]
 
 
 def key_name(cls: type, parameter: str) -> str:
@@ -204,7 +213,7 @@ def page() -> str:
         parts += [f"### Callback {cls.__name__}\n", f"`class_path: erprm.callbacks.{cls.__name__}`. {summary(cls)}"]
         parts += [table(cls)]
     for command, cls in COMMAND_SETTINGS.items():
-        parts += [f"## erprm {command}\n", summary(cls), table(cls)]
+        parts += [f"## erprm {command}\n", summary(cls), table(cls, skip=inherited_keys(cls))]
     parts += ["## Values with keys of their own\n"]
     for cls in nested_settings([*modules.values(), *callbacks, *COMMAND_SETTINGS.values()]):
         parts += [f"### {cls.__name__}\n", summary(cls), table(cls)]

@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("erprm.cli.data", "data stats: what is in step-labelled data, with plots, duplicates and contamination"),
     "estimate": (
         "erprm.cli.estimate",
-        "estimate fit: memory, steps and hours of a training, from its config",
+        "estimate fit | estimate rollout: what a training or a rollout run will need, from its config",
     ),
     "demo": ("erprm.cli.demo", "the whole loop in a small world of its own, in minutes on a CPU"),
 }

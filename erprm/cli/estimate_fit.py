@@ -1,0 +1,249 @@
+"""``erprm estimate fit``: what a training run will need, from its configuration, before it is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import SUPPRESS
+from rich.console import Console
+from rich.table import Table
+
+from erprm.cli.lightning import ErprmArgumentParser
+from erprm.data import ProcessRewardDataModule
+from erprm.data.packing import StepBatch
+from erprm.models.cost import rows_cost
+from erprm.models.dry_step import BatchShape, StepNeeds, dry_step
+from erprm.models.process_reward import ProcessRewardModel
+
+GIB = 2**30
+_SAMPLED_BATCHES = 64
+_OTHER_KEYS_OF_FIT = ("seed_everything", "ckpt_path", "weights_only")
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+@dataclass
+class EstimateConfig:
+    """What the configuration of ``fit`` does not say; keys open with ``estimate.``, and those of ``fit`` are taken too.
+
+    Attributes:
+        solutions: solutions of the training data; by default ``data.rollouts`` is read.
+        tokens_per_solution: tokens of one, with its share of the question; needed with ``solutions``.
+        steps_per_solution: scored steps of one.
+        processes: devices; by default those of ``trainer.devices`` and ``trainer.num_nodes``.
+        peak_tflops: what a device can do, in 10^12 operations a second; without it no time is given.
+        mfu: share of that which training reaches, in (0, 1].
+    """
+
+    solutions: int | None = None
+    tokens_per_solution: int | None = None
+    steps_per_solution: int = 8
+    processes: int | None = None
+    peak_tflops: float | None = None
+    mfu: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name in ("solutions", "tokens_per_solution", "steps_per_solution", "processes", "peak_tflops"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"estimate.{name} is {value}; it must be above 0")
+        if not 0.0 < self.mfu <= 1.0:
+            raise ValueError(f"estimate.mfu is {self.mfu}; it must be in (0, 1]")
+        if self.solutions is not None and self.tokens_per_solution is None:
+            raise ValueError("estimate.solutions is set, but estimate.tokens_per_solution is not; give both or neither")
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """One epoch over the training data, on all processes together.
+
+    Attributes:
+        solutions: solutions.
+        tokens: tokens as they are laid out, padding aside.
+        pairs: pairs of a token and a token it reads.
+        batches: batches.
+        largest: the largest batch.
+    """
+
+    solutions: int
+    tokens: int
+    pairs: int
+    batches: int
+    largest: BatchShape
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the estimate."""
+    parser = ErprmArgumentParser(prog="erprm estimate fit", description="What a training needs, before it is started.")
+    parser.add_argument("-c", "--config", action="config", help="YAML file of the training")
+    parser.add_subclass_arguments(ProcessRewardModel, "model")
+    parser.add_subclass_arguments(ProcessRewardDataModule, "data")
+    parser.set_defaults(
+        {
+            "model": {"class_path": "erprm.models.ProcessRewardModel"},
+            "data": {"class_path": "erprm.data.ProcessRewardDataModule"},
+        }
+    )
+    # The trainer is not made: it may be for a machine that is not this one.
+    parser.add_argument("--trainer", type=dict[str, Any], default={}, help="the trainer's keys, as in the file")
+    parser.add_class_arguments(EstimateConfig, "estimate")
+    for key in _OTHER_KEYS_OF_FIT:
+        parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
+    parsed = parser.parse_args(list(arguments)[2:])
+    try:
+        settings = parser.instantiate_classes(parsed)
+        run = _Run.of_trainer(settings.trainer, settings.estimate.processes)
+        epoch = _epoch(settings.model, settings.data, settings.estimate)
+        needs = dry_step(settings.model, epoch.largest, run.precision)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    console = Console()
+    console.print(_memory_table(needs, run, settings.model.gradient_checkpointing))
+    console.print(_time_table(needs, epoch, run, settings.estimate))
+    return 0
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the trainer's keys say.
+
+    Attributes:
+        processes: devices.
+        shards: of these, how many share one copy of the weights.
+        precision: Lightning's name of it.
+        epochs: epochs.
+        max_steps: optimizer steps at most; None for no limit.
+        accumulated: batches of an optimizer step, of one process.
+    """
+
+    processes: int
+    shards: int
+    precision: str
+    epochs: int
+    max_steps: int | None
+    accumulated: int
+
+    @classmethod
+    def of_trainer(cls, trainer: Mapping[str, Any], processes: int | None) -> _Run:
+        """Reads the keys.
+
+        Args:
+            trainer: the keys of ``trainer``, those left out at Lightning's defaults.
+            processes: number of devices, in place of what the keys say.
+
+        Raises:
+            ValueError: if the number of devices depends on the machine.
+        """
+        devices = trainer.get("devices", "auto")
+        if processes is None:
+            each = len(devices) if isinstance(devices, list) else devices
+            if not str(each).isdecimal():
+                raise ValueError(
+                    f"trainer.devices is {devices!r}, which depends on the machine: set it to a number, or set "
+                    "estimate.processes"
+                )
+            processes = int(each) * int(trainer.get("num_nodes", 1))
+        strategy = trainer.get("strategy", "auto")
+        return cls(
+            processes=processes,
+            shards=_shards(strategy, processes),
+            precision=_PRECISIONS.get(str(trainer.get("precision")), str(trainer.get("precision") or "32-true")),
+            epochs=max(1, int(trainer.get("max_epochs") or 1)),
+            max_steps=max_steps if (max_steps := int(trainer.get("max_steps", -1))) > 0 else None,
+            accumulated=int(trainer.get("accumulate_grad_batches", 1)),
+        )
+
+
+def _shards(strategy: Any, processes: int) -> int:
+    """How many processes share one copy of the weights."""
+    settings: Mapping[str, Any] = {"class_path": strategy} if isinstance(strategy, str) else strategy
+    name = str(settings["class_path"]).lower()
+    if "fsdp" not in name and "modelparallel" not in name:
+        return 1
+    return int((settings.get("init_args") or {}).get("shard_size") or processes)
+
+
+def _epoch(model: ProcessRewardModel, data: ProcessRewardDataModule, settings: EstimateConfig) -> _Epoch:
+    if settings.solutions is not None:
+        return _assumed_epoch(data, settings)
+    if data.rollouts is None or not Path(data.rollouts).exists():
+        raise FileNotFoundError(
+            f"data.rollouts is {data.rollouts!r}, which is not there: give estimate.solutions and "
+            "estimate.tokens_per_solution instead"
+        )
+    data.step_encoder = model.step_encoder
+    data.prepare_data()
+    data.setup("fit")
+    loader = data.train_dataloader()
+    batches = list(islice(loader, _SAMPLED_BATCHES))
+    share = len(batches) / len(loader)
+    tokens, pairs = torch.stack([rows_cost(batch) for batch in batches]).sum(0).tolist()
+    largest = max(batches, key=lambda batch: (batch.input_ids.numel(), len(batch.tag_index)))
+    return _Epoch(
+        solutions=len(data.train_set),
+        tokens=round(tokens / share),
+        pairs=round(pairs / share),
+        batches=len(loader),
+        largest=_shape(largest),
+    )
+
+
+def _shape(batch: StepBatch) -> BatchShape:
+    rows, row_tokens = batch.input_ids.shape
+    return BatchShape(rows, row_tokens, len(batch.tag_index))
+
+
+def _assumed_epoch(data: ProcessRewardDataModule, settings: EstimateConfig) -> _Epoch:
+    assert settings.solutions is not None
+    assert settings.tokens_per_solution is not None
+    length = settings.tokens_per_solution
+    in_batch = max(1, data.max_tokens // length)
+    row_tokens = data.row_tokens or data.max_tokens
+    shape = BatchShape(max(1, data.max_tokens // row_tokens), row_tokens, in_batch * settings.steps_per_solution)
+    return _Epoch(
+        solutions=settings.solutions,
+        tokens=settings.solutions * length,
+        pairs=settings.solutions * length * (length + 1) // 2,
+        batches=-(-settings.solutions // in_batch),
+        largest=shape,
+    )
+
+
+def _memory_table(needs: StepNeeds, run: _Run, recomputes: bool) -> Table:
+    shards = run.shards
+    activations = "activations of a batch" + (", recomputed" if recomputes else "")
+    table = Table(title="Memory of one device", show_header=False)
+    for name, value in (
+        ("weights", f"{needs.parameters:,}, of which {needs.trained:,} are trained"),
+        ("weights and buffers", f"{needs.weights / shards / GIB:.2f} GiB"),
+        ("optimizer states", f"{needs.optimizer / shards / GIB:.2f} GiB"),
+        ("gradients", f"{needs.gradients / shards / GIB:.2f} GiB"),
+        (activations, f"{needs.passes_onto_gradients / GIB:.2f} GiB"),
+        ("gathered weights", f"{2 * needs.largest_block / GIB:.2f} GiB" if shards > 1 else "none: not sharded"),
+        ("at the peak", f"{needs.memory(shards, accumulates=run.accumulated > 1) / GIB:.2f} GiB"),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _time_table(needs: StepNeeds, epoch: _Epoch, run: _Run, settings: EstimateConfig) -> Table:
+    accumulated = run.processes * run.accumulated
+    steps_of_epoch = -(-epoch.batches // accumulated)
+    steps = min(run.epochs * steps_of_epoch, run.max_steps or run.epochs * steps_of_epoch)
+    flops = steps / steps_of_epoch * needs.flops.total(epoch.tokens, epoch.pairs)
+    table = Table(title=f"{steps / steps_of_epoch:g} epoch(s) on {run.processes} device(s)", show_header=False)
+    table.add_row("solutions", f"{epoch.solutions:,}")
+    table.add_row("tokens of an epoch, as laid out", f"{epoch.tokens:,}")
+    table.add_row("tokens of an optimizer step", f"{round(epoch.tokens / epoch.batches * accumulated):,}")
+    table.add_row("optimizer steps", f"{steps:,}")
+    table.add_row("floating-point operations", f"{flops:.3g}")
+    if settings.peak_tflops is None:
+        table.add_row("hours", "give estimate.peak_tflops")
+    else:
+        hours = flops / (run.processes * settings.peak_tflops * 1e12 * settings.mfu) / 3600
+        table.add_row(f"hours at {settings.mfu:.0%} of {settings.peak_tflops:g} TFLOP/s", f"{hours:,.2f}")
+    return table

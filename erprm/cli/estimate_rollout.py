@@ -1,0 +1,158 @@
+"""``erprm estimate rollout``: what a rollout run will make and cost, from some of its problems."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from erprm.cli.commands import parse_settings
+from erprm.data.sources import load_problems
+from erprm.data.whole_file import whole_file
+from erprm.grading import open_grader
+from erprm.rollout.config import RolloutConfig
+from erprm.rollout.estimate import LEVEL, Expected, RolloutEstimate, estimate_rollouts
+from erprm.rollout.pipeline import load_engine
+
+GB = 1e9
+
+
+@dataclass
+class RolloutEstimateConfig(RolloutConfig):
+    """Tells what a rollout run will make and cost, from some of its problems; takes the keys of ``rollout``, too.
+
+    Attributes:
+        probe: problems to roll out, drawn at random from all of the run's; nothing is written into ``output_dir``.
+        probe_seed: choice of these problems.
+        tokens_per_second: tokens that one device of the run generates in a second; without it only this machine's hours
+            are given.
+        devices: devices of the run.
+        price: price of an hour of one device, in any currency.
+        json: file for all numbers, as JSON.
+    """
+
+    probe: int = 50
+    probe_seed: int = 0
+    tokens_per_second: float | None = None
+    devices: int = 1
+    price: float | None = None
+    json: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("probe", 2), ("devices", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        for name in ("tokens_per_second", "price"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < float("inf"):
+                raise ValueError(f"{name} is {value}; it must be above 0")
+        if self.price is not None and self.tokens_per_second is None:
+            raise ValueError(f"price is {self.price}, but tokens_per_second is not set; a cost needs both")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rolls the probe out and prints the estimate."""
+    config = parse_settings(RolloutEstimateConfig, [f"{arguments[0]} rollout", *arguments[2:]])
+    try:
+        _show(_estimate(config), config)
+    except (ValueError, OSError) as error:
+        print(f"erprm estimate rollout: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _estimate(config: RolloutEstimateConfig) -> RolloutEstimate:
+    problems = load_problems(config.source, config.path, config.split, config.limit)
+    Console(stderr=True).print(f"rolling {min(config.probe, len(problems)):,} of {len(problems):,} problems out")
+    with closing(load_engine(config)) as engine, open_grader(config.grading, "grading") as grader:
+        return estimate_rollouts(problems, engine, grader, config, config.probe, config.probe_seed)
+
+
+def _show(estimate: RolloutEstimate, config: RolloutEstimateConfig) -> None:
+    device_hours = _device_hours(estimate, config)
+    console = Console()
+    console.print(_probe_table(estimate))
+    console.print(_work_table(estimate))
+    console.print(_cost_table(estimate, device_hours, config))
+    if config.json is not None:
+        numbers = {**estimate.to_dict(), **{name: asdict(expected) for name, expected in device_hours.items()}}
+        with whole_file(Path(config.json)) as file:
+            file.write(json.dumps(numbers, indent=2, ensure_ascii=False).encode() + b"\n")
+        console.print(f"numbers written to {config.json}")
+
+
+def _device_hours(estimate: RolloutEstimate, config: RolloutEstimateConfig) -> dict[str, Expected]:
+    """What the run takes on the devices of the settings, as far as they say it."""
+    if config.tokens_per_second is None:
+        return {}
+    device_hours = estimate.completion_tokens.times(1 / config.tokens_per_second / 3600)
+    costs = {} if config.price is None else {"cost": device_hours.times(config.price)}
+    return {"device_hours": device_hours, "hours": device_hours.times(1 / config.devices), **costs}
+
+
+def _probe_table(estimate: RolloutEstimate) -> Table:
+    probe = estimate.probe
+    table = Table(title="The probe", show_header=False)
+    for name, value in (
+        ("problems rolled out", f"{probe.problems:,}"),
+        ("pass@1", f"{probe.pass_at_1:.1%}"),
+        ("solutions cut off at max_tokens", f"{probe.truncated_solutions / probe.solutions:.1%}"),
+        ("seconds", f"{probe.seconds:,.1f}"),
+        ("tokens generated a second", f"{estimate.tokens_per_second:,.0f}"),
+    ):
+        table.add_row(name, value)
+    if estimate.first_failure is not None:
+        table.add_row("a problem that fails", estimate.first_failure)
+    return table
+
+
+def _work_table(estimate: RolloutEstimate) -> Table:
+    rows: list[tuple[str, Expected]] = [
+        ("problems that fail", estimate.failing),
+        ("solutions", estimate.solutions),
+        ("  with a step: records", estimate.records),
+        ("steps", estimate.steps),
+        ("distinct step prefixes", estimate.prefixes),
+        ("completions", estimate.completions),
+        ("tokens generated", estimate.completion_tokens),
+        ("  of solutions", estimate.solution_tokens),
+        ("tokens read", estimate.prompt_tokens),
+    ]
+    table = _expected_table(f"All {estimate.problems:,} problems")
+    for name, expected in rows:
+        table.add_row(name, *(f"{value:,.0f}" for value in asdict(expected).values()))
+    return table
+
+
+def _cost_table(estimate: RolloutEstimate, device_hours: dict[str, Expected], config: RolloutEstimateConfig) -> Table:
+    name_of = {
+        "device_hours": f"device-hours at {config.tokens_per_second or 0:,g} tokens/s",
+        "hours": f"hours on {config.devices:,} device(s)",
+        "cost": f"cost at {config.price or 0:,g} a device-hour",
+    }
+    rows: list[tuple[str, Expected]] = [
+        ("GB on disk", estimate.storage_bytes.times(1 / GB)),
+        ("hours at the speed of the probe", estimate.hours_here),
+        *((name_of[key], expected) for key, expected in device_hours.items()),
+    ]
+    table = _expected_table(f"{estimate.shards:,} shard(s) of {config.problems_per_shard:,} problems")
+    for name, expected in rows:
+        table.add_row(
+            name, *(f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in asdict(expected).values())
+        )
+    return table
+
+
+def _expected_table(title: str) -> Table:
+    table = Table(title=title)
+    table.add_column("")
+    for header in ("expected", f"{LEVEL:.0%} from", "to"):
+        table.add_column(header, justify="right")
+    return table
