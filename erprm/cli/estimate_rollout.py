@@ -70,7 +70,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def _estimate(config: RolloutEstimateConfig) -> RolloutEstimate:
     problems = load_problems(config.source, config.path, config.split, config.limit)
-    Console(stderr=True).print(f"rolling {min(config.probe, len(problems)):,} of {len(problems):,} problems out")
     with closing(load_engine(config)) as engine, open_grader(config.grading, "grading") as grader:
         return estimate_rollouts(problems, engine, grader, config, config.probe, config.probe_seed)
 

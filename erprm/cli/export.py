@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import SUPPRESS
 
 from erprm.cli.lightning import ErprmArgumentParser
 from erprm.models import ProcessRewardModel
 from erprm.models.checkpoint_weights import load_weights
+from erprm.models.token_classifier import check_convertible, save_token_classifier
 
 # What a configuration of `fit` holds beside the model; it plays no part here.
 _KEYS_OF_FIT = ("seed_everything", "trainer", "data", "weights_only")
@@ -26,10 +27,13 @@ class ExportConfig:
     Attributes:
         ckpt_path: the checkpoint: a file, or a folder of parts that several processes have written.
         output: folder to write.
+        to: ``hf``, the causal language model; or ``token-classification``, a model of two classes (bad, good) whose
+            head is the two label rows of the output layer, for programs that serve such models.
     """
 
     ckpt_path: str
     output: str
+    to: Literal["hf", "token-classification"] = "hf"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,7 +47,12 @@ def main(arguments: Sequence[str]) -> int:
         parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
     settings = parser.instantiate_classes(parser.parse_args(list(arguments)[1:]))
     model: ProcessRewardModel = settings.model
+    if settings.to == "token-classification":
+        check_convertible(model)
     load_weights(model, Path(settings.ckpt_path))
-    model.save_pretrained(settings.output)
+    if settings.to == "token-classification":
+        save_token_classifier(model, Path(settings.output))
+    else:
+        model.save_pretrained(settings.output)
     print(f"{settings.ckpt_path} written to {settings.output}")
     return 0

@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from erprm.data.records import RolloutRecord, write_records
@@ -71,7 +73,8 @@ class RolloutEstimate:
         completion_tokens: tokens generated.
         solution_tokens: of these, those of solutions; the others are of completions of prefixes.
         prompt_tokens: tokens of prompts, each once however many completions it has.
-        record_bytes: bytes of a record in a Parquet file.
+        record_bytes: bytes that a record adds to a Parquet file.
+        shard_bytes: bytes of a Parquet file beside those of its records.
         tokens_per_second: tokens generated in a second of the probe, with everything that is done beside it.
         probe: counts of the problems that were rolled out.
         first_failure: why the first of the problems that failed did; ``None`` if none has.
@@ -89,6 +92,7 @@ class RolloutEstimate:
     solution_tokens: Expected
     prompt_tokens: Expected
     record_bytes: float
+    shard_bytes: float
     tokens_per_second: float
     probe: RolloutSummary
     first_failure: str | None
@@ -96,7 +100,8 @@ class RolloutEstimate:
     @property
     def storage_bytes(self) -> Expected:
         """Bytes of all Parquet files."""
-        return self.records.times(self.record_bytes)
+        of_records, of_shards = self.records.times(self.record_bytes), self.shards * self.shard_bytes
+        return Expected(*(end + of_shards for end in (of_records.value, of_records.low, of_records.high)))
 
     @property
     def hours_here(self) -> Expected:
@@ -130,6 +135,7 @@ def estimate_rollouts(
     config: RolloutConfig,
     probe: int,
     seed: int = 0,
+    console: Console | None = None,
 ) -> RolloutEstimate:
     """Rolls some problems out and says what all of them will come to.
 
@@ -146,6 +152,7 @@ def estimate_rollouts(
         config: the settings of the run.
         probe: problems to roll out; all of them if there are fewer.
         seed: choice of the probed problems.
+        console: where progress goes; the standard error stream by default.
 
     Raises:
         ValueError: if ``probe`` is below 2, or every probed problem fails, with the reason of the first.
@@ -154,18 +161,22 @@ def estimate_rollouts(
         raise ValueError(f"probe is {probe}; it must be at least 2: one problem says nothing about how they differ")
     chosen = random.Random(seed).sample(problems, min(probe, len(problems)))
     probing = _Probing(engine, grader, config)
-    for part in _balanced(chosen, config.problems_per_shard):
+    description = f"{len(chosen):,} of {len(problems):,} problems"
+    parts = list(_balanced(chosen, config.problems_per_shard))
+    for part in track(parts, description, console=console or Console(stderr=True)):
         probing.add(part)
     if not probing.summaries:
         raise ValueError(f"every one of the {len(chosen)} probed problems fails, the first: {probing.failures[0]}")
     summary = RolloutSummary.of_shards(map(asdict, probing.summaries))
+    record_bytes, shard_bytes = _file_sizes(probing.records, config.problems_per_shard)
     expected = _expected_totals([probing.counts[problem.problem_id] for problem in chosen], len(problems))
     return RolloutEstimate(
         problems=len(problems),
         shards=-(-len(problems) // config.problems_per_shard),
         failing=_wilson_interval(len(probing.failures), len(chosen), len(problems)),
         **expected,
-        record_bytes=_record_bytes(probing.records, config.problems_per_shard),
+        record_bytes=record_bytes,
+        shard_bytes=shard_bytes,
         tokens_per_second=summary.completion_tokens / summary.seconds,
         probe=summary,
         first_failure=probing.failures[0] if probing.failures else None,
@@ -304,15 +315,25 @@ def _wilson_interval(failed: int, drawn: int, population: int) -> Expected:
     return Expected(share, low, high).times(population)
 
 
-def _record_bytes(records_of_problems: Sequence[list[RolloutRecord]], problems_per_shard: int) -> float:
-    """Bytes of a record in shards of at most so many problems, as they are on disk; 0 without records."""
-    count = size = 0
+def _file_sizes(records_of_problems: Sequence[list[RolloutRecord]], problems_per_shard: int) -> tuple[float, float]:
+    """Bytes that a record adds to a Parquet file, and bytes of a file beside its records, from files that are written.
+
+    Two files of half the records each are larger than one of all by what a file takes beside its records.
+    """
+    shards = list(_balanced(records_of_problems, problems_per_shard))
+    whole = sum(_parquet_bytes(shard) for shard in shards)
+    halves = sum(
+        _parquet_bytes(shard[: len(shard) // 2]) + _parquet_bytes(shard[len(shard) // 2 :]) for shard in shards
+    )
+    of_files, count = halves - whole, sum(map(len, records_of_problems))
+    return (whole - of_files) / count if count else 0.0, of_files / len(shards)
+
+
+def _parquet_bytes(records_of_problems: Sequence[list[RolloutRecord]]) -> int:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "shard.parquet"
-        for shard in _balanced(records_of_problems, problems_per_shard):
-            count += write_records(chain.from_iterable(shard), path)
-            size += path.stat().st_size
-    return size / count if count else 0.0
+        write_records(chain.from_iterable(records_of_problems), path)
+        return path.stat().st_size
 
 
 def _balanced(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:

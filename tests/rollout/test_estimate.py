@@ -73,6 +73,16 @@ def test_intervals_of_a_probe_hold_the_counts_of_the_run(engine: TransformersEng
     assert found.hours_here.value == pytest.approx(found.completion_tokens.value / found.tokens_per_second / 3600)
 
 
+def test_what_a_file_takes_beside_its_records_is_told_from_a_probe_smaller_than_a_shard(
+    engine: TransformersEngine, run: Any
+) -> None:
+    _, sizes = run
+    # Ten problems in one file: most of it is not their records. The run puts 25 into each of four.
+    found = estimate(engine, PROBLEMS, probe=10)
+    assert found.shard_bytes > 10 * found.record_bytes > 0
+    assert found.storage_bytes.value == pytest.approx(sum(sizes), rel=0.15)
+
+
 def test_expected_solutions_are_exact(engine: TransformersEngine) -> None:
     solutions = estimate(engine, PROBLEMS, probe=7).solutions
     assert (solutions.value, solutions.low, solutions.high) == (300, 300, 300)
