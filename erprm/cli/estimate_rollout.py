@@ -17,8 +17,8 @@ from erprm.data.sources import load_problems
 from erprm.data.whole_file import whole_file
 from erprm.grading import open_grader
 from erprm.rollout.config import RolloutConfig
+from erprm.rollout.engines import open_engine
 from erprm.rollout.estimate import LEVEL, Expected, RolloutEstimate, estimate_rollouts
-from erprm.rollout.pipeline import load_engine
 
 GB = 1e9
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_settings(RolloutEstimateConfig, [f"{arguments[0]} rollout", *arguments[2:]])
     try:
         _show(_estimate(config), config)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"erprm estimate rollout: {error}", file=sys.stderr)
         return 1
     return 0
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _estimate(config: RolloutEstimateConfig) -> RolloutEstimate:
     problems = load_problems(config.source, config.path, config.split, config.limit)
-    with closing(load_engine(config)) as engine, open_grader(config.grading, "grading") as grader:
+    with closing(open_engine(config)) as engine, open_grader(config.grading, "grading") as grader:
         return estimate_rollouts(problems, engine, grader, config, config.probe, config.probe_seed)
 
 
