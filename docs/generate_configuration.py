@@ -34,6 +34,7 @@ from erprm.cli.merge import MergeConfig
 from erprm.cli.rollout import RolloutCommand
 from erprm.data import ProcessRewardDataModule
 from erprm.models import CosineWithWarmup, ProcessRewardModel
+from erprm.rollout.config import RolloutConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 COMMAND_SETTINGS: dict[str, type] = {
@@ -46,6 +47,8 @@ COMMAND_SETTINGS: dict[str, type] = {
     "estimate rollout": RolloutEstimateConfig,
     "demo": DemoConfig,
 }
+# Keys that stand on the page under another command.
+TAKES_KEYS_OF: dict[str, type] = {"estimate rollout": RolloutConfig}
 LIGHTNING_COMMANDS = [command for command, (module, _) in COMMANDS.items() if module == "erprm.cli.lightning"]
 
 INTRODUCTION = """\
@@ -98,13 +101,6 @@ def keys(cls: type, skip: Sequence[str] = ()) -> Iterator[Key]:
             if not description:
                 raise ValueError(f"{cls.__name__}: the docstrings do not describe {name!r}")
             yield Key(key_name(cls, name), annotations[name], default_text(cls, parameter), markdown(description))
-
-
-def inherited_keys(cls: type) -> list[str]:
-    """The keys that settings take over from those of another command."""
-    return [
-        field.name for base in cls.__bases__ if dataclasses.is_dataclass(base) for field in dataclasses.fields(base)
-    ]
 
 
 def key_name(cls: type, parameter: str) -> str:
@@ -213,7 +209,10 @@ def page() -> str:
         parts += [f"### Callback {cls.__name__}\n", f"`class_path: erprm.callbacks.{cls.__name__}`. {summary(cls)}"]
         parts += [table(cls)]
     for command, cls in COMMAND_SETTINGS.items():
-        parts += [f"## erprm {command}\n", summary(cls), table(cls, skip=inherited_keys(cls))]
+        described = (
+            [field.name for field in dataclasses.fields(TAKES_KEYS_OF[command])] if command in TAKES_KEYS_OF else []
+        )
+        parts += [f"## erprm {command}\n", summary(cls), table(cls, skip=described)]
     parts += ["## Values with keys of their own\n"]
     for cls in nested_settings([*modules.values(), *callbacks, *COMMAND_SETTINGS.values()]):
         parts += [f"### {cls.__name__}\n", summary(cls), table(cls)]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from erprm.cli.commands import parse_settings
-from erprm.data.sources import load_problems
+from erprm.data.sources import ProblemSource
 from erprm.data.whole_file import whole_file
 from erprm.grading import open_grader
 from erprm.rollout.config import RolloutConfig
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _estimate(config: RolloutEstimateConfig) -> RolloutEstimate:
-    problems = load_problems(config.source, config.path, config.split, config.limit)
+    problems = ProblemSource(config.source, config.path, config.split, config.limit)
     with closing(open_engine(config)) as engine, open_grader(config.grading, "grading") as grader:
         return estimate_rollouts(problems, engine, grader, config, config.probe, config.probe_seed)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,7 @@ from erprm.metrics.functional.bootstrap import bootstrap_interval
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.engine import Completion, Engine, Prompt, Sampling, encode_prompt
 from erprm.rollout.roll_out import roll_out
+from erprm.rollout.shard_maker import is_of_the_machine
 from erprm.rollout.summary import RolloutSummary
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class _Counts:
 
 
 def estimate_rollouts(
-    problems: Sequence[Problem],
+    problems: Iterable[Problem],
     engine: Engine,
     grader: OutcomeGrader | BatchGrader,
     config: RolloutConfig,
@@ -142,11 +143,11 @@ def estimate_rollouts(
     The probed problems are drawn at random, without replacement, and rolled out by the function that does it in a run,
     with the run's own random streams: their records are those that the run will make. Nothing is kept on disk.
 
-    A problem whose rollout raises a ``ValueError``, such as one with a prompt that is too long, counts as failing, with
-    nothing made of it.
+    A problem that a run would reject, such as one with a prompt that is too long, counts as failing, with nothing made
+    of it.
 
     Args:
-        problems: all problems of the run.
+        problems: all problems of the run; they need not be all in memory.
         engine: the policy.
         grader: rewards outcomes.
         config: the settings of the run.
@@ -159,21 +160,21 @@ def estimate_rollouts(
     """
     if probe < 2:
         raise ValueError(f"probe is {probe}; it must be at least 2: one problem says nothing about how they differ")
-    chosen = random.Random(seed).sample(problems, min(probe, len(problems)))
+    chosen, population = _draw(problems, probe, seed)
     probing = _Probing(engine, grader, config)
-    description = f"{len(chosen):,} of {len(problems):,} problems"
+    description = f"{len(chosen):,} of {population:,} problems"
     parts = list(_balanced(chosen, config.problems_per_shard))
     for part in track(parts, description, console=console or Console(stderr=True)):
         probing.add(part)
     if not probing.summaries:
         raise ValueError(f"every one of the {len(chosen)} probed problems fails, the first: {probing.failures[0]}")
-    summary = RolloutSummary.of_shards(map(asdict, probing.summaries))
+    summary = sum(probing.summaries, RolloutSummary.nothing())
     record_bytes, shard_bytes = _file_sizes(probing.records, config.problems_per_shard)
-    expected = _expected_totals([probing.counts[problem.problem_id] for problem in chosen], len(problems))
+    expected = _expected_totals([probing.counts[problem.problem_id] for problem in chosen], population)
     return RolloutEstimate(
-        problems=len(problems),
-        shards=-(-len(problems) // config.problems_per_shard),
-        failing=_wilson_interval(len(probing.failures), len(chosen), len(problems)),
+        problems=population,
+        shards=-(-population // config.problems_per_shard),
+        failing=_wilson_interval(len(probing.failures), len(chosen), population),
         **expected,
         record_bytes=record_bytes,
         shard_bytes=shard_bytes,
@@ -181,6 +182,18 @@ def estimate_rollouts(
         probe=summary,
         first_failure=probing.failures[0] if probing.failures else None,
     )
+
+
+def _draw(problems: Iterable[Problem], count: int, seed: int) -> tuple[list[Problem], int]:
+    """So many problems at random, in one pass (Vitter's algorithm R, 1985), and how many there are."""
+    rng, drawn, seen = random.Random(seed), list[Problem](), 0
+    for seen, problem in enumerate(problems, 1):
+        if len(drawn) < count:
+            drawn.append(problem)
+        elif (place := rng.randrange(seen)) < count:
+            drawn[place] = problem
+    rng.shuffle(drawn)
+    return drawn, seen
 
 
 class _Probing:
@@ -206,7 +219,9 @@ class _Probing:
             problem_of = {self._prompt_ids(problem): problem.problem_id for problem in problems}
             engine = _CountingEngine(self._engine, problem_of)
             records, summary = roll_out(problems, engine, self._grader, self._config)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
+            if is_of_the_machine(error):
+                raise
             if len(problems) == 1:
                 self.failures.append(str(error))
             else:

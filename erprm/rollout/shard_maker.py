@@ -122,7 +122,7 @@ class ShardMaker:
                 validate_record(vars(record), where=f"problem {record.problem_id!r}")
             return records, summary, []
         except (ValueError, RuntimeError) as error:
-            if _is_of_the_machine(error):
+            if is_of_the_machine(error):
                 raise
             if len(problems) == 1:
                 rejected = {
@@ -158,7 +158,7 @@ def first_of(rejected: Sequence[Json]) -> str:
     return "problem {problem_id!r}: {error}: {reason}".format(**rejected[0])
 
 
-def _is_of_the_machine(error: Exception) -> bool:
+def is_of_the_machine(error: Exception) -> bool:
     """Whether an error of a kind that is usually a problem's would meet every other problem as well."""
     import torch
 
