@@ -307,6 +307,7 @@ def test_an_engine_completes_within_a_running_event_loop(running_server: ServedP
     assert len(asyncio.run(complete())[0][0].token_ids) == 4
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_and_started_again_costs_no_completion(
     running_server: ServedPolicy, policy_dir: Path, reference: TransformersEngine
 ) -> None:
