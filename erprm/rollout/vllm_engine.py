@@ -71,14 +71,18 @@ class VLLMEngine:
             from vllm import LLM
             from vllm.platforms import current_platform
 
+            on_cpu = current_platform.is_cpu()
+            # On a CPU, vLLM 0.32 dies of a seeded request whose prompt is read in parts ("CPU Generator does not use
+            # offset").
+            defaults = {"enable_prefix_caching": True, **({"enable_chunked_prefill": False} if on_cpu else {})}
             self._llm: LLM | None = LLM(
                 model,
-                dtype="float32" if dtype == "auto" and current_platform.is_cpu() else dtype,
+                dtype="float32" if dtype == "auto" and on_cpu else dtype,
                 max_num_seqs=batch_size,
                 tensor_parallel_size=tensor_parallel_size,
                 max_model_len=max_model_len,
                 gpu_memory_utilization=gpu_memory_utilization,
-                **{"enable_prefix_caching": True, **(arguments or {})},
+                **{**defaults, **(arguments or {})},
             )
         self.max_length: int = self._llm.model_config.max_model_len
         children = set(multiprocessing.active_children()) - children_before

@@ -36,6 +36,7 @@ class ServedPolicy:
             "kv-cache-memory-bytes": 2**26,
         }
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
+        command += ["--no-enable-chunked-prefill"]  # see docs/engines.md
         command += [f"--{name}={value}" for name, value in options.items()]
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(

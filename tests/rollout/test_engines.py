@@ -203,6 +203,15 @@ def test_a_completion_depends_neither_on_other_prompts_nor_on_their_number(engin
     assert [completions[:3] for completions in together[::-1]] == alone
 
 
+def test_more_prompts_than_are_read_at_once_are_all_completed(engine: Engine) -> None:
+    # vLLM reads 4,096 tokens at once; these are 6,400, and no two prompts begin alike.
+    prompts = [[20 + number % 60, 20 + number // 60, *[30] * 62] for number in range(100)]
+    sampling = Sampling(n=2, max_tokens=4)
+    completions = engine.generate(prompts, sampling)
+    assert completions[70:73] == [engine.generate([prompt], sampling)[0] for prompt in prompts[70:73]]
+    assert all(len(completion.token_ids) > 0 for of_prompt in completions for completion in of_prompt)
+
+
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 1.0), (1.5, 0.8)])
 def test_first_tokens_follow_the_exact_distribution(
     engine: Engine, reference: TransformersEngine, temperature: float, top_p: float
