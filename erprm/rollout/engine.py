@@ -95,6 +95,10 @@ class PromptError(ValueError):
     """A prompt the engine cannot complete; the message names its index."""
 
 
+class EngineError(RuntimeError):
+    """The engine itself has failed, whatever the prompt was; another one would meet the same."""
+
+
 class Engine(Protocol):
     """A policy that completes prompts.
 
@@ -124,6 +128,7 @@ class Engine(Protocol):
 
         Raises:
             PromptError: if a prompt is empty, or leaves no room for a completion in the context.
+            EngineError: if the engine has failed for good.
         """
         ...
 

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from erprm.rollout.engine import (
     Completion,
+    EngineError,
     Prompt,
+    PromptError,
     Sampling,
     TokenUsage,
     check_lengths,
@@ -40,8 +42,8 @@ _RETRIES_ON_OPENING = 3
 _NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
-class ServerError(RuntimeError):
-    """The server did not answer, or refused, also after the last retry."""
+class ServerError(EngineError):
+    """The server did not answer, also after the last retry, or answers otherwise than it should."""
 
 
 class OpenAIEngine:
@@ -128,7 +130,7 @@ class OpenAIEngine:
             return await asyncio.gather(*map(complete, prompt_ids))
 
     async def _complete(self, client: Any, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
-        from openai import APIError
+        from openai import APIError, BadRequestError, UnprocessableEntityError
 
         try:
             answer = await client.completions.create(
@@ -144,6 +146,8 @@ class OpenAIEngine:
                 presence_penalty=0.0,
                 extra_body={"return_token_ids": True, **_NEUTRAL},
             )
+        except (BadRequestError, UnprocessableEntityError) as error:
+            raise PromptError(f"{self._place} refuses a request: {error.message}") from error
         except APIError as error:
             raise self._error(error, self._retries) from error
         choices = sorted(answer.choices, key=lambda choice: choice.index)

@@ -19,7 +19,7 @@ from erprm.data.records import RolloutRecord, validate_record
 from erprm.data.sources import Problem
 from erprm.grading import BatchGrader, Grader, OutcomeGrader, extract_answer, open_grader
 from erprm.rollout.config import RolloutConfig
-from erprm.rollout.engine import Engine
+from erprm.rollout.engine import Engine, EngineError
 from erprm.rollout.engines import open_engine
 from erprm.rollout.problem_shards import ProblemShards
 from erprm.rollout.roll_out import roll_out
@@ -168,7 +168,7 @@ def is_of_the_machine(error: Exception) -> bool:
     if isinstance(error, ServerError) and error.__cause__ is not None:
         return getattr(error.__cause__, "status_code", None) not in _REFUSES_ONE_REQUEST
     broken_gpu = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)  # new in torch 2.8
-    return isinstance(error, (torch.OutOfMemoryError, broken_gpu, WorkerStartError))
+    return isinstance(error, (torch.OutOfMemoryError, broken_gpu, WorkerStartError, EngineError))
 
 
 def _in_order(problems: Sequence[Problem], records: Sequence[RolloutRecord]) -> list[RolloutRecord]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from erprm.rollout.engine import (
     Completion,
+    EngineError,
     Prompt,
     Sampling,
     TokenUsage,
@@ -110,6 +111,7 @@ class VLLMEngine:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """See :meth:`erprm.rollout.engine.Engine.generate`."""
         from vllm import SamplingParams
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         assert self._llm is not None, "the engine is closed"
         prompt_ids = [encode_prompt(self._tokenizer, prompt) for prompt in prompts]
@@ -129,7 +131,10 @@ class VLLMEngine:
             for ids in prompt_ids
         ]
         requests = [{"prompt_token_ids": ids} for ids in prompt_ids]
-        outputs = self._llm.generate(requests, parameters, use_tqdm=False)
+        try:
+            outputs = self._llm.generate(requests, parameters, use_tqdm=False)
+        except EngineDeadError as error:
+            raise EngineError(f"vLLM's process for {self.name!r} has died; its log says why") from error
         results = [
             [self._completion(ids, each, sampling) for each in output.outputs]
             for ids, output in zip(prompt_ids, outputs, strict=True)

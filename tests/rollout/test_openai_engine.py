@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from erprm.rollout import OpenAIEngine, Sampling
+from erprm.rollout.engine import PromptError
 from erprm.rollout.openai_engine import ServerError
 
 Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
@@ -108,7 +109,9 @@ def test_after_the_last_retry_the_error_names_url_and_status(serve: Any, tokeniz
 
 def test_a_request_that_is_refused_is_not_sent_again(serve: Any, tokenizer_dir: str) -> None:
     server = serve(lambda _: (400, {"error": {"message": "temperature is too high"}}))
-    with pytest.raises(ServerError, match=r"status 400: .*temperature is too high"):
+    with pytest.raises(
+        PromptError, match=rf"server {server.base_url}, .* refuses a request: .*temperature is too high"
+    ):
         make_engine(server, tokenizer_dir).generate(["so"], Sampling())
     assert len(server.requests) == 1
 
