@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from erprm.rollout import OpenAIEngine, Sampling
+from erprm.data.sources import Problem
+from erprm.rollout import OpenAIEngine, RolloutConfig, Sampling, run_rollouts
 from erprm.rollout.engine import PromptError
 from erprm.rollout.openai_engine import ServerError
+
+pytest.importorskip("openai", reason="needs the extra openai")
 
 Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
 
@@ -114,6 +117,15 @@ def test_a_request_that_is_refused_is_not_sent_again(serve: Any, tokenizer_dir: 
     ):
         make_engine(server, tokenizer_dir).generate(["so"], Sampling())
     assert len(server.requests) == 1
+
+
+def test_a_server_that_fails_stops_a_run_and_rejects_no_problem(serve: Any, tokenizer_dir: str, tmp_path: Path) -> None:
+    engine = make_engine(serve(lambda _: (500, {"error": {"message": "out of memory"}})), tokenizer_dir, retries=0)
+    config = RolloutConfig("policy", str(tmp_path / "run"), source="jsonl")
+    problems = [Problem(str(number), f"{number} + 1 =", str(number + 1), "sums") for number in range(3)]
+    with pytest.raises(ServerError, match="status 500"):
+        run_rollouts(config, engine, problems)
+    assert "out of memory" not in "".join(file.read_text() for file in (tmp_path / "run").glob("rejected*"))
 
 
 def test_a_server_that_does_not_answer_in_time_is_named(serve: Any, tokenizer_dir: str) -> None:
