@@ -33,9 +33,9 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
     Raises:
         BackboneError: if there is none; names the path.
     """
-    _check_local(path, gguf_file)
+    check_local(path, gguf_file)
     try:
-        return AutoTokenizer.from_pretrained(path, **_gguf(gguf_file))
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False, **_gguf(gguf_file))
     except (OSError, ValueError) as error:
         raise BackboneError(f"no tokenizer could be loaded from {path!r}: {error}") from error
 
@@ -59,31 +59,70 @@ def load_causal_lm(
             (:class:`erprm.models.deferred.DeferredWeights`); else a warning says why they cannot.
 
     Raises:
-        BackboneError: if there is none; names the path.
+        BackboneError: if there is none, or its files lack some of its weights; names the path.
     """
-    _check_local(path, gguf_file)
-    settings: dict[str, Any] = {
+    settings = _load_settings(dtype, attn_implementation)
+    if gguf_file is not None:
+        return _load_gguf(path, gguf_file, settings)
+    if empty:
+        try:
+            return empty_causal_lm(path, **settings)
+        except NotDeferrableError as error:
+            rank_zero_warn(f"backbone: each process loads {path!r} whole: {error}")
+        except (OSError, ValueError):
+            pass  # Loading it whole says what is wrong.
+    return load_pretrained(AutoModelForCausalLM, path, dtype=dtype, attn_implementation=attn_implementation)
+
+
+def _load_gguf(path: str, gguf_file: str, settings: dict[str, Any]) -> PreTrainedModel:
+    check_local(path, gguf_file)
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, **settings, **_gguf(gguf_file))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"no causal language model could be loaded from {path!r}: {error}") from error
+    # The weights have been dequantized; transformers 5.19 would still refuse to save a model marked as GGUF.
+    del model.hf_quantizer
+    del model.config.quantization_config
+    return model
+
+
+def load_pretrained(loader: Any, path: str, *, dtype: Dtype, attn_implementation: Attention) -> PreTrainedModel:
+    """Loads a model of transformers, without code of the hub and with every weight from its safetensors files.
+
+    Args:
+        loader: class with a ``from_pretrained``.
+        path: folder or hub id.
+        dtype: type of the weights.
+        attn_implementation: attention of transformers.
+
+    Raises:
+        BackboneError: if it cannot be loaded, or the files lack weights, which transformers would make up at random.
+    """
+    check_local(path)
+    try:
+        model: PreTrainedModel
+        model, info = loader.from_pretrained(
+            path,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **_load_settings(dtype, attn_implementation),
+        )
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{loader.__name__} cannot load {path!r}: {error}") from error
+    if missing := sorted(info["missing_keys"]):
+        raise BackboneError(
+            f"the safetensors files of {path!r} lack {len(missing)} weights of a {type(model).__name__}, "
+            f"{missing[0]} for one"
+        )
+    return model
+
+
+def _load_settings(dtype: Dtype, attn_implementation: Attention) -> dict[str, Any]:
+    return {
         "dtype": getattr(torch, dtype),
         "attn_implementation": None if attn_implementation == "auto" else attn_implementation,
     }
-    try:
-        if empty and gguf_file is None:
-            try:
-                return empty_causal_lm(path, **settings)
-            except NotDeferrableError as error:
-                rank_zero_warn(f"backbone: each process loads {path!r} whole: {error}")
-        model = AutoModelForCausalLM.from_pretrained(
-            path,
-            **settings,
-            **(_gguf(gguf_file) or {"use_safetensors": True}),
-        )
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"no causal language model could be loaded from {path!r}: {error}") from error
-    if gguf_file:
-        # The weights have been dequantized; transformers 5.19 would still refuse to save a model marked as GGUF.
-        del model.hf_quantizer
-        del model.config.quantization_config
-    return model
 
 
 def causal_lm_without_weights(path: str, gguf_file: str | None, dtype: torch.dtype) -> PreTrainedModel:
@@ -92,7 +131,7 @@ def causal_lm_without_weights(path: str, gguf_file: str | None, dtype: torch.dty
     Raises:
         BackboneError: if there is none; names the path.
     """
-    _check_local(path, gguf_file)
+    check_local(path, gguf_file)
     try:
         config = AutoConfig.from_pretrained(path, **_gguf(gguf_file))
     except (OSError, ValueError) as error:
@@ -105,8 +144,12 @@ def _gguf(gguf_file: str | None) -> dict[str, Any]:
     return {"gguf_file": gguf_file} if gguf_file else {}
 
 
-def _check_local(path: str, gguf_file: str | None) -> None:
-    """Says what is wrong with a local path before the hub is asked for it."""
+def check_local(path: str, gguf_file: str | None = None) -> None:
+    """Says what is wrong with a local path before the hub is asked for it.
+
+    Raises:
+        BackboneError: if it does not exist.
+    """
     if Path(path).is_absolute() or path.startswith("."):
         missing = Path(path) / gguf_file if gguf_file else Path(path)
         if not missing.exists():

@@ -380,9 +380,16 @@ def _resolve_step_format(step_format: StepFormat | str | None, backbone: str) ->
     if isinstance(step_format, str):
         return StepFormat.preset(step_format)
     saved = Path(backbone) / STEP_FORMAT_FILE
-    if saved.is_file():
-        try:
-            return StepFormat.from_dict(json.loads(saved.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ValueError(f"{saved}: {error}") from error
-    return StepFormat.preset("er_prm")
+    return read_step_format(saved) if saved.is_file() else StepFormat.preset("er_prm")
+
+
+def read_step_format(file: Path) -> StepFormat:
+    """The step format that :meth:`ProcessRewardModel.save_pretrained` wrote.
+
+    Raises:
+        ValueError: naming the file, if it holds none.
+    """
+    try:
+        return StepFormat.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error

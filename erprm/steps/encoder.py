@@ -54,7 +54,8 @@ class StepEncoder:
     Each piece (the question, each step with the separator before it, the tag) is tokenised by itself, so a tag is the
     same token whatever is before it. A tokenizer that puts a space before every text (SentencePiece, as Mistral's and
     Llama 2's) does so only before the first piece: the others get the tokens they have in the middle of a text, which
-    is what checkpoints that were trained on whole texts have seen.
+    is what checkpoints that were trained on whole texts have seen. With ``whole_text`` the text is tokenised whole where
+    that leaves every tag as it is.
 
     Attributes:
         layout: the texts around the question and the steps.
@@ -203,10 +204,33 @@ class StepEncoder:
         except TypeError:  # What the tokenizer says names neither the text nor the trouble.
             _refuse_surrogates(solutions)
             raise
-        return [
+        encoded = [
             self._assemble([next(ids_of_piece) for _ in range(len(solution.steps) + 1)], max_length)
             for solution in solutions
         ]
+        return self._retokenized_whole(solutions, encoded, max_length) if self.step_format.whole_text else encoded
+
+    def _retokenized_whole(
+        self, solutions: Sequence[Solution], encoded: Sequence[EncodedSolution], max_length: int | None
+    ) -> list[EncodedSolution]:
+        """The solutions tokenised as whole texts; as they are where a text holds tags of its own, or loses one."""
+        whole = []
+        ids_of_text = self._tokenize([self.layout.render(solution) for solution in solutions])
+        for solution, in_pieces, ids in zip(solutions, encoded, ids_of_text, strict=True):
+            input_ids = [*self._prefix, *ids]
+            tags = self._ends_of_tags(input_ids)
+            if in_pieces.removed_tags or len(tags) != len(solution.steps):
+                whole.append(in_pieces)
+                continue
+            kept = [tag for tag in tags if max_length is None or tag < max_length]
+            input_ids = input_ids[: kept[-1] + 1] if kept else []
+            whole.append(EncodedSolution(input_ids, kept, len(tags) - len(kept), 0))
+        return whole
+
+    def _ends_of_tags(self, ids: Sequence[int]) -> list[int]:
+        width = len(self.tag_ids)
+        ends = (place for place, token in enumerate(ids) if token == self.tag_id)
+        return [end for end in ends if ids[max(0, end + 1 - width) : end + 1] == self.tag_ids]
 
     def _checked_pieces(self, solution: Solution) -> list[str]:
         if not solution.steps:

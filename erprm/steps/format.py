@@ -53,6 +53,9 @@ class StepFormat:
         standalone_pieces: tokenise each piece as if it were a whole text. Where a tokenizer puts a space before every
             text (SentencePiece), it then stands before every piece.
         force_bos: begin with the tokenizer's begin-of-sequence token even where the tokenizer itself does not.
+        whole_text: tokenise the solution as one text instead of piece by piece, as the code of published checkpoints
+            does: tokens may then reach over the end of a piece. A solution whose tags that would change is tokenised
+            piece by piece all the same.
     """
 
     tag: str = " ки"
@@ -67,6 +70,7 @@ class StepFormat:
     system: str | None = None
     standalone_pieces: bool = False
     force_bos: bool = False
+    whole_text: bool = False
 
     def __post_init__(self) -> None:
         self._check_tag()
@@ -75,6 +79,8 @@ class StepFormat:
             raise StepFormatError(
                 f"step_format.question_template is {self.question_template!r}; it must contain {{question}} once"
             )
+        if self.whole_text and self.standalone_pieces:
+            raise StepFormatError("step_format.whole_text and standalone_pieces are both true; only one can be")
         if self.chat not in (None, "reply", "turns"):
             raise StepFormatError(f"step_format.chat is {self.chat!r}; it must be reply, turns or null")
         if self.system is not None and self.chat is None:
