@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("erprm.cli.lightning", "evaluate on the validation split"),
     "test": ("erprm.cli.lightning", "evaluate on the test data"),
     "predict": ("erprm.cli.lightning", "score the steps of a file of solutions"),
+    "score": ("erprm.cli.score", "score the steps of a solution, or of a file of them, with anyone's reward model"),
     "export": ("erprm.cli.export", "turn a checkpoint of fit into a Hugging Face folder"),
     "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
     "merge": ("erprm.cli.merge", "make one folder of the parts of a rollout run (rollout --shard)"),

@@ -18,6 +18,8 @@ Settings = TypeVar("Settings")
 # Metadata of a field of settings that is given without a key before it, once or several times.
 POSITIONAL = {"positional": True}
 POSITIONALS = {"positional": True, "many": True}
+# Metadata of a field that takes two values behind its key: ``--jsonl IN OUT``.
+PAIR = {"pair": True}
 
 
 def key(name: str) -> dict[str, str]:
@@ -46,6 +48,8 @@ class CommandParser(ArgumentParser):
         for field in own:
             if field.metadata.get("many"):
                 self.add_argument(field.name, nargs="+", type=str, help=help_of[field.name])
+            elif field.metadata.get("pair"):
+                self.add_argument(f"--{field.name}", nargs=2, type=str, help=help_of[field.name])
             elif field.metadata.get("positional"):
                 self.add_argument(field.name, type=types[field.name], help=help_of[field.name])
             else:

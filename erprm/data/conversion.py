@@ -67,6 +67,13 @@ def rejected_path(output: str | os.PathLike[str]) -> Path:
     return output.with_name(f"{output.name}.rejected.jsonl")
 
 
+def rejected_line(place: Place, reason: str, row: object) -> bytes:
+    """A line of such a file: where the row stands, the reason, and the row."""
+    written = {"file": place.file, place.kind: place.number, "reason": reason, "content": row}
+    # Escapes, so that half a surrogate pair can be written as it was read.
+    return json.dumps(written).encode() + b"\n"
+
+
 def convert(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -158,9 +165,7 @@ class _RejectedRows:
         """Writes one row aside."""
         if self._file is None:
             self._file = self._files.enter_context(whole_file(self.path))
-        written = {"file": place.file, place.kind: place.number, "reason": reason, "content": row}
-        # Escapes, so that half a surrogate pair can be written as it was read.
-        self._file.write(json.dumps(written).encode() + b"\n")
+        self._file.write(rejected_line(place, reason, row))
         self.count += 1
         if len(self.reasons) < _SHOWN_REASONS:
             self.reasons.append(f"{place}: {reason}")

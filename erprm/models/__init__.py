@@ -1,5 +1,6 @@
 """Process reward models and policies as LightningModules."""
 
+from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.checkpoint_io import WholeCheckpointIO
 from erprm.models.finite import NonFiniteError, NonFiniteGradientError, NonFiniteLossError
 from erprm.models.lora import LoRA
@@ -10,6 +11,7 @@ from erprm.models.scorer import StepScorer
 from erprm.models.strategy import FSDP2Strategy
 
 __all__ = [
+    "AdaptedRewardModel",
     "CosineWithWarmup",
     "FSDP2Strategy",
     "LoRA",

@@ -69,9 +69,7 @@ class StepEncoder:
         self.layout = step_format.layout(tokenizer)
         self._mark = self._mark_context()
         tag = self.layout.tag
-        self.tag_ids = (
-            [self._single_token("tag", tag)] if step_format.tag_is_token else self._ids_after(self._mark, tag)
-        )
+        self.tag_ids = [self._single_token("tag", tag)] if step_format.tag_is_token else self._ids_of_tag()
         self.tag_id = self.tag_ids[-1]
         self._label_ids = tuple(
             self._single_token(name, text)
@@ -156,6 +154,20 @@ class StepEncoder:
             ids = self._ids_after(self._mark, text)
         return ids[0]
 
+    def _ids_of_tag(self) -> list[int]:
+        ids = self._ids_after(self._mark, self.layout.tag)
+        if not ids:
+            raise StepFormatError(
+                f"step_format.tag {self.layout.tag!r} is no token at all of tokenizer {self.tokenizer.name_or_path!r}"
+            )
+        if self.step_format.chat == "turns":
+            # As it stands before a label: at the end of a text some tokenizers join its line breaks.
+            label = self._ids_after(self._mark, str(self.step_format.positive))
+            before_label = self._ids_after(self._mark, f"{self.layout.tag}{self.step_format.positive}")
+            if before_label[-len(label) :] == label:
+                return before_label[: -len(label)]
+        return ids
+
     def _begin_of_sequence(self) -> list[int]:
         """What comes before the question: what the tokenizer puts before a text of its own accord, if anything."""
         begin = self.tokenizer.bos_token
@@ -215,7 +227,9 @@ class StepEncoder:
     ) -> list[EncodedSolution]:
         """The solutions tokenised as whole texts; as they are where a text holds tags of its own, or loses one."""
         whole = []
-        ids_of_text = self._tokenize([self.layout.render(solution) for solution in solutions])
+        # Behind the last tag comes what stands behind the others.
+        end = str(self.step_format.positive) if self.step_format.chat == "turns" else ""
+        ids_of_text = self._tokenize([self.layout.render(solution) + end for solution in solutions])
         for solution, in_pieces, ids in zip(solutions, encoded, ids_of_text, strict=True):
             input_ids = [*self._prefix, *ids]
             tags = self._ends_of_tags(input_ids)

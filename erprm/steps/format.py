@@ -158,12 +158,29 @@ class StepFormat:
         if tokenizer is None:
             raise StepFormatError(f"step_format.chat is {self.chat!r}; the layout needs a tokenizer's chat template")
         if self.chat == "reply":
-            head, middle = reply_turns(tokenizer, self.system)
-            return Layout(head + before, after + middle, self.first_separator, self.separator, self.tag)
-        head, tag, separator = alternating_turns(tokenizer, self.system)
+            turns = reply_turns(tokenizer, self.system)
+            head, middle, _ = turns.around
+            return Layout(
+                head + before,
+                after + middle,
+                self.first_separator,
+                self.separator,
+                self.tag,
+                strip_turn=turns.strips,
+            )
+        turns = alternating_turns(tokenizer, self.system)
+        head, tag, separator, *_ = turns.around
         # A label in the history is always the good one, as in RLHFlow's evaluation.
         separator = f"{self.positive}{separator}"
-        return Layout(head + before, after, self.first_separator, separator, tag, strip_steps=True)
+        return Layout(
+            head + before,
+            after,
+            self.first_separator,
+            separator,
+            tag,
+            strip_steps=True,
+            strip_turn=turns.strips,
+        )
 
     def render(self, solution: Solution, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
         """The whole solution as one text, a tag after each step; see :meth:`layout` for the tokenizer."""

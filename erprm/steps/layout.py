@@ -22,6 +22,7 @@ class Layout:
         separator: text before each further step, after a tag.
         tag: text after each step.
         strip_steps: leave out white space at the ends of a step.
+        strip_turn: leave out white space at the ends of the turn that the question begins, as its chat template does.
     """
 
     before_question: str
@@ -30,12 +31,18 @@ class Layout:
     separator: str
     tag: str
     strip_steps: bool = False
+    strip_turn: bool = False
 
     def pieces(self, solution: Solution) -> list[str]:
         """The texts that are tokenised one by one: the question, then each step with the separator before it."""
         separators = [self.first_separator] + [self.separator] * (len(solution.steps) - 1)
-        steps = [step.strip() for step in solution.steps] if self.strip_steps else solution.steps
-        question = self.before_question + solution.question + self.after_question
+        question, steps = solution.question, list(solution.steps)
+        if self.strip_steps:
+            steps = [step.strip() for step in steps]
+        if self.strip_turn:
+            # The first step is in the same turn, or begins the next.
+            question, steps[0] = (question.lstrip() if self.strip_steps else question.strip()), steps[0].lstrip()
+        question = self.before_question + question + self.after_question
         return [question, *(separator + step for separator, step in zip(separators, steps, strict=True))]
 
     def render(self, solution: Solution) -> str:
@@ -48,40 +55,46 @@ class Layout:
 _USER, _ASSISTANT, _NEXT_USER, _NEXT_ASSISTANT = (f"[turn-{number}-of-4]" for number in range(1, 5))
 
 
-def reply_turns(tokenizer: PreTrainedTokenizerBase, system: str | None) -> tuple[str, str]:
-    """What a chat template puts before the user's turn, and between it and the assistant's.
+@dataclass(frozen=True)
+class Turns:
+    """What a chat template does with the turns of user and assistant, one after the other.
+
+    Attributes:
+        around: what it puts before the first turn, between each two, and after the last.
+        strips: whether it leaves out white space at the ends of a turn.
+    """
+
+    around: list[str]
+    strips: bool
+
+
+def reply_turns(tokenizer: PreTrainedTokenizerBase, system: str | None) -> Turns:
+    """A turn of the user and the assistant's.
 
     Raises:
         StepFormatError: if there is no template, or it does not render the turns one after the other.
     """
-    before, between, _ = _around_turns(tokenizer, system, [_USER, _ASSISTANT])
-    return before, between
+    return _turns(tokenizer, system, [_USER, _ASSISTANT])
 
 
-def alternating_turns(tokenizer: PreTrainedTokenizerBase, system: str | None) -> tuple[str, str, str]:
-    """What a chat template puts before the first turn, between user and assistant, and between assistant and user.
+def alternating_turns(tokenizer: PreTrainedTokenizerBase, system: str | None) -> Turns:
+    """Two turns of the user, each with the assistant's.
 
     Raises:
         StepFormatError: if there is no template, or it renders the second exchange otherwise than the first.
     """
-    turns = [_USER, _ASSISTANT, _NEXT_USER, _NEXT_ASSISTANT]
-    before, to_assistant, to_user, to_assistant_again, _ = _around_turns(tokenizer, system, turns)
+    turns = _turns(tokenizer, system, [_USER, _ASSISTANT, _NEXT_USER, _NEXT_ASSISTANT])
+    _, to_assistant, _, to_assistant_again, _ = turns.around
     if to_assistant_again != to_assistant:
         raise StepFormatError(
             f"the chat template of tokenizer {tokenizer.name_or_path!r} puts {to_assistant!r} before the assistant's "
             f"first answer and {to_assistant_again!r} before the second; steps need the same before each"
         )
-    return before, to_assistant, to_user
+    return turns
 
 
-def _around_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[str]) -> list[str]:
-    if not getattr(tokenizer, "chat_template", None):
-        raise StepFormatError(
-            f"tokenizer {tokenizer.name_or_path!r} has no chat template, which step_format.chat needs"
-        )
-    messages = [] if system is None else [{"role": "system", "content": system}]
-    messages += [{"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns)]
-    rest = str(tokenizer.apply_chat_template(messages, tokenize=False))
+def _turns(tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[str]) -> Turns:
+    rendered = rest = _render(tokenizer, system, turns)
     around = []
     for turn in turns:
         before, found, rest = rest.partition(turn)
@@ -91,4 +104,15 @@ def _around_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, turns:
                 "assistant one after the other, which step_format.chat needs"
             )
         around.append(before)
-    return [*around, rest]
+    strips = rendered == _render(tokenizer, system, [f" {turn} " for turn in turns])
+    return Turns([*around, rest], strips)
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[str]) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        raise StepFormatError(
+            f"tokenizer {tokenizer.name_or_path!r} has no chat template, which step_format.chat needs"
+        )
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    messages += [{"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns)]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False))

@@ -1,0 +1,192 @@
+"""``erprm score``: step scores of one solution, in colour, or of a file of solutions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+import erprm
+from erprm.cli.commands import PAIR, parse_settings
+from erprm.data.conversion import rejected_path
+from erprm.data.packing import Packing
+from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
+from erprm.models.adapters import AdaptedRewardModel
+from erprm.models.attention import Attention
+from erprm.models.backbone import Dtype
+from erprm.models.scored_file import score_file
+from erprm.steps import Solution, check_step_style, split_steps
+
+
+@dataclass
+class ScoreConfig:
+    """Scores the steps of one solution (``question`` and ``solution``) or of a file of solutions (``jsonl``).
+
+    Attributes:
+        model: folder or hub id of a process reward model.
+        question: the question.
+        solution: the solution, as one text.
+        jsonl: file of solutions to read and file of JSON lines to write, with ``steps``, ``step_scores`` and ``score``.
+        adapter: ``er_prm``, ``math_shepherd``, ``rlhflow``, ``qwen_prm``, ``trl``, ``erprm`` (saved by this package), or
+            ``auto``, which asks the checkpoint's configuration.
+        step_format: fields in which the checkpoint's step format differs from the adapter's.
+        step_style: how a solution is split into steps; see the page on steps.
+        aggregation: score of a solution from those of its steps.
+        on_error: what a row of the file that cannot be scored does: ``stop`` ends the command, ``skip`` leaves it out
+            and writes it, with its line and the reason, to ``OUT.rejected.jsonl``.
+        device: where to score, such as ``cpu`` or ``cuda:1``; ``auto`` takes the GPU if there is one.
+        dtype: type of the weights.
+        attn_implementation: attention kernel, as for ``model.attn_implementation``.
+        max_tokens: tokens of a batch.
+        row_tokens: tokens of one of its rows; by default a batch is one row.
+        packing: ``trees`` reads what solutions of the same question have in common once, ``rows`` does without.
+        rows_at_once: rows of the file that are read and scored together; after each such part the progress is saved.
+    """
+
+    model: str
+    question: str | None = None
+    solution: str | None = None
+    jsonl: list[str] | None = field(default=None, metadata=PAIR)
+    adapter: str = "auto"
+    step_format: dict[str, Any] | None = None
+    step_style: str = "lines"
+    aggregation: Aggregation = "min"
+    on_error: Literal["stop", "skip"] = "stop"
+    device: str = "auto"
+    dtype: Dtype = "float32"
+    attn_implementation: Attention = "auto"
+    max_tokens: int = 4096
+    row_tokens: int | None = None
+    packing: Packing = "trees"
+    rows_at_once: int = 256
+
+    def __post_init__(self) -> None:
+        one = self.question is not None and self.solution is not None
+        if one == (self.jsonl is not None) or (self.question is None) != (self.solution is None):
+            raise ValueError("give either question and solution, or jsonl with two files")
+        if self.rows_at_once < 1:
+            raise ValueError(f"rows_at_once is {self.rows_at_once}; it must be at least 1")
+        check_step_style(self.step_style, "step_style")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Scores, and prints or writes the scores."""
+    config = parse_settings(ScoreConfig, arguments)
+    try:
+        solution = _solution(config)
+        model = _load(config)
+        if solution is not None:
+            (scores,) = model.score_steps([solution])
+            _show(solution, scores, config.aggregation)
+        else:
+            _score_file(model, config)
+    except (ValueError, OSError) as error:
+        print(f"erprm score: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _solution(config: ScoreConfig) -> Solution | None:
+    if config.question is None or config.solution is None:
+        return None
+    steps = split_steps(config.solution, config.step_style)
+    if not steps:
+        raise ValueError("the solution is blank; expected at least one step")
+    return Solution(config.question, steps)
+
+
+def _load(config: ScoreConfig) -> AdaptedRewardModel:
+    model = AdaptedRewardModel(
+        config.model,
+        config.adapter,
+        config.step_format,
+        dtype=config.dtype,
+        attn_implementation=config.attn_implementation,
+        score_max_tokens=config.max_tokens,
+        score_row_tokens=config.row_tokens,
+        score_packing=config.packing,
+    )
+    model.configure_model()
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    return model.eval().to(device)
+
+
+# One solution -----------------------------------------------------------------------------------------------------
+
+
+def _show(solution: Solution, scores: torch.Tensor, aggregation: Aggregation) -> None:
+    console = Console(highlight=False)
+    console.print(Text(_printable(solution.question), style="bold"))
+    for number, (step, score) in enumerate(zip(solution.steps, scores.tolist(), strict=True), 1):
+        line = Text(f"{number:>3}  ")
+        line.append(f"{score:.4f}", style=f"bold {_colour(score)}")
+        line.append("  " + _printable(step).replace("\n", "\n" + " " * 13), style=_colour(score))
+        console.print(line)
+    total = aggregate_steps(scores, aggregation).item()
+    console.print(Text.assemble(f"{aggregation:>5}"[:5].rjust(3), "  ", (f"{total:.4f}", f"bold {_colour(total)}")))
+
+
+def _colour(score: float) -> str:
+    """From red at 0 over yellow at one half to green at 1."""
+    share = min(max(score, 0.0), 1.0)
+    red, green = min(1.0, 2 - 2 * share), min(1.0, 2 * share)
+    return f"rgb({round(220 * red)},{round(180 * green)},0)"
+
+
+def _printable(text: str) -> str:
+    """Text without the control characters by which it could take hold of the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+# A file -----------------------------------------------------------------------------------------------------------
+
+
+def _score_file(model: AdaptedRewardModel, config: ScoreConfig) -> None:
+    assert config.jsonl is not None
+    source, output = config.jsonl
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    ) as progress:
+        task = progress.add_task("rows scored", total=None)
+        result = score_file(
+            model,
+            source,
+            output,
+            scorer_identity=_identity(model, config),
+            step_style=config.step_style,
+            aggregation=config.aggregation,
+            rows_at_once=config.rows_at_once,
+            skip_rejected=config.on_error == "skip",
+            on_progress=lambda rows: progress.update(task, completed=rows),
+        )
+    resumed = f", {result.resumed} of them by an earlier run" if result.resumed else ""
+    print(f"{result.written} row(s) scored and written to {output}{resumed}")
+    if result.rejected:
+        print(f"{result.rejected} row(s) rejected and written to {rejected_path(output)}")
+
+
+def _identity(model: AdaptedRewardModel, config: ScoreConfig) -> dict[str, Any]:
+    """What determines the scores, but for the rows."""
+    assert model.backbone is not None
+    files = sorted(Path(config.model).glob("*")) if Path(config.model).is_dir() else []
+    return {
+        "model": config.model,
+        "revision": getattr(model.backbone.config, "_commit_hash", None),
+        "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        "adapter": model.choice.name,
+        "step_format": asdict(model.choice.step_format),
+        "dtype": config.dtype,
+        "version": erprm.__version__,
+    }

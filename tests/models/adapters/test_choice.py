@@ -1,0 +1,202 @@
+"""Which adapter is chosen for a checkpoint, and what is said where none can be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from erprm.models import AdaptedRewardModel, ProcessRewardModel
+from erprm.models.adapters import ADAPTERS, AdapterError, choose_adapter
+from erprm.models.backbone import BackboneError
+from erprm.steps import Solution, StepFormatError
+from tests.models.adapters.checkpoints import MAKE, causal_lm, change_config, qwen_prm, tiny_tokenizer, token_classifier
+from tests.steps.real_tokenizers import CHATML
+from tests.tiny import make_tokenizer
+
+SOLUTION = Solution("What is 3 and 4 more?", ["3 + 4 = 7.", "The answer is: 7"])
+
+
+def config_only(folder: Path, architecture: str, **fields: Any) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"architectures": [architecture], **fields}))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ("Qwen2ForProcessRewardModel", "qwen_prm"),
+        ("Qwen2ForTokenClassification", "trl"),
+        ("LlamaForTokenClassification", "trl"),
+    ],
+)
+def test_an_architecture_of_one_adapter_is_told_by_the_configuration_alone(
+    tmp_path: Path, architecture: str, name: str
+) -> None:
+    choice = choose_adapter(config_only(tmp_path, architecture))
+    assert (choice.name, choice.reason) == (name, f"config.json names {architecture}")
+    assert choice.step_format == ADAPTERS[name].step_format
+
+
+@pytest.mark.parametrize(
+    ("published", "name"),
+    [
+        ("HanningZhang/Llama3.1-Math-PRM", "er_prm"),
+        ("peiyi9979/math-shepherd-mistral-7b-prm", "math_shepherd"),
+        ("RLHFlow/Llama3.1-8B-PRM-Mistral-Data", "rlhflow"),
+        ("RLHFlow/Llama3.1-8B-PRM-Deepseek-Data", "rlhflow"),
+    ],
+)
+def test_published_language_models_are_told_by_their_name(tmp_path: Path, published: str, name: str) -> None:
+    choice = choose_adapter(config_only(tmp_path / published, "LlamaForCausalLM"))
+    assert (choice.name, choice.reason) == (name, f"it is named {published.partition('/')[2].lower()}")
+
+
+def test_what_this_package_saved_is_read_with_its_own_step_format(tmp_path: Path) -> None:
+    causal_lm(tmp_path / "base", tiny_tokenizer())
+    model = ProcessRewardModel.from_pretrained(tmp_path / "base", step_format="math_shepherd")
+    model.save_pretrained(tmp_path / "math-shepherd-mistral-7b-prm")
+    adapted = AdaptedRewardModel.from_pretrained(tmp_path / "math-shepherd-mistral-7b-prm")
+    assert (adapted.choice.name, adapted.choice.reason) == ("erprm", "there is a step_format.json")
+    assert adapted.score_steps([SOLUTION])[0].tolist() == model.score_steps([SOLUTION])[0].tolist()
+
+
+@pytest.mark.parametrize("name", ["qwen_prm", "trl"])
+def test_an_adapted_model_is_saved_and_found_again(tmp_path: Path, name: str) -> None:
+    MAKE[name](tmp_path / "theirs", tiny_tokenizer())
+    model = AdaptedRewardModel.from_pretrained(tmp_path / "theirs", step_format={"first_separator": " "})
+    model.save_pretrained(tmp_path / "saved")
+    again = AdaptedRewardModel.from_pretrained(tmp_path / "saved")
+    assert again.choice.name == "erprm"
+    assert again.score_steps([SOLUTION])[0].tolist() == model.score_steps([SOLUTION])[0].tolist()
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_adapter_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        AdapterError, match=r"adapter is 'qwen'; it must be one of auto, er_prm, .*, qwen_prm, trl, erprm"
+    ):
+        choose_adapter(config_only(tmp_path, "LlamaForCausalLM"), "qwen")
+
+
+def test_a_language_model_of_another_name_is_not_guessed_at(tmp_path: Path) -> None:
+    causal_lm(tmp_path, tiny_tokenizer())
+    with pytest.raises(
+        AdapterError, match=r"auto cannot tell .* LlamaForCausalLM.* fits er_prm, math_shepherd, rlhflow"
+    ):
+        choose_adapter(str(tmp_path))
+    tokenizer = make_tokenizer(with_tags=False)
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match=r"its tokenizer fits rlhflow$"):
+        choose_adapter(str(tmp_path))
+
+
+def test_a_language_model_without_any_of_the_tokens_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    causal_lm(tmp_path, make_tokenizer(with_tags=False))
+    with pytest.raises(
+        AdapterError, match=r"no adapter fits .* er_prm: step_format\.tag ' ки' is \d tokens .* no chat template"
+    ):
+        choose_adapter(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("math_shepherd", r"step_format\.tag ' ки' is \d tokens .* of tokenizer '.*'"),
+        ("rlhflow", r"has no chat template"),
+    ],
+)
+def test_a_named_adapter_whose_tokens_are_missing_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    causal_lm(tmp_path, make_tokenizer(with_tags=False))
+    with pytest.raises(StepFormatError, match=message):
+        AdaptedRewardModel.from_pretrained(tmp_path, adapter=name)
+
+
+def test_missing_label_tokens_are_named(tmp_path: Path) -> None:
+    causal_lm(tmp_path, tiny_tokenizer())
+    with pytest.raises(StepFormatError, match=r"step_format\.positive ' good' is \d tokens"):
+        AdaptedRewardModel.from_pretrained(tmp_path, adapter="er_prm", step_format={"positive": " good"})
+
+
+def test_a_missing_tag_of_a_head_is_named(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = CHATML
+    qwen_prm(tmp_path, tokenizer)
+    with pytest.raises(StepFormatError, match=r"step_format\.tag '<extra_0>' is \d+ tokens"):
+        AdaptedRewardModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["LlamaForSequenceClassification", "Qwen2ForRewardModel", "BertModel"])
+def test_an_unknown_architecture_is_refused_with_those_that_are_read(tmp_path: Path, architecture: str) -> None:
+    with pytest.raises(AdapterError, match=rf"architecture {architecture}, which no adapter reads; they read causal"):
+        choose_adapter(config_only(tmp_path, architecture))
+
+
+def test_an_adapter_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    path = config_only(tmp_path, "LlamaForTokenClassification")
+    with pytest.raises(
+        AdapterError, match=r"'qwen_prm' does not read LlamaForTokenClassification, which .* is; trl would"
+    ):
+        choose_adapter(path, "qwen_prm")
+
+
+@pytest.mark.parametrize("config", ["{}", "[]", "no JSON", '{"architectures": null}', '{"architectures": []}'])
+def test_a_configuration_without_an_architecture_is_refused(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(AdapterError, match=r"config\.json: names no architecture"):
+        choose_adapter(str(tmp_path))
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match=r"has no config\.json$"):
+        choose_adapter(str(tmp_path))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(AdapterError, match=r"LoRA adapters has to be merged"):
+        choose_adapter(str(tmp_path))
+    with pytest.raises(BackboneError, match=r"nowhere' does not exist"):
+        choose_adapter(str(tmp_path / "nowhere"))
+
+
+def test_a_saved_format_of_another_kind_of_labels_is_refused(tmp_path: Path) -> None:
+    path = config_only(tmp_path, "LlamaForTokenClassification")
+    with pytest.raises(AdapterError, match=r"needs the file '.*step_format\.json', which is not there"):
+        choose_adapter(path, "erprm")
+    (tmp_path / "step_format.json").write_text("{}")
+    with pytest.raises(AdapterError, match=r"step_format\.json: its labels are tokens, but the architecture is Llama"):
+        choose_adapter(path)
+
+
+def test_an_unknown_field_of_the_step_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StepFormatError, match=r"step_format has no field 'tags'"):
+        choose_adapter(config_only(tmp_path, "LlamaForTokenClassification"), "auto", {"tags": "x"})
+
+
+@pytest.mark.parametrize("weight", ["score.2.bias", "model.layers.1.mlp.up_proj.weight"])
+def test_missing_weights_are_named_and_not_made_up(tmp_path: Path, weight: str) -> None:
+    qwen_prm(tmp_path, tiny_tokenizer(), without=weight)
+    with pytest.raises(BackboneError, match=rf"lack 1 weights of a Qwen2ForProcessRewardModel, {weight} for one"):
+        AdaptedRewardModel.from_pretrained(tmp_path)
+
+
+def test_a_language_model_without_its_output_layer_is_refused(tmp_path: Path) -> None:
+    token_classifier(tmp_path, tiny_tokenizer(), "Llama")
+    change_config(tmp_path, architectures=["LlamaForCausalLM"])
+    with pytest.raises(BackboneError, match=r"lack 1 weights of a LlamaForCausalLM, lm_head\.weight for one"):
+        AdaptedRewardModel.from_pretrained(tmp_path, adapter="er_prm")
+
+
+def test_a_checkpoint_without_safetensors_is_refused(tmp_path: Path) -> None:
+    token_classifier(tmp_path, tiny_tokenizer())
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(BackboneError, match=r"cannot load .*model\.safetensors"):
+        AdaptedRewardModel.from_pretrained(tmp_path)
+
+
+def test_a_head_of_three_classes_is_refused(tmp_path: Path) -> None:
+    token_classifier(tmp_path, tiny_tokenizer(), num_labels=3)
+    with pytest.raises(AdapterError, match=r"has 3 classes; adapter 'trl' reads two, bad and good"):
+        AdaptedRewardModel.from_pretrained(tmp_path)
