@@ -55,7 +55,7 @@ class ScoreConfig:
     solution: str | None = None
     jsonl: list[str] | None = field(default=None, metadata=PAIR)
     adapter: str = "auto"
-    step_format: dict[str, Any] | None = None
+    step_format: dict[str, str | bool | None] | None = None
     step_style: str = "lines"
     aggregation: Aggregation = "min"
     on_error: Literal["stop", "skip"] = "stop"
@@ -113,24 +113,34 @@ def _load(config: ScoreConfig) -> AdaptedRewardModel:
         score_row_tokens=config.row_tokens,
         score_packing=config.packing,
     )
+    device = _device(config.device)
     model.configure_model()
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     return model.eval().to(device)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"device is {name!r}, which cannot be used here: {error}") from error
 
 
 # One solution -----------------------------------------------------------------------------------------------------
 
 
 def _show(solution: Solution, scores: torch.Tensor, aggregation: Aggregation) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(Text(_printable(solution.question), style="bold"))
     for number, (step, score) in enumerate(zip(solution.steps, scores.tolist(), strict=True), 1):
-        line = Text(f"{number:>3}  ")
-        line.append(f"{score:.4f}", style=f"bold {_colour(score)}")
-        line.append("  " + _printable(step).replace("\n", "\n" + " " * 13), style=_colour(score))
-        console.print(line)
-    total = aggregate_steps(scores, aggregation).item()
-    console.print(Text.assemble(f"{aggregation:>5}"[:5].rjust(3), "  ", (f"{total:.4f}", f"bold {_colour(total)}")))
+        text = _printable(step).replace("\n", "\n" + " " * 14)
+        console.print(_scored(str(number), score).append(f"  {text}", style=_colour(score)))
+    console.print(_scored(aggregation, aggregate_steps(scores, aggregation).item()))
+
+
+def _scored(name: str, score: float) -> Text:
+    return Text.assemble(f"{name:>4}  ", (f"{score:.4f}", f"bold {_colour(score)}"))
 
 
 def _colour(score: float) -> str:

@@ -26,7 +26,11 @@ class AdaptedRewardModel(ProcessRewardModel):
     """
 
     def __init__(
-        self, backbone: str, adapter: str = AUTO, step_format: dict[str, Any] | None = None, **settings: Any
+        self,
+        backbone: str,
+        adapter: str = AUTO,
+        step_format: dict[str, str | bool | None] | None = None,
+        **settings: Any,
     ) -> None:
         """Chooses the adapter; weights are loaded by :meth:`configure_model`.
 
