@@ -32,12 +32,14 @@ from erprm.cli.estimate_rollout import RolloutEstimateConfig
 from erprm.cli.export import ExportConfig
 from erprm.cli.merge import MergeConfig
 from erprm.cli.rollout import RolloutCommand
+from erprm.cli.score import ScoreConfig
 from erprm.data import ProcessRewardDataModule
-from erprm.models import CosineWithWarmup, ProcessRewardModel
+from erprm.models import AdaptedRewardModel, CosineWithWarmup, ProcessRewardModel
 from erprm.rollout.config import RolloutConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 COMMAND_SETTINGS: dict[str, type] = {
+    "score": ScoreConfig,
     "export": ExportConfig,
     "rollout": RolloutCommand,
     "merge": MergeConfig,
@@ -205,6 +207,12 @@ def page() -> str:
     modules: dict[str, type] = {"model": ProcessRewardModel, "data": ProcessRewardDataModule}
     for name, cls in modules.items():
         parts += [f"### {name}: {cls.__name__}\n", summary(cls), table(cls, f"{name}.")]
+    parts += [
+        f"### model: {AdaptedRewardModel.__name__}\n",
+        f"`class_path: erprm.models.AdaptedRewardModel`. {summary(AdaptedRewardModel)}",
+        "Its other keys are those of `ProcessRewardModel`.\n",
+        table(AdaptedRewardModel, "model.", skip=("settings",)),
+    ]
     for cls in callbacks:
         parts += [f"### Callback {cls.__name__}\n", f"`class_path: erprm.callbacks.{cls.__name__}`. {summary(cls)}"]
         parts += [table(cls)]

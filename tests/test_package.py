@@ -54,7 +54,7 @@ except SystemExit as leaving:
 
 def test_help_names_the_commands() -> None:
     text = run_python("-m", "erprm", "--help")
-    for command in ("fit", "validate", "test", "predict", "rollout", "convert", "data", "demo"):
+    for command in ("fit", "validate", "test", "predict", "score", "rollout", "convert", "data", "demo"):
         assert re.search(rf"\b{command}\b", text), f"{command} is not in the help"
 
 

@@ -34,8 +34,8 @@ class ScoreConfig:
         question: the question.
         solution: the solution, as one text.
         jsonl: file of solutions to read and file of JSON lines to write, with ``steps``, ``step_scores`` and ``score``.
-        adapter: ``er_prm``, ``math_shepherd``, ``rlhflow``, ``qwen_prm``, ``trl``, ``erprm`` (saved by this package), or
-            ``auto``, which asks the checkpoint's configuration.
+        adapter: ``er_prm``, ``math_shepherd``, ``rlhflow``, ``qwen_prm``, ``trl``, ``erprm`` (saved by this package),
+            or ``auto``, which asks the checkpoint's configuration.
         step_format: fields in which the checkpoint's step format differs from the adapter's.
         step_style: how a solution is split into steps; see the page on steps.
         aggregation: score of a solution from those of its steps.

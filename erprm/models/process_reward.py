@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,9 @@ from erprm.models.schedule import CosineWithWarmup
 from erprm.models.sharding import forwards_of_every_process
 from erprm.models.step_metrics import StepMetrics
 from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 STEP_FORMAT_FILE = "step_format.json"
 
@@ -128,7 +131,7 @@ class ProcessRewardModel(BackboneModule):
         self._layouts_checked: set[Layout] = set()
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **settings: Any) -> ProcessRewardModel:
+    def from_pretrained(cls, path: str | Path, **settings: Any) -> Self:
         """A model with its weights loaded, in evaluation mode, from what :meth:`save_pretrained` wrote."""
         model = cls(str(path), **settings)
         model.configure_model()

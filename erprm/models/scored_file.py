@@ -105,7 +105,7 @@ def score_file(
             if place.number > unfinished.last_row
         )
         while part := list(islice(rows, rows_at_once)):
-            for (place, row), scores in zip(part, _scores(scorer, part, reject), strict=True):
+            for (_, row), scores in zip(part, _scores(scorer, part, reject), strict=True):
                 if scores is not None:
                     unfinished.write(_line(row, scores, aggregation))
             unfinished.save(part[-1][0].number)

@@ -54,8 +54,8 @@ class StepEncoder:
     Each piece (the question, each step with the separator before it, the tag) is tokenised by itself, so a tag is the
     same token whatever is before it. A tokenizer that puts a space before every text (SentencePiece, as Mistral's and
     Llama 2's) does so only before the first piece: the others get the tokens they have in the middle of a text, which
-    is what checkpoints that were trained on whole texts have seen. With ``whole_text`` the text is tokenised whole where
-    that leaves every tag as it is.
+    is what checkpoints that were trained on whole texts have seen. With ``whole_text`` the text is tokenised whole
+    where that leaves every tag as it is.
 
     Attributes:
         layout: the texts around the question and the steps.

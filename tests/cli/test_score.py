@@ -86,9 +86,7 @@ def test_a_row_longer_than_the_context_is_named(
     assert "in.jsonl, line 1: the solution of 'q' has" in capsys.readouterr().err
 
 
-def test_another_step_format_is_taken_from_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_step_format_is_taken_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     causal_lm(tmp_path, tiny_tokenizer())
     command = ["score", "--model", str(tmp_path), "--question", "q", "--solution", "a", "--adapter", "er_prm"]
     outputs = []

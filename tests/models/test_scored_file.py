@@ -113,9 +113,7 @@ BAD: list[tuple[dict[str, Any] | str, str]] = [
 
 
 @pytest.mark.parametrize(("bad", "reason"), BAD)
-def test_the_first_bad_row_ends_the_run_and_is_named(
-    tmp_path: Path, bad: dict[str, Any] | str, reason: str
-) -> None:
+def test_the_first_bad_row_ends_the_run_and_is_named(tmp_path: Path, bad: dict[str, Any] | str, reason: str) -> None:
     (tmp_path / "out.jsonl").write_text("of an earlier run\n")
     source = write(tmp_path / "in.jsonl", [*rows(3), bad, *rows(2)])
     with pytest.raises(RowError, match=rf"in\.jsonl, line 4: .*{reason}"):

@@ -16,7 +16,7 @@ from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
 from erprm.steps import STEP_FORMAT_PRESETS, StepFormat, StepFormatError
 
 Head = Literal["label_tokens", "two_classes", "two_classes_mlp"]
-"""What judges a step: two tokens of the vocabulary, a linear layer of two classes, or two layers with a ReLU between."""
+"""What judges a step: two tokens of the vocabulary, a linear layer of two classes, or two layers and a ReLU between."""
 
 AUTO, SAVED = "auto", "erprm"
 

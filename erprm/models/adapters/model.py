@@ -19,7 +19,7 @@ _GOOD_BAD = [1, 0]
 
 
 class AdaptedRewardModel(ProcessRewardModel):
-    """Reads a checkpoint as the project that published it does; see :data:`erprm.models.adapters.ADAPTERS`.
+    """Reads a checkpoint as the project that published it does; see docs/other-prms.md.
 
     Attributes:
         choice: the adapter, and why it was chosen.

@@ -21,9 +21,9 @@ class Qwen2ForProcessRewardModel(Qwen2PreTrainedModel):
         """Makes the layers; ``config.num_labels`` is 2 unless the checkpoint says otherwise."""
         super().__init__(config)
         self.model = Qwen2Model(config)
-        width = config.hidden_size
-        self.score = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.num_labels))
-        self.post_init()
+        width, classes = config.hidden_size, int(config.num_labels or 2)
+        self.score = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, classes))
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, **inputs: Any) -> TokenClassifierOutput:
         """Takes the arguments of ``Qwen2Model``; ``logits`` of the result are ``[rows, tokens, 2]``."""

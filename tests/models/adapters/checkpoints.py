@@ -14,9 +14,7 @@ from tests.tiny import make_llama, make_tokenizer
 
 transformers_: Any = transformers
 
-CHAT = (
-    "{% for m in messages %}{{ '<|begin|>' + m['role'] + '\\n\\n' + (m['content'] | trim) + '<|end|>' }}{% endfor %}"
-)
+CHAT = "{% for m in messages %}{{ '<|begin|>' + m['role'] + '\\n\\n' + (m['content'] | trim) + '<|end|>' }}{% endfor %}"
 SIZES = {
     "hidden_size": 32,
     "intermediate_size": 64,

@@ -14,9 +14,7 @@ from tests.tiny import make_record
 
 
 @pytest.mark.parametrize("name", ["math_shepherd", "qwen_prm", "trl"])
-def test_test_and_fit_run_on_them_with_best_of_n(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_test_and_fit_run_on_them_with_best_of_n(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     MAKE[name](tmp_path / "theirs", tiny_tokenizer())
     write_records([make_record(i) for i in range(4)], tmp_path / "rollouts.parquet")
