@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from transformers import AutoModelForTokenClassification, PreTrainedModel
@@ -53,7 +54,7 @@ class AdaptedRewardModel(ProcessRewardModel):
         """The checkpoint with its weights.
 
         Raises:
-            BackboneError: if weights are missing, or a head has not two classes.
+            BackboneError: if weights are missing, a head has not two classes, or a token is judged by what follows it.
         """
         if self.choice.head == "label_tokens":
             return super().build_backbone()
@@ -66,6 +67,11 @@ class AdaptedRewardModel(ProcessRewardModel):
                 f"the head of {self.backbone_path!r} has {model.config.num_labels} classes; adapter "
                 f"{self.choice.name!r} reads two, bad and good"
             )
+        if not _is_causal(model):
+            raise AdapterError(
+                f"{self.backbone_path!r}, a {type(model).__name__}, judges a token by what follows it, too; adapter "
+                f"{self.choice.name!r} reads decoders, whose scores of a step stay what they are when more steps come"
+            )
         return model
 
     def step_logits(self, batch: StepBatch) -> Tensor:
@@ -76,3 +82,11 @@ class AdaptedRewardModel(ProcessRewardModel):
         logits = self.backbone(**self.backbone_inputs(batch)).logits
         logits_S2: Tensor = logits.flatten(0, 1)[batch.tag_index][:, _GOOD_BAD]
         return logits_S2
+
+
+@torch.no_grad()
+def _is_causal(model: PreTrainedModel) -> bool:
+    """Whether the logits of a token are the same with another behind it."""
+    alone, followed = (model(input_ids=torch.tensor([ids])).logits[0, 0].float() for ids in ([0], [0, 1]))
+    tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
+    return torch.allclose(alone, followed, rtol=tolerance, atol=tolerance)
