@@ -6,6 +6,7 @@ far the input has been read. The next run that would write the same goes on from
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from erprm.data.whole_file import whole_file
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention import AttentionError
 from erprm.models.scorer import StepScorer
+from erprm.steps import check_step_style
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,10 @@ def score_file(
     Raises:
         FileNotFoundError: if there is no such source.
         RowError: at the first row that cannot be scored, unless these are skipped.
-        ValueError: if the output would replace the source, or no row can be scored.
+        ValueError: if the output would replace the source, or another process is writing it, the step style is unknown,
+            or no row can be scored.
     """
+    check_step_style(step_style)
     source, output = Path(source), Path(output)
     if not source.is_file():
         raise FileNotFoundError(f"solutions: {str(source)!r} does not exist")
@@ -166,31 +170,38 @@ class _Unfinished:
         self._output = output
         self._key = json.loads(json.dumps(key))
         self._folder = output.with_name(f".{output.name}.unfinished")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self._folder / "lock").open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise ValueError(f"{output}: another process is writing it") from error
         self._state_file = self._folder / "state.json"
         state = self._saved_state()
-        if state is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder.mkdir(parents=True)
-        state = state or {"last_row": 0, "written": 0, "rejected": 0, "bytes": 0, "rejected_bytes": 0}
         self.last_row: int = state["last_row"]
         self.written: int = state["written"]
         self.rejected: int = state["rejected"]
         self._rows = _opened_at(self._folder / "rows.jsonl", state["bytes"])
         self._rejected = _opened_at(self._folder / "rejected.jsonl", state["rejected_bytes"])
 
-    def _saved_state(self) -> dict[str, Any] | None:
-        try:
+    def _saved_state(self) -> dict[str, Any]:
+        """How far an earlier run came that was to write the same."""
+        if self._state_file.exists():
             state: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        return state if state["key"] == self._key else None
+            if state["key"] == self._key:
+                return state
+            self._state_file.unlink()
+        return {"last_row": 0, "written": 0, "rejected": 0, "bytes": 0, "rejected_bytes": 0}
 
     def __enter__(self) -> _Unfinished:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._rows.close()
-        self._rejected.close()
+        if not self._state_file.exists():
+            self.discard()  # There is nothing to go on from.
+        for file in (self._rows, self._rejected, self._lock):
+            file.close()
 
     def write(self, line: bytes) -> None:
         self._rows.write(line)
@@ -228,7 +239,7 @@ class _Unfinished:
         self.discard()
 
     def discard(self) -> None:
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _opened_at(path: Path, length: int) -> BinaryIO:

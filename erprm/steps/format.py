@@ -54,8 +54,8 @@ class StepFormat:
             text (SentencePiece), it then stands before every piece.
         force_bos: begin with the tokenizer's begin-of-sequence token even where the tokenizer itself does not.
         whole_text: tokenise the solution as one text instead of piece by piece, as the code of published checkpoints
-            does: tokens may then reach over the end of a piece. A solution whose tags that would change is tokenised
-            piece by piece all the same.
+            does: tokens may then reach over the end of a piece. A solution that would lose a tag, or holds one
+            in its text, is tokenised piece by piece all the same.
     """
 
     tag: str = " ки"

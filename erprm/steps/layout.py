@@ -40,8 +40,9 @@ class Layout:
         if self.strip_steps:
             steps = [step.strip() for step in steps]
         if self.strip_turn:
-            # The first step is in the same turn, or begins the next.
-            question, steps[0] = (question.lstrip() if self.strip_steps else question.strip()), steps[0].lstrip()
+            # Where steps are turns, the first shares that of the question; else it begins the next.
+            question = question.lstrip() if self.strip_steps else question.strip()
+            steps[0] = steps[0].lstrip()
         question = self.before_question + question + self.after_question
         return [question, *(separator + step for separator, step in zip(separators, steps, strict=True))]
 

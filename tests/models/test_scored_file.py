@@ -121,6 +121,28 @@ def test_the_first_bad_row_ends_the_run_and_is_named(tmp_path: Path, bad: dict[s
     assert (tmp_path / "out.jsonl").read_text() == "of an earlier run\n"
 
 
+def test_an_error_before_anything_is_done_leaves_nothing_behind(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", ["{"])
+    with pytest.raises(RowError, match=r"in\.jsonl, line 1: not JSON"):
+        run(Lengths(), source, tmp_path / "out.jsonl")
+    with pytest.raises(ValueError, match=r"step style is 'words'"):
+        run(Lengths(), source, tmp_path / "out.jsonl", step_style="words")
+    only_file(tmp_path, "in.jsonl")
+
+
+def test_a_second_process_with_the_same_output_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    source, output = write(tmp_path / "in.jsonl", rows(3)), tmp_path / "out.jsonl"
+
+    class RunsAgain(Lengths):
+        def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+            with pytest.raises(ValueError, match=r"out\.jsonl: another process is writing it"):
+                run(Lengths(), source, output, aggregation="last")
+            return super().score_steps(solutions)
+
+    assert run(RunsAgain(), source, output).written == 3
+    only_file(tmp_path, "in.jsonl", "out.jsonl")
+
+
 def test_bad_rows_are_written_aside_once_even_if_the_run_is_ended_between(tmp_path: Path) -> None:
     good = rows(6)
     content = [BAD[0][0], good[0], BAD[2][0], good[1], BAD[1][0], BAD[3][0], *good[2:], BAD[0][0]]

@@ -97,9 +97,11 @@ def choose_adapter(path: str, adapter: str = AUTO, changes: Mapping[str, Any] | 
         raise AdapterError(f"adapter is {adapter!r}; it must be one of {', '.join((AUTO, *names))}")
     architecture = _architecture(path)
     head = _head_of(architecture, path)
-    saved = Path(path) / STEP_FORMAT_FILE
-    if adapter == SAVED or (adapter == AUTO and saved.is_file()):
+    saved = _file(path, STEP_FORMAT_FILE) if adapter in (AUTO, SAVED) else None
+    if saved is not None:
         choice = _saved(saved, head, architecture)
+    elif adapter == SAVED:
+        raise AdapterError(f"adapter 'erprm' needs a {STEP_FORMAT_FILE}, which {path!r} has not")
     elif adapter == AUTO:
         choice = _told(path, head, architecture)
     else:
@@ -117,23 +119,26 @@ def choose_adapter(path: str, adapter: str = AUTO, changes: Mapping[str, Any] | 
 
 def _architecture(path: str) -> str:
     check_local(path)
-    try:
-        file = cached_file(path, CONFIG_NAME, _raise_exceptions_for_missing_entries=False)
-    except OSError as error:
-        raise AdapterError(f"{path!r} cannot be found: {error}") from error
+    file = _file(path, CONFIG_NAME)
     if file is None:
-        adapter = " (a folder of LoRA adapters has to be merged into its base model first)"
-        raise AdapterError(f"{path!r} has no {CONFIG_NAME}{adapter if _has_lora(path) else ''}")
+        is_lora = _file(path, "adapter_config.json") is not None
+        remedy = ": LoRA adapters have to be merged into their base model first" if is_lora else ""
+        raise AdapterError(f"{path!r} has no {CONFIG_NAME}{remedy}")
     try:
-        config = json.loads(Path(file).read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
         (architecture,) = config["architectures"]
     except (KeyError, TypeError, ValueError) as error:
         raise AdapterError(f"{file}: names no architecture; expected 'architectures', a list of one name") from error
     return str(architecture)
 
 
-def _has_lora(path: str) -> bool:
-    return (Path(path) / "adapter_config.json").is_file()
+def _file(path: str, name: str) -> Path | None:
+    """A file of a folder or of the hub, where there is one."""
+    try:
+        found = cached_file(path, name, _raise_exceptions_for_missing_entries=False)
+    except OSError as error:
+        raise AdapterError(f"{path!r} cannot be found: {error}") from error
+    return None if found is None else Path(found)
 
 
 def _head_of(architecture: str, path: str) -> Head:
@@ -150,8 +155,6 @@ def _head_of(architecture: str, path: str) -> Head:
 
 
 def _saved(file: Path, head: Head, architecture: str) -> AdapterChoice:
-    if not file.is_file():
-        raise AdapterError(f"adapter 'erprm' needs the file {str(file)!r}, which is not there")
     step_format = read_step_format(file)
     if (step_format.positive is None) != (head != "label_tokens"):
         wanted = "the classes of a head" if step_format.positive is None else "tokens"

@@ -155,7 +155,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match=r"has no config\.json$"):
         choose_adapter(str(tmp_path))
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(AdapterError, match=r"LoRA adapters has to be merged"):
+    with pytest.raises(AdapterError, match=r"has no config\.json: LoRA adapters have to be merged"):
         choose_adapter(str(tmp_path))
     with pytest.raises(BackboneError, match=r"nowhere' does not exist"):
         choose_adapter(str(tmp_path / "nowhere"))
@@ -163,7 +163,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_a_saved_format_of_another_kind_of_labels_is_refused(tmp_path: Path) -> None:
     path = config_only(tmp_path, "LlamaForTokenClassification")
-    with pytest.raises(AdapterError, match=r"needs the file '.*step_format\.json', which is not there"):
+    with pytest.raises(AdapterError, match=r"adapter 'erprm' needs a step_format\.json, which .* has not"):
         choose_adapter(path, "erprm")
     (tmp_path / "step_format.json").write_text("{}")
     with pytest.raises(AdapterError, match=r"step_format\.json: its labels are tokens, but the architecture is Llama"):
