@@ -47,6 +47,18 @@ def test_so_they_are_with_one_solution_a_row(tmp_path: Path, name: str) -> None:
     check(tmp_path, name, SOLUTIONS, score_packing="rows", score_row_tokens=1)
 
 
+@pytest.mark.parametrize("name", sorted(MAKE))
+def test_one_forward_gives_every_step_of_every_solution(tmp_path: Path, name: str) -> None:
+    MAKE[name](tmp_path, tiny_tokenizer())
+    model = AdaptedRewardModel.from_pretrained(tmp_path, adapter=name)
+    model.score_steps(SOLUTIONS)  # Before the first time, it is made sure that solutions do not see each other.
+    forwards = []
+    assert model.backbone is not None
+    model.backbone.register_forward_hook(lambda *_: forwards.append(1))
+    assert [len(scores) for scores in model.score_steps(SOLUTIONS)] == [2, 2, 3, 2, 2]
+    assert len(forwards) == 1
+
+
 # Where a text as a whole has other tokens than its pieces: a question with white space at its end, a step with white
 # space at its beginning. Mistral's vocabulary has tokens of several spaces.
 AWKWARD = [
