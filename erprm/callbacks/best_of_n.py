@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +15,14 @@ from torch import Tensor
 
 from erprm.callbacks.rank_shares import score_on_all_ranks
 from erprm.data.datamodule import default_cache_dir
-from erprm.data.pools import GradedPool, grade_pool, read_pool
+from erprm.data.pools import GradedPool, PoolProblem, grade_pool, pool_fingerprint, read_pool
 from erprm.data.sources import load_problems
 from erprm.grading import check_grading
 from erprm.metrics.evaluation import Curve, pool_curves, powers_of_two, score_curves
-from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
+from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
+from erprm.models.identity import model_identity, versions
 from erprm.models.scorer import StepScorer
+from erprm.report.pool_results import pool_results, write_pool_results
 from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.steps import Solution, check_step_style
 
@@ -43,9 +44,16 @@ class BestOfN(L.Callback):
     ``<log_dir>/best_of_n/``. ``ModelCheckpoint(monitor="gsm8k/bon@4")`` finds the logged value. Several
     processes share the pool among them (see :func:`erprm.callbacks.rank_shares.score_on_all_ranks`).
 
+    ``test`` also writes ``<log_dir>/best_of_n/<name>/results.json``, with every aggregation, the differences between
+    methods, groups of problems and reward hacking, and ``candidates.parquet``, with every candidate and the scores of
+    its steps (see docs/evaluation.md). All comes from one scoring pass.
+
     Attributes:
         results: curve of each method, of the latest evaluation.
     """
+
+    brings_test_data = True
+    """``test`` needs no data but the pool; see :class:`erprm.data.ProcessRewardDataModule`."""
 
     def __init__(
         self,
@@ -73,8 +81,10 @@ class BestOfN(L.Callback):
                 reward in [0, 1], or a ``class_path`` with ``init_args``.
             step_style: how candidates are split into steps: ``lines``, ``paragraphs``, ``numbered``,
                 ``math_shepherd``, ``sentences``, ``regex:PATTERN`` or ``auto``.
-            aggregation: score of a solution from its steps: ``min``, ``prod``, ``mean`` or ``last``.
-            ns: numbers of candidates; by default the powers of two up to the smallest problem's candidates.
+            aggregation: score of a solution from its steps: ``min``, ``prod``, ``mean``, ``last`` or
+                ``sum_logits``.
+            ns: numbers of candidates; by default the powers of two up to the candidates of the problem that has fewest
+                (in the files of ``test``, every number up to that).
             limit: use the first so many problems of the pool.
             every_n_epochs: evaluate at every so many validation epochs.
             correct_threshold: reward from which a candidate counts as correct.
@@ -97,10 +107,12 @@ class BestOfN(L.Callback):
         self.step_style = step_style
         self.aggregation: Aggregation = aggregation
         self.ns = ns
+        self._given_ns = ns
         self.limit = limit
         self.every_n_epochs = every_n_epochs
         self.results: dict[str, Curve] = {}
-        self._pool: GradedPool | None = None
+        self._pool: list[PoolProblem] = []
+        self._graded: GradedPool | None = None
         self._pool_results: dict[str, Curve] = {}
 
     @property
@@ -127,7 +139,7 @@ class BestOfN(L.Callback):
         if len(namesakes) > 1:
             raise ValueError(f"{len(namesakes)} BestOfN callbacks are named {self.name!r}; give each a name of its own")
         check_grading(self.kind, f"{self.name}: kind")
-        if self._pool is None and stage != "predict":
+        if self._graded is None and stage != "predict":
             self._load()
 
     def _load(self) -> None:
@@ -144,7 +156,7 @@ class BestOfN(L.Callback):
         self._pool_results = pool_curves(
             graded.correct_PN, graded.answers_PN, graded.texts_PN, graded.valid_PN, self.ns
         )
-        self._pool = graded
+        self._pool, self._graded = pool, graded
 
     def _pool_file(self) -> Path:
         if isinstance(self.candidates, PoolSampling):
@@ -157,15 +169,37 @@ class BestOfN(L.Callback):
             self._evaluate(trainer, pl_module)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Evaluates."""
-        self._evaluate(trainer, pl_module)
+        """Evaluates, and writes all that the scores say."""
+        step_scores = self._evaluate(trainer, pl_module)
+        model, log_dir = model_identity(pl_module), trainer.log_dir  # Both take all processes.
+        if not trainer.is_global_zero or log_dir is None:
+            return
+        assert self._graded is not None
+        results = {
+            "name": self.name,
+            "determined_by": {
+                "model": model,
+                "pool": {"file": str(self._pool_file()), "sha256": pool_fingerprint(self._pool), "limit": self.limit},
+                "kind": self.kind if isinstance(self.kind, str | dict) else repr(self.kind),
+                "correct_threshold": self.correct_threshold,
+                "step_style": self.step_style,
+                "aggregation": self.aggregation,
+                "precision": str(trainer.precision),
+                "versions": versions(),
+            },
+            **pool_results(self._pool, self._graded, step_scores, self.aggregation, self._given_ns),
+        }
+        folder = Path(log_dir) / "best_of_n" / self._file_name
+        write_pool_results(folder, results, self._pool, self._graded, step_scores)
+        log.info("%s: %s", self.name, folder)
 
-    def _evaluate(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        pool, ns = self._pool, self.ns
+    def _evaluate(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Tensor]:
+        pool, ns = self._graded, self.ns
         assert pool is not None, "setup has not been called"
         assert ns is not None
         with trainer.precision_plugin.forward_context():
-            scores_PN = self.score_pool(trainer, pl_module, pool)
+            step_scores = self.score_candidates(trainer, pl_module, pool)
+        scores_PN = aggregate_pool(step_scores, pool.valid_PN, self.aggregation)
         curves = score_curves(scores_PN, pool.correct_PN, pool.answers_PN, pool.valid_PN, ns)
         self.results = {**curves, **self._pool_results}
         pl_module.log_dict(
@@ -181,28 +215,26 @@ class BestOfN(L.Callback):
         log_dir = trainer.log_dir  # The first process tells the others, so all ask.
         if trainer.is_global_zero and log_dir is not None:
             self._write(Path(log_dir), trainer)
+        return step_scores
 
-    def score_pool(self, trainer: L.Trainer, module: L.LightningModule, pool: GradedPool) -> Tensor:
-        """Aggregated score of every candidate ``[P, N]``; ``-inf`` where a candidate has no step, and in padding.
+    def score_candidates(self, trainer: L.Trainer, module: L.LightningModule, pool: GradedPool) -> list[Tensor]:
+        """Step scores of every candidate, problem after problem; empty where a candidate has no step.
 
         Candidates that are the same text are scored once. All processes of the trainer call this at the same time.
 
         Raises:
-            ValueError: if the module returns not one score for each step.
+            ValueError: if the module returns not one score for each step, or NaN for one.
         """
         texts = [(solution.question, tuple(solution.steps)) for solution in pool.solutions]
         distinct = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text[1]))}
         scores = score_on_all_ranks(trainer, module, [Solution(*text) for text in distinct])
-        lengths_U = torch.tensor([len(step_scores) for step_scores in scores])
-        scores_U = aggregate_solutions(torch.cat([*scores, torch.empty(0)]), lengths_U, self.aggregation)
-        scores_PN = torch.full(pool.valid_PN.shape, -math.inf, dtype=torch.float64)
-        scores_PN[pool.valid_PN] = torch.tensor(
-            [float(scores_U[distinct[text]]) if text in distinct else -math.inf for text in texts], dtype=torch.float64
-        )
-        return scores_PN
+        return [scores[distinct[text]] if text in distinct else torch.empty(0) for text in texts]
+
+    @property
+    def _file_name(self) -> str:
+        return self.name.replace("/", "_")
 
     def _write(self, log_dir: Path, trainer: L.Trainer) -> None:
-        assert self._pool is not None
         folder = log_dir / "best_of_n"
         folder.mkdir(parents=True, exist_ok=True)
         content = {
@@ -210,8 +242,8 @@ class BestOfN(L.Callback):
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "aggregation": self.aggregation,
-            "problems": len(self._pool.problem_ids),
+            "problems": len(self._pool),
             "curves": {method: asdict(curve) for method, curve in self.results.items()},
         }
-        path = folder / f"{self.name.replace('/', '_')}-step={trainer.global_step}.json"
+        path = folder / f"{self._file_name}-step={trainer.global_step}.json"
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

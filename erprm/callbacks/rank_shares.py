@@ -31,7 +31,7 @@ def score_on_all_ranks(trainer: L.Trainer, module: L.LightningModule, solutions:
         For each solution the scores of its steps, in float32, on the CPU.
 
     Raises:
-        ValueError: if the module returns not one score for each step.
+        ValueError: if the module returns not one score for each step, or NaN for one; names the solution.
     """
     is_sharded = isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy)
     world_size = trainer.world_size
@@ -67,5 +67,10 @@ def _scores(trainer: L.Trainer, module: L.LightningModule, solutions: Sequence[S
             raise ValueError(
                 f"score_steps returned {len(step_scores)} scores for the {len(solution.steps)} steps of a solution "
                 f"of {solution.question[:60]!r}"
+            )
+        if (is_nan := torch.as_tensor(step_scores).isnan()).any():
+            raise ValueError(
+                f"score_steps returned NaN for step {int(is_nan.nonzero()[0])} (from 0) of a solution of "
+                f"{solution.question[:60]!r}; its steps begin {[step[:40] for step in solution.steps[:3]]}"
             )
     return [torch.as_tensor(step_scores).float().cpu() for step_scores in scores]

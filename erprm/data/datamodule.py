@@ -159,7 +159,8 @@ class ProcessRewardDataModule(ResumableDataModule):
             rollouts: Parquet file, folder of them, or hub id, of rollout records to train on.
             validation_rollouts: records to validate on; by default a share of the problems of ``rollouts``.
             validation_fraction: that share, by problem, in (0, 1).
-            test_rollouts: records for ``test``.
+            test_rollouts: records for ``test``; not needed where callbacks bring what is tested, as
+                :class:`erprm.callbacks.BestOfN` does (its ``brings_test_data`` says so).
             predict_solutions: JSONL file of solutions for ``predict`` (see :mod:`erprm.data.solutions`).
             predict_step_style: how a solution given as one text is split into steps: ``lines``, ``paragraphs``,
                 ``numbered``, ``math_shepherd``, ``sentences``, ``regex:PATTERN`` or ``auto``.
@@ -210,7 +211,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         self._step_encoder = step_encoder
         self.train_set: PackedSteps
         self.validation_set: PackedSteps
-        self.test_set: PackedSteps
+        self.test_set: PackedSteps | None
         self.predict_set: SolutionDataset
 
     @property
@@ -300,13 +301,18 @@ class ProcessRewardDataModule(ResumableDataModule):
     def _sources(self, stage: str | None) -> list[str]:
         """The sources that a stage reads."""
         if stage == "test":
-            return [_required("test_rollouts", self.test_rollouts)]
+            return [] if self._callbacks_bring_test_data else [_required("test_rollouts", self.test_rollouts)]
         if stage == "validate" and self.validation_rollouts is not None:
             return [self.validation_rollouts]
         if stage in ("fit", "validate"):
             rollouts = _required("rollouts", self.rollouts)
             return [rollouts] if self.validation_rollouts is None else [rollouts, self.validation_rollouts]
         return []
+
+    @property
+    def _callbacks_bring_test_data(self) -> bool:
+        callbacks = self.trainer.callbacks if self.trainer is not None else []  # type: ignore[attr-defined]
+        return self.test_rollouts is None and any(getattr(each, "brings_test_data", False) for each in callbacks)
 
     def setup(self, stage: str) -> None:
         """Opens the caches of the stage and computes the labels.
@@ -324,7 +330,7 @@ class ProcessRewardDataModule(ResumableDataModule):
             loaded.append(self.load(source))
             self._warn_of_losses(source, loaded[-1].counts)
         if stage == "test":
-            self.test_set = self._labelled(loaded[0], "testing")
+            self.test_set = self._labelled(loaded[0], "testing") if loaded else None
         elif self.validation_rollouts is None:
             self.train_set, self.validation_set = self._split(loaded[0])
         else:
@@ -378,8 +384,10 @@ class ProcessRewardDataModule(ResumableDataModule):
         """Packed batches in a fixed order."""
         return self._loader(self.validation_set, shuffle=False)
 
-    def test_dataloader(self) -> DataLoader[StepBatch]:
-        """Packed batches in a fixed order."""
+    def test_dataloader(self) -> DataLoader[StepBatch] | DataLoader[None]:
+        """Packed batches in a fixed order; without records, one batch that is None, for the sake of the callbacks."""
+        if self.test_set is None:
+            return DataLoader([None], batch_size=None)  # type: ignore[arg-type]
         return self._loader(self.test_set, shuffle=False)
 
     def predict_dataloader(self) -> DataLoader[list[SolutionRow]]:

@@ -1,15 +1,18 @@
 r"""Candidate pools for best-of-N: several solutions to each of a set of problems, with their gold answers.
 
-A pool file is JSONL, one problem a line:
+A pool file is JSONL, or Parquet with the same columns; one problem a row:
 
     {"problem_id": "gsm8k/test/0", "question": "Janet's ducks ...", "answer": "18", "candidates": ["... #### 18", ...]}
 
-``answer`` may be left out when a gold file has it. The layout of GSM8K's ``example_model_solutions.jsonl``
+``answer`` may be left out when a gold file has it. ``level`` and ``subject``, here or in the gold file, are the groups
+that results are also given for. The same text may stand among the candidates of a problem several times, as a policy
+samples it. The layout of GSM8K's ``example_model_solutions.jsonl``
 (github.com/openai/grade-school-math: one column a model, each ``{"solution": ..., "is_correct": ...}``) is read too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,8 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erprm.data.json_rows import read_json_rows
-from erprm.data.sources import Problem
+from erprm.data.row_files import data_files, read_rows
+from erprm.data.sources import Problem, classified
 from erprm.data.whole_file import whole_file
 from erprm.grading import (
     KINDS,
@@ -59,19 +62,21 @@ def read_pool(path: str | os.PathLike[str], gold: Sequence[Problem] | None = Non
     """Reads a pool file.
 
     Args:
-        path: a ``.jsonl`` or ``.json`` file.
+        path: a ``.jsonl``, ``.json`` or ``.parquet`` file, or a folder of the latter.
         gold: problems with their answers, for pool rows that have none; matched by ``problem_id``, else by question.
 
     Raises:
         FileNotFoundError: if there is no such file.
+        ValueError: if the file cannot be read.
         PoolError: if a problem has no candidate, stands there twice, has no answer here nor in ``gold``, or its
-            ``problem_id`` is in ``gold`` with another question.
+            ``problem_id`` is in ``gold`` with another question; or if no problem has two candidates that differ.
     """
-    path = Path(path)
+    data_files(path, "candidate pool")  # complains in the user's words
     pool: list[PoolProblem] = []
     place_of: dict[str, str] = {}
     golds = None if gold is None else _Golds(gold)
-    for number, (where, row) in enumerate(read_json_rows(path, "candidate pool")):
+    for number, (place, row) in enumerate(read_rows(path)):
+        where = str(place)
         entry = _pool_problem(_from_example_solutions(row), golds, number, where)
         problem_id = entry.problem.problem_id
         if problem_id in place_of:
@@ -80,6 +85,11 @@ def read_pool(path: str | os.PathLike[str], gold: Sequence[Problem] | None = Non
         pool.append(entry)
     if not pool:
         raise PoolError(f"{path}: holds no problem")
+    if all(len(set(entry.candidates)) == 1 < len(entry.candidates) for entry in pool):
+        raise PoolError(
+            f"{path}: the candidates of each problem are copies of one text, among which there is nothing to choose; "
+            "were they sampled with temperature 0?"
+        )
     return pool
 
 
@@ -90,20 +100,14 @@ class _Golds:
         self.by_id = {problem.problem_id: problem for problem in problems}
         self.by_question = {_one_spaced(problem.question): problem for problem in problems}
 
-    def answer_to(self, problem_id: str, question: str, where: str) -> str:
+    def find(self, problem_id: str, question: str, where: str) -> Problem | None:
         of_id, of_question = self.by_id.get(problem_id), self.by_question.get(_one_spaced(question))
         if of_id is not None and _one_spaced(of_id.question) != _one_spaced(question):
             raise PoolError(
                 f"{where}: problem {problem_id!r} asks {question[:60]!r}, but in the gold file it asks "
                 f"{of_id.question[:60]!r}"
             )
-        found = of_id or of_question
-        if found is None:
-            raise PoolError(
-                f"{where}: problem {problem_id!r} is not in the gold file and has no answer here; it asks "
-                f"{question[:60]!r}"
-            )
-        return found.answer
+        return of_id or of_question
 
 
 def _one_spaced(text: str) -> str:
@@ -119,11 +123,18 @@ def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, whe
     source = str(row.get("source") or "pool")
     given_id = row.get("problem_id")
     problem_id = f"{source}/{number}" if given_id in (None, "") else str(given_id)
+    gold = golds.find(problem_id, question, where) if golds is not None else None
     if answer is None or not str(answer).strip():
         if golds is None:
             raise PoolError(f"{where}: problem {problem_id!r} has no answer, and no gold file was given")
-        answer = golds.answer_to(problem_id, question, where)
-    return PoolProblem(Problem(problem_id, question, str(answer), source), tuple(candidates))
+        if gold is None:
+            raise PoolError(
+                f"{where}: problem {problem_id!r} is not in the gold file and has no answer here; it asks "
+                f"{question[:60]!r}"
+            )
+        answer = gold.answer
+    problem = Problem(problem_id, question, str(answer), source)
+    return PoolProblem(classified(problem, {**(gold.groups if gold is not None else {}), **row}), tuple(candidates))
 
 
 def _from_example_solutions(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -141,8 +152,19 @@ def write_pool(pool: Sequence[PoolProblem], path: str | os.PathLike[str]) -> Non
     """Writes a pool file; it appears once it is whole."""
     with whole_file(Path(path)) as file:
         for entry in pool:
-            row = {**asdict(entry.problem), "candidates": entry.candidates}
-            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+            file.write(_line(entry).encode())
+
+
+def pool_fingerprint(pool: Sequence[PoolProblem]) -> str:
+    """SHA-256 of the problems with their answers and candidates, whatever file they come from."""
+    digest = hashlib.sha256()
+    for entry in pool:
+        digest.update(_line(entry).encode(errors="surrogatepass"))
+    return digest.hexdigest()
+
+
+def _line(entry: PoolProblem) -> str:
+    return json.dumps({**asdict(entry.problem), "candidates": entry.candidates}, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -152,6 +174,7 @@ class GradedPool:
     Attributes:
         problem_ids: name of each problem.
         solutions: question and steps of every real candidate, problem after problem.
+        answers: text of its final answer; None where none was found, or a grader of one's own reads it.
         correct_PN: whether a candidate's final answer is right.
         answers_PN: number of the final answer among those of its problem; -1 where none was found. Right candidates
             share one number, and so do wrong ones whose answers are the same number or are spelt alike.
@@ -161,6 +184,7 @@ class GradedPool:
 
     problem_ids: list[str]
     solutions: list[Solution]
+    answers: list[str | None]
     correct_PN: Tensor
     answers_PN: Tensor
     texts_PN: Tensor
@@ -198,17 +222,20 @@ def grade_pool(
     correct_PN = torch.zeros(shape, dtype=torch.bool)
     answers_PN, texts_PN = torch.full(shape, -1), torch.full(shape, -1)
     valid_PN = torch.zeros(shape, dtype=torch.bool)
+    answers: list[str | None] = []
     for p, entry in enumerate(pool):
-        answers: dict[Hashable, int] = {}
+        numbers: dict[Hashable, int] = {}
         texts: dict[str, int] = {}
         for n, text in enumerate(entry.candidates):
             correct_PN[p, n] = correct = next(rewards) >= correct_threshold
-            answer = _RIGHT if correct else _answer_key(extract_answer(text, answer_kind) if answer_kind else text)
-            if answer is not None:
-                answers_PN[p, n] = answers.setdefault(answer, len(answers))
+            answers.append(extract_answer(text, answer_kind) if answer_kind else None)
+            key = _RIGHT if correct else _answer_key(answers[-1] if answer_kind else text)
+            if key is not None:
+                answers_PN[p, n] = numbers.setdefault(key, len(numbers))
             texts_PN[p, n] = texts.setdefault(text, len(texts))
             valid_PN[p, n] = True
-    return GradedPool([e.problem.problem_id for e in pool], solutions, correct_PN, answers_PN, texts_PN, valid_PN)
+    problem_ids = [entry.problem.problem_id for entry in pool]
+    return GradedPool(problem_ids, solutions, answers, correct_PN, answers_PN, texts_PN, valid_PN)
 
 
 _RIGHT = "the right answer", True

@@ -40,6 +40,38 @@ class Problem:
     answer: str
     source: str
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """The groups it is reported in, such as ``{"level": "5", "subject": "Geometry"}``."""
+        return {}
+
+
+@dataclass(frozen=True)
+class ClassifiedProblem(Problem):
+    """A problem whose level or subject is known, as in MATH; the other is blank if it is not.
+
+    Attributes:
+        level: difficulty, such as ``5``.
+        subject: such as ``Geometry``.
+    """
+
+    level: str = ""
+    subject: str = ""
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """What is known of level and subject."""
+        return {name: value for name, value in (("level", self.level), ("subject", self.subject)) if value}
+
+
+def classified(problem: Problem, row: Row) -> Problem:
+    """The problem with the level and the subject that its row gives: ``level``, and ``subject`` or MATH's ``type``."""
+    level = str(row.get("level") or "").strip().removeprefix("Level ")
+    subject = str(row.get("subject") or row.get("type") or "").strip()
+    if not level and not subject:
+        return problem
+    return ClassifiedProblem(**vars(problem), level=level, subject=subject)
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -128,7 +160,8 @@ class ProblemSource:
             question, answer = _question(row, spec, where), _final_answer(row, spec, where)
             if answer:
                 count += 1
-                yield where, Problem(problem_id, question, answer, str(row.get("source") or self.source))
+                problem = Problem(problem_id, question, answer, str(row.get("source") or self.source))
+                yield where, classified(problem, row)
             else:
                 unanswered.append(where)
         if unanswered:

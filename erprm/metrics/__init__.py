@@ -15,11 +15,16 @@ from erprm.metrics.functional.aggregation import Aggregation, aggregate_solution
 from erprm.metrics.functional.best_of_n import best_of_n_accuracy, best_of_n_curves, pass_at_n, pass_at_n_curves
 from erprm.metrics.functional.bootstrap import bootstrap_interval, paired_bootstrap_interval
 from erprm.metrics.functional.majority_vote import majority_vote_accuracy, majority_vote_curves
+from erprm.metrics.functional.permutation import paired_permutation_test
+from erprm.metrics.functional.processbench import best_threshold, match_intervals, processbench_score
 from erprm.metrics.functional.random_text import random_text_accuracy, random_text_curves
+from erprm.metrics.functional.rank_correlation import within_problem_rank_correlation
 from erprm.metrics.functional.step_scores import (
     binarize_labels,
+    calibration_curve,
     first_error_accuracy,
     first_error_index,
+    step_accuracy,
     step_calibration_error,
     within_problem_auroc,
 )
@@ -40,19 +45,26 @@ __all__ = [
     "aggregate_steps",
     "best_of_n_accuracy",
     "best_of_n_curves",
+    "best_threshold",
     "binarize_labels",
     "bootstrap_interval",
+    "calibration_curve",
     "first_error_accuracy",
     "first_error_index",
     "majority_vote_accuracy",
     "majority_vote_curves",
+    "match_intervals",
     "paired_bootstrap_interval",
+    "paired_permutation_test",
     "pass_at_n",
     "pass_at_n_curves",
+    "processbench_score",
     "random_text_accuracy",
     "random_text_curves",
+    "step_accuracy",
     "step_calibration_error",
     "weighted_vote_accuracy",
     "weighted_vote_curves",
     "within_problem_auroc",
+    "within_problem_rank_correlation",
 ]

@@ -5,14 +5,17 @@ Shape suffixes: P problems, N candidates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from erprm.metrics.functional.best_of_n import best_of_n_curves, pass_at_n_curves
-from erprm.metrics.functional.bootstrap import bootstrap_interval
+from erprm.metrics.functional.bootstrap import bootstrap_interval, paired_bootstrap_interval
 from erprm.metrics.functional.majority_vote import majority_vote_curves
+from erprm.metrics.functional.permutation import paired_permutation_test
 from erprm.metrics.functional.random_text import random_text_curves
 from erprm.metrics.functional.weighted_vote import weighted_vote_curves
 
@@ -70,25 +73,30 @@ def pool_curves(
     valid_PN: Tensor,
     ns: list[int],
 ) -> dict[str, Curve]:
-    """What the pool itself can reach, with no scores.
+    """The curves of :func:`pool_values` at some n."""
+    values = pool_values(correct_PN, answers_PN, texts_PN, valid_PN)
+    return {method: accuracy_curve(values_PN, ns) for method, values_PN in values.items()}
+
+
+def pool_values(correct_PN: Tensor, answers_PN: Tensor, texts_PN: Tensor, valid_PN: Tensor) -> dict[str, Tensor]:
+    """What the pool itself can reach, with no scores, on every problem for every n.
 
     Args:
         correct_PN: whether a candidate is right, shape [P, N].
         answers_PN: number of its final answer, -1 for none, shape [P, N].
         texts_PN: number of its text, shape [P, N].
         valid_PN: False for padding, shape [P, N].
-        ns: numbers of candidates.
 
     Returns:
         ``majority`` (majority vote), ``pass`` (pass@n), ``random`` (a candidate at random, which is pass@1 at every n)
-        and ``random_text`` (best-of-n of a scorer that gives each distinct text a random score).
+        and ``random_text`` (best-of-n of a scorer that gives each distinct text a random score), each [P, N].
     """
     pass_PN = pass_at_n_curves(correct_PN, valid_PN)
     return {
-        "majority": accuracy_curve(majority_vote_curves(answers_PN, correct_PN, valid_PN), ns),
-        "pass": accuracy_curve(pass_PN, ns),
-        "random": accuracy_curve(pass_PN[:, :1].expand_as(pass_PN), ns),
-        "random_text": accuracy_curve(random_text_curves(texts_PN, correct_PN, valid_PN), ns),
+        "majority": majority_vote_curves(answers_PN, correct_PN, valid_PN),
+        "pass": pass_PN,
+        "random": pass_PN[:, :1].expand_as(pass_PN),
+        "random_text": random_text_curves(texts_PN, correct_PN, valid_PN),
     }
 
 
@@ -99,23 +107,68 @@ def score_curves(
     valid_PN: Tensor,
     ns: list[int],
 ) -> dict[str, Curve]:
-    """What the scores make of the pool.
+    """The curves of :func:`score_values` at some n."""
+    values = score_values(scores_PN, correct_PN, answers_PN, valid_PN)
+    return {method: accuracy_curve(values_PN, ns) for method, values_PN in values.items()}
+
+
+def score_values(scores_PN: Tensor, correct_PN: Tensor, answers_PN: Tensor, valid_PN: Tensor) -> dict[str, Tensor]:
+    """What the scores make of the pool, on every problem for every n.
 
     Args:
         scores_PN: score of each candidate, shape [P, N]; ``-inf`` for one that could not be scored.
         correct_PN: whether a candidate is right, shape [P, N].
         answers_PN: number of its final answer, -1 for none, shape [P, N].
         valid_PN: False for padding, shape [P, N].
-        ns: numbers of candidates.
 
     Returns:
-        ``bon`` (best-of-n) and, unless a score is negative, ``weighted_vote``; a candidate without a score casts no
-        vote.
+        ``bon`` (best-of-n) and, unless a score is negative, ``weighted_vote``, each [P, N]; a candidate without a score
+        casts no vote.
     """
-    curves = {"bon": accuracy_curve(best_of_n_curves(scores_PN, correct_PN, valid_PN), ns)}
+    values = {"bon": best_of_n_curves(scores_PN, correct_PN, valid_PN)}
     scored_PN = valid_PN & scores_PN.isfinite()
     if not (scores_PN[scored_PN] < 0).any():
         weights_PN = scores_PN.masked_fill(~scored_PN, 0.0)
-        votes_PN = weighted_vote_curves(weights_PN, answers_PN.masked_fill(~scored_PN, -1), correct_PN, valid_PN)
-        curves["weighted_vote"] = accuracy_curve(votes_PN, ns)
-    return curves
+        votes_PN = answers_PN.masked_fill(~scored_PN, -1)
+        values["weighted_vote"] = weighted_vote_curves(weights_PN, votes_PN, correct_PN, valid_PN)
+    return values
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of one method minus that of another on the same problems, with a 95% paired bootstrap interval.
+
+    Attributes:
+        method: name of the one.
+        baseline: name of the other.
+        n: numbers of candidates.
+        mean: difference at each n.
+        low: lower end of the interval at each n.
+        high: upper end.
+        p_value: of a two-sided paired permutation test at each n, not corrected for the number of comparisons.
+    """
+
+    method: str
+    baseline: str
+    n: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    p_value: list[float]
+
+
+def differences(values: Mapping[str, Tensor], ns: list[int]) -> list[Difference]:
+    """Compares every two methods.
+
+    Args:
+        values: value of each problem at n = 1 to N, of each method, shape [P, N].
+        ns: which n to compare at.
+    """
+    pairs = list(combinations(values, 2))
+    places = torch.tensor(ns) - 1
+    # All columns together: problems are drawn, and signs turned, once for all pairs.
+    ones, others = (torch.cat([values[pair[side]][:, places] for pair in pairs], dim=1).double() for side in (0, 1))
+    low, high = paired_bootstrap_interval(ones, others)
+    columns = ((ones - others).mean(0), low, high, paired_permutation_test(ones, others))
+    of_pairs = torch.stack(columns).unflatten(1, (len(pairs), len(ns))).unbind(1)
+    return [Difference(*pair, list(ns), *numbers.tolist()) for pair, numbers in zip(pairs, of_pairs, strict=True)]

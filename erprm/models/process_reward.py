@@ -210,9 +210,10 @@ class ProcessRewardModel(BackboneModule):
         """Gathers the loss and the step metrics."""
         self._evaluate(batch)
 
-    def test_step(self, batch: StepBatch, batch_idx: int) -> None:
-        """Gathers the loss and the step metrics."""
-        self._evaluate(batch)
+    def test_step(self, batch: StepBatch | None, batch_idx: int) -> None:
+        """Gathers the loss and the step metrics, if there are records to test on and not only callbacks."""
+        if batch is not None:
+            self._evaluate(batch)
 
     def _evaluate(self, batch: StepBatch) -> None:
         logits_S2, losses_S = self.logits_and_losses(batch)
@@ -224,7 +225,8 @@ class ProcessRewardModel(BackboneModule):
 
     def on_test_epoch_end(self) -> None:
         """Logs the same under ``test/``."""
-        self._log_metrics("test")
+        if self.validation_metrics.loss.update_called:
+            self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
         metrics = {f"{stage}/{name}": value for name, value in self.validation_metrics.compute().items()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+import lightning as L
+from torch import Tensor, nn
 
 from erprm.steps import Solution
 
@@ -29,3 +30,33 @@ class StepScorer(Protocol):
             For each solution a tensor ``[steps]``; higher is better.
         """
         ...
+
+
+class ScorerModule(L.LightningModule):
+    """Any :class:`StepScorer` in the place of a model, for ``test`` with callbacks that score.
+
+    A scorer that is an ``nn.Module`` is moved to the trainer's device, and its weights are in the hash of the results.
+    """
+
+    def __init__(self, scorer: StepScorer) -> None:
+        """Takes the scorer.
+
+        Args:
+            scorer: anything with ``score_steps``.
+
+        Raises:
+            TypeError: if it has none.
+        """
+        super().__init__()
+        if not isinstance(scorer, StepScorer):
+            raise TypeError(f"model.scorer needs score_steps(solutions); {type(scorer).__name__} has none")
+        self.scorer = scorer
+        if isinstance(scorer, nn.Module):
+            scorer.eval()
+
+    def score_steps(self, solutions: Sequence[Solution]) -> Sequence[Tensor]:
+        """What the scorer says."""
+        return self.scorer.score_steps(solutions)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing: callbacks do the scoring."""

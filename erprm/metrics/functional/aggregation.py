@@ -1,14 +1,18 @@
 """The score of a solution from the scores of its steps.
 
-Shape suffixes: S steps, M solutions.
+Shape suffixes: S steps, M solutions; of a pool: P problems, N candidates a problem.
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-Aggregation = Literal["min", "prod", "mean", "last"]
+Aggregation = Literal["min", "prod", "mean", "last", "sum_logits"]
+
+# Half the distance from 1 to the float32 below it: a score that was rounded to 1 has a finite logit, of 16.6.
+_LOGIT_EPSILON = 2.0**-24
 
 
 def aggregate_steps(step_scores_S: Tensor, method: Aggregation) -> Tensor:
@@ -16,7 +20,7 @@ def aggregate_steps(step_scores_S: Tensor, method: Aggregation) -> Tensor:
 
     Args:
         step_scores_S: scores of the solution's steps in order, shape [S].
-        method: ``min`` (what the ER-PRM paper uses), ``prod``, ``mean`` or ``last``.
+        method: ``min`` (what the ER-PRM paper uses), ``prod``, ``mean``, ``last`` or ``sum_logits``.
 
     Returns:
         A float64 scalar.
@@ -41,14 +45,15 @@ def aggregate_solutions(step_scores_S: Tensor, lengths_M: Tensor, method: Aggreg
     Args:
         step_scores_S: scores of all steps, solution after solution, shape [S].
         lengths_M: number of steps of each solution, integers of sum S, each at least 1. Shape [M].
-        method: ``min``, ``prod``, ``mean`` or ``last``.
+        method: ``min``, ``prod``, ``mean``, ``last``, or ``sum_logits``: the sum of ``ln(s / (1 - s))``, for scores in
+            [0, 1]; those within 2^-24 of 0 or 1 count as that far away.
 
     Returns:
         Float64 scores, shape [M].
 
     Raises:
         ValueError: for an unknown method, a wrong shape, a solution without steps, lengths that do not add up to the
-            number of steps, or a NaN score.
+            number of steps, a NaN score, or with ``sum_logits`` a score outside [0, 1].
 
     Example:
         >>> aggregate_solutions(torch.tensor([0.9, 0.5, 0.8, 0.7]), torch.tensor([3, 1]), "last")
@@ -65,9 +70,39 @@ def aggregate_solutions(step_scores_S: Tensor, lengths_M: Tensor, method: Aggreg
     scores_S = step_scores_S.double()
     if method == "last":
         return scores_S[lengths_M.cumsum(dim=0) - 1]
-    reduce = {"min": "amin", "prod": "prod", "mean": "mean"}[method]
+    if method == "sum_logits":
+        outside = ((scores_S < 0) | (scores_S > 1)).nonzero()
+        if len(outside):
+            step = int(outside[0])
+            raise ValueError(f"step_scores_S[{step}] is {scores_S[step].item()}: sum_logits takes scores in [0, 1]")
+        scores_S = scores_S.logit(eps=_LOGIT_EPSILON)
+    reduce = {"min": "amin", "prod": "prod", "mean": "mean", "sum_logits": "sum"}[method]
     scores_M = torch.zeros(len(lengths_M), dtype=torch.float64, device=scores_S.device)
     return scores_M.scatter_reduce(0, solution_S, scores_S, reduce=reduce, include_self=False)
+
+
+def aggregate_pool(step_scores: Sequence[Tensor], valid_PN: Tensor, method: Aggregation) -> Tensor:
+    """Scores of all candidates of a pool.
+
+    Args:
+        step_scores: for each valid candidate, problem after problem, the scores of its steps ``[steps]``; empty for a
+            candidate without a step.
+        valid_PN: boolean mask of the real candidates, shape [P, N].
+        method: as in :func:`aggregate_solutions`.
+
+    Returns:
+        Float64, shape [P, N]; ``-inf`` for a candidate without a step, and in padding.
+
+    Raises:
+        ValueError: as :func:`aggregate_solutions`.
+    """
+    lengths_M = torch.tensor([len(scores) for scores in step_scores])
+    scores_M = torch.full(lengths_M.shape, -torch.inf, dtype=torch.float64)
+    if (lengths_M > 0).any():
+        scores_M[lengths_M > 0] = aggregate_solutions(torch.cat([*step_scores]), lengths_M[lengths_M > 0], method)
+    scores_PN = torch.full(valid_PN.shape, -torch.inf, dtype=torch.float64)
+    scores_PN[valid_PN] = scores_M
+    return scores_PN
 
 
 def solution_of_steps(steps_S: Tensor, lengths_M: Tensor) -> Tensor:

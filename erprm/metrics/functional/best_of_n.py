@@ -14,7 +14,7 @@ Shape suffixes: P problems, N candidates a problem.
 import torch
 from torch import Tensor
 
-from erprm.metrics.functional.pools import check_pool, check_scores, log_choose, mean_at_n
+from erprm.metrics.functional.pools import check_pool, check_same_shape, check_scores, log_choose, mean_at_n
 
 
 def best_of_n_accuracy(scores_PN: Tensor, correct_PN: Tensor, n: int, valid_PN: Tensor | None = None) -> Tensor:
@@ -60,21 +60,38 @@ def best_of_n_curves(scores_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | N
         >>> best_of_n_curves(torch.tensor([[0.9, 0.7, 0.2]]), torch.tensor([[False, True, False]]))
         tensor([[0.3333, 0.3333, 0.0000]], dtype=torch.float64)
     """
-    valid_PN = check_pool(correct_PN, valid_PN)
+    return selected_value_curves(scores_PN, correct_PN, check_pool(correct_PN, valid_PN))
+
+
+def selected_value_curves(scores_PN: Tensor, values_PN: Tensor, valid_PN: Tensor) -> Tensor:
+    """Expected value of the best-scored of n candidates, of every problem for every n.
+
+    Args:
+        scores_PN: score of each candidate, higher is better, shape [P, N].
+        values_PN: any finite number of each candidate: its correctness, its score, its length; shape [P, N].
+        valid_PN: boolean mask of the real candidates, at least one a problem, shape [P, N].
+
+    Returns:
+        Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
+
+    Raises:
+        ValueError: for mismatched shapes or a NaN score.
+    """
     check_scores(scores_PN, valid_PN)
+    check_same_shape("values_PN", values_PN, valid_PN)
 
     # Two stable sorts put the candidates in order of score and all padding behind them, even behind scores of -inf.
     order_PN = scores_PN.sort(dim=1, descending=True, stable=True).indices
     padding_last_PN = valid_PN.gather(1, order_PN).int().sort(dim=1, descending=True, stable=True).indices
     order_PN = order_PN.gather(1, padding_last_PN)
     ranked_scores_PN, ranked_valid_PN = scores_PN.gather(1, order_PN), valid_PN.gather(1, order_PN)
-    ranked_correct_PN = correct_PN.double().gather(1, order_PN)
+    ranked_values_PN = values_PN.double().gather(1, order_PN)
 
     starts_PN = torch.zeros_like(ranked_valid_PN)
     starts_PN[:, 1:] = ranked_scores_PN[:, 1:] != ranked_scores_PN[:, :-1]
     starts_PN[:, 1:] |= ranked_valid_PN[:, 1:] != ranked_valid_PN[:, :-1]
     tie_PN = starts_PN.long().cumsum(dim=1)
-    return curves_of_ranking(_mean_by_group(ranked_correct_PN, tie_PN), valid_PN.sum(dim=1))
+    return curves_of_ranking(_mean_by_group(ranked_values_PN, tie_PN), valid_PN.sum(dim=1))
 
 
 def pass_at_n(correct_PN: Tensor, n: int, valid_PN: Tensor | None = None) -> Tensor:

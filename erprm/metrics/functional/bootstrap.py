@@ -35,13 +35,28 @@ def bootstrap_interval(
         >>> bool(low < 0.5 < high)
         True
     """
+    return percentile_interval(resampled_means(values_P, n_resamples, seed), level)
+
+
+def resampled_means(values_P: Tensor, n_resamples: int = 2000, seed: int = 0) -> Tensor:
+    """Means over problems of bootstrap samples of them, for a statistic made of several means.
+
+    Args:
+        values_P: one value for each problem, shape [P] or [P, n]. All columns are resampled together.
+        n_resamples: number of bootstrap samples, B.
+        seed: seed of the resampling; the same seed and P give the same resamples.
+
+    Returns:
+        Float64, shape [B] or [B, n].
+
+    Raises:
+        ValueError: for no values, a shape of more than two axes, a NaN, or n_resamples < 1.
+    """
     if values_P.ndim not in (1, 2) or values_P.numel() == 0:
         raise ValueError(f"values_P must have shape [P] or [P, n] and not be empty, found {list(values_P.shape)}")
     missing = values_P.isnan().nonzero()
     if len(missing):
         raise ValueError(f"values_P{missing[0].tolist()} is NaN (a curve is NaN where n exceeds a problem's pool)")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, found {level}")
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1, found {n_resamples}")
 
@@ -50,9 +65,21 @@ def bootstrap_interval(
     drawn_BP = torch.randint(n_problems, (n_resamples, n_problems), generator=generator)
     times_drawn_BP = torch.zeros(n_resamples, n_problems, dtype=torch.float64)
     times_drawn_BP.scatter_add_(1, drawn_BP, torch.ones_like(times_drawn_BP))
-    means_B = times_drawn_BP.to(values_P.device) @ values_P.double() / n_problems
+    return times_drawn_BP.to(values_P.device) @ values_P.double() / n_problems
+
+
+def percentile_interval(statistic_B: Tensor, level: float = 0.95) -> tuple[Tensor, Tensor]:
+    """Lower and upper end of the middle ``level`` of bootstrap values, which may have further columns.
+
+    A value that is NaN, because its sample left the statistic undefined, does not count.
+
+    Raises:
+        ValueError: for a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, found {level}")
     tail = (1 - level) / 2
-    return means_B.quantile(tail, dim=0), means_B.quantile(1 - tail, dim=0)
+    return statistic_B.nanquantile(tail, dim=0), statistic_B.nanquantile(1 - tail, dim=0)
 
 
 def paired_bootstrap_interval(

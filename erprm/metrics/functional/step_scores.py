@@ -8,6 +8,8 @@ soft labels.
 Shape suffixes: S steps, M solutions, B calibration bins.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -112,6 +114,71 @@ def step_calibration_error(scores_S: Tensor, labels_S: Tensor, n_bins: int = 15)
     """
     check_not_empty(scores_S)
     return calibration_error(*calibration_sums(scores_S, labels_S, n_bins))
+
+
+class CalibrationCurve(NamedTuple):
+    """Scores against labels, in bins of equal width of the score.
+
+    Attributes:
+        steps_B: number of steps in each bin, shape [B].
+        scores_B: their mean score, NaN for an empty bin, shape [B].
+        labels_B: their mean label, NaN for an empty bin, shape [B].
+    """
+
+    steps_B: Tensor
+    scores_B: Tensor
+    labels_B: Tensor
+
+
+def calibration_curve(scores_S: Tensor, labels_S: Tensor, n_bins: int = 15) -> CalibrationCurve:
+    """What :func:`step_calibration_error` is the mean distance of; its arguments and errors are the same.
+
+    Example:
+        >>> curve = calibration_curve(torch.tensor([0.25, 0.75]), torch.tensor([0.0, 1.0]), n_bins=2)
+        >>> curve.labels_B
+        tensor([0., 1.])
+    """
+    check_not_empty(scores_S)
+    steps_B, score_sums_B, label_sums_B = calibration_sums(scores_S, labels_S, n_bins)
+    return CalibrationCurve(steps_B, score_sums_B / steps_B, label_sums_B / steps_B)
+
+
+class StepAccuracy(NamedTuple):
+    """Share of steps judged right as right and wrong as wrong.
+
+    Attributes:
+        all_steps: of all labelled steps.
+        right_steps: of those that are right; NaN if there are none.
+        wrong_steps: of those that are wrong; NaN if there are none.
+    """
+
+    all_steps: Tensor
+    right_steps: Tensor
+    wrong_steps: Tensor
+
+
+def step_accuracy(scores_S: Tensor, labels_S: Tensor, threshold: float = 0.5) -> StepAccuracy:
+    """Accuracy of steps taken one by one, as PRM800K labels them: up to and with the first wrong step.
+
+    Most steps are right, so a scorer that finds none wrong has a high accuracy over all: see both classes beside it.
+
+    Args:
+        scores_S: scores of the labelled steps, shape [S].
+        labels_S: soft labels in [0, 1], right from 0.5 on, shape [S].
+        threshold: a score below it calls the step wrong.
+
+    Raises:
+        ValueError: for mismatched shapes, no steps, a NaN score, or a label outside [0, 1].
+
+    Example:
+        >>> step_accuracy(torch.tensor([0.9, 0.4, 0.2]), torch.tensor([1.0, 1.0, 0.0])).right_steps
+        tensor(0.5000)
+    """
+    check_not_empty(scores_S)
+    check_step_scores(scores_S, labels_S)
+    is_right_S = labels_S >= 0.5
+    hit_S = ((scores_S >= threshold) == is_right_S).float()
+    return StepAccuracy(hit_S.mean(), hit_S[is_right_S].mean(), hit_S[~is_right_S].mean())
 
 
 def calibration_sums(scores_S: Tensor, labels_S: Tensor, n_bins: int) -> tuple[Tensor, Tensor, Tensor]:
