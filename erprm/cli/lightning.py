@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from erprm.callbacks import BestOfN, SaveOnSignal
+from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
 from erprm.cli.newest_checkpoint import newest_checkpoint
 from erprm.cli.suggestions import with_suggestion
 from erprm.data import ProcessRewardDataModule
@@ -29,7 +29,7 @@ class ErprmArgumentParser(LightningArgumentParser):
 
 
 def _known_keys() -> set[str]:
-    classes = (ProcessRewardModel, ProcessRewardDataModule, L.Trainer, BestOfN)
+    classes = (ProcessRewardModel, ProcessRewardDataModule, L.Trainer, BestOfN, StepEvaluation)
     return {name for cls in classes for name in inspect.signature(cls).parameters} | {"trainer", "model", "data"}
 
 

@@ -211,7 +211,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         self._step_encoder = step_encoder
         self.train_set: PackedSteps
         self.validation_set: PackedSteps
-        self.test_set: PackedSteps | None
+        self.test_set: PackedSteps
         self.predict_set: SolutionDataset
 
     @property
@@ -311,6 +311,7 @@ class ProcessRewardDataModule(ResumableDataModule):
 
     @property
     def _callbacks_bring_test_data(self) -> bool:
+        """Whether there are no records to test on, but callbacks that need none."""
         callbacks = self.trainer.callbacks if self.trainer is not None else []  # type: ignore[attr-defined]
         return self.test_rollouts is None and any(getattr(each, "brings_test_data", False) for each in callbacks)
 
@@ -330,7 +331,8 @@ class ProcessRewardDataModule(ResumableDataModule):
             loaded.append(self.load(source))
             self._warn_of_losses(source, loaded[-1].counts)
         if stage == "test":
-            self.test_set = self._labelled(loaded[0], "testing") if loaded else None
+            if loaded:
+                self.test_set = self._labelled(loaded[0], "testing")
         elif self.validation_rollouts is None:
             self.train_set, self.validation_set = self._split(loaded[0])
         else:
@@ -386,7 +388,7 @@ class ProcessRewardDataModule(ResumableDataModule):
 
     def test_dataloader(self) -> DataLoader[StepBatch] | DataLoader[None]:
         """Packed batches in a fixed order; without records, one batch that is None, for the sake of the callbacks."""
-        if self.test_set is None:
+        if self._callbacks_bring_test_data:
             return DataLoader([None], batch_size=None)  # type: ignore[arg-type]
         return self._loader(self.test_set, shuffle=False)
 

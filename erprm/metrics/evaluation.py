@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from erprm.metrics.functional.best_of_n import best_of_n_curves, pass_at_n_curves
-from erprm.metrics.functional.bootstrap import bootstrap_interval, paired_bootstrap_interval
+from erprm.metrics.functional.bootstrap import bootstrap_interval
 from erprm.metrics.functional.majority_vote import majority_vote_curves
-from erprm.metrics.functional.permutation import paired_permutation_test
+from erprm.metrics.functional.permutation import paired_permutation_test, without_rounding
 from erprm.metrics.functional.random_text import random_text_curves
 from erprm.metrics.functional.weighted_vote import weighted_vote_curves
 
@@ -166,9 +166,10 @@ def differences(values: Mapping[str, Tensor], ns: list[int]) -> list[Difference]
     """
     pairs = list(combinations(values, 2))
     places = torch.tensor(ns) - 1
+    ones, others = (torch.cat([values[pair[side]][:, places] for pair in pairs], dim=1) for side in (0, 1))
     # All columns together: problems are drawn, and signs turned, once for all pairs.
-    ones, others = (torch.cat([values[pair[side]][:, places] for pair in pairs], dim=1).double() for side in (0, 1))
-    low, high = paired_bootstrap_interval(ones, others)
-    columns = ((ones - others).mean(0), low, high, paired_permutation_test(ones, others))
-    of_pairs = torch.stack(columns).unflatten(1, (len(pairs), len(ns))).unbind(1)
+    differences_P = without_rounding(ones.double() - others.double())
+    p_values = paired_permutation_test(differences_P, torch.zeros_like(differences_P))
+    columns = torch.stack([differences_P.mean(0), *bootstrap_interval(differences_P), p_values])
+    of_pairs = columns.unflatten(1, (len(pairs), len(ns))).unbind(1)
     return [Difference(*pair, list(ns), *numbers.tolist()) for pair, numbers in zip(pairs, of_pairs, strict=True)]

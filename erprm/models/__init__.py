@@ -7,7 +7,7 @@ from erprm.models.lora import LoRA
 from erprm.models.policy import PolicyModel
 from erprm.models.process_reward import ProcessRewardModel
 from erprm.models.schedule import CosineWithWarmup
-from erprm.models.scorer import StepScorer
+from erprm.models.scorer import ScorerModule, StepScorer
 from erprm.models.strategy import FSDP2Strategy
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "NonFiniteLossError",
     "PolicyModel",
     "ProcessRewardModel",
+    "ScorerModule",
     "StepScorer",
     "WholeCheckpointIO",
 ]

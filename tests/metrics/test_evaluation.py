@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from erprm.metrics.evaluation import accuracy_curve, pool_curves, powers_of_two, score_curves
+from erprm.metrics.evaluation import accuracy_curve, differences, pool_curves, powers_of_two, score_curves
 
 CORRECT = torch.tensor([[True, False, False], [True, True, False]])
 ANSWERS = torch.tensor([[0, 1, 1], [0, 0, 1]])
@@ -52,3 +52,15 @@ def test_an_unscored_candidate_is_picked_last_and_casts_no_vote() -> None:
 
 def test_negative_scores_give_no_vote() -> None:
     assert set(score_curves(-torch.ones(2, 3), CORRECT, ANSWERS, VALID, [1])) == {"bon"}
+
+
+def test_differences_of_every_two_methods_with_interval_and_p_value() -> None:
+    one = torch.tensor([[0.0, 1.0], [0.5, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    found = differences({"one": one, "other": torch.zeros(3, 2), "third": one + 1e-16}, [1, 2])
+    assert [(each.method, each.baseline) for each in found] == [("one", "other"), ("one", "third"), ("other", "third")]
+    assert found[0].mean == [0.5, 1.0]
+    # At n = 2 the gain is the same on all problems: certain, and as extreme are 2 of 8 sign patterns. At n = 1 the
+    # gains are 0, 1/2 and 1: the sign of the first means nothing, so 4 of 8.
+    assert (found[0].low[1], found[0].high[1], found[0].p_value) == (1.0, 1.0, [0.5, 0.25])
+    assert 0.0 <= found[0].low[0] < 0.5 < found[0].high[0] <= 1.0
+    assert (found[1].mean, found[1].low, found[1].p_value) == ([0.0, 0.0], [0.0, 0.0], [1.0, 1.0])

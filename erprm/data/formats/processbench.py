@@ -22,16 +22,30 @@ def processbench_parser() -> RowParser:
 
 
 def _records(row: Row, where: str) -> list[RolloutRecord]:
+    steps, label = steps_and_label(row, where)
+    correct = row.get("final_answer_correct", label == -1)
+    if not isinstance(correct, bool):
+        raise unexpected("final_answer_correct", correct, "true or false", where)
+    labels = labels_up_to(label, len(steps))
+    question = text_field(row, "problem", where)
+    return [
+        labelled_record(question, steps[: len(labels)], labels, source="processbench", correct=correct, where=where)
+    ]
+
+
+def steps_and_label(row: Row, where: str) -> tuple[list[str], int]:
+    """All steps of a row, and the earliest wrong one, -1 for none.
+
+    Raises:
+        RecordError: if they are something else.
+    """
     steps = list_field(row, "steps", "texts", where)
     label = row["label"]
     if not isinstance(label, int) or isinstance(label, bool) or not -1 <= label < len(steps):
         raise unexpected("label", label, f"-1 or the number of one of the {len(steps)} step(s), from 0", where)
-    correct = row.get("final_answer_correct", label == -1)
-    if not isinstance(correct, bool):
-        raise unexpected("final_answer_correct", correct, "true or false", where)
-    labelled = steps if label == -1 else steps[: label + 1]
-    labels = [1.0] * len(labelled)
-    if label != -1:
-        labels[-1] = 0.0
-    question = text_field(row, "problem", where)
-    return [labelled_record(question, labelled, labels, source="processbench", correct=correct, where=where)]
+    return steps, label
+
+
+def labels_up_to(label: int, n_steps: int) -> list[float]:
+    """Labels of the steps up to and with the wrong one, of all of them if none is wrong."""
+    return [1.0] * n_steps if label == -1 else [1.0] * label + [0.0]

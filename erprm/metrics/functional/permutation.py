@@ -12,6 +12,9 @@ from torch import Tensor
 
 _CHUNK = 1000
 
+# Values that are equal but for rounding differ by less; accuracies of a thousand candidates that are not, by more.
+ROUNDING = 1e-12
+
 
 def paired_permutation_test(
     values_P: Tensor, baseline_P: Tensor, n_permutations: int = 10_000, seed: int = 0
@@ -19,7 +22,8 @@ def paired_permutation_test(
     """Two-sided p-value of the mean difference of two methods on the same problems.
 
     Exact if there are no more than ``n_permutations`` sign patterns, which is 2^P; else ``(1 + c) / (1 + R)``, where c
-    of the R random patterns are as extreme (Phipson and Smyth 2010, arXiv 1603.05766), which is never 0.
+    of the R random patterns are as extreme (Phipson and Smyth 2010, arXiv 1603.05766), which is never 0. Differences
+    of less than 1e-12 are rounding and count as none.
 
     Args:
         values_P: one value for each problem, shape [P] or [P, n].
@@ -45,7 +49,7 @@ def paired_permutation_test(
         raise ValueError(f"values_P must have shape [P] or [P, n] and not be empty, found {list(values_P.shape)}")
     if n_permutations < 1:
         raise ValueError(f"n_permutations must be at least 1, found {n_permutations}")
-    differences_P = values_P.double() - baseline_P.double()
+    differences_P = without_rounding(values_P.double() - baseline_P.double())
     missing = differences_P.isnan().nonzero()
     if len(missing):
         raise ValueError(f"values_P - baseline_P is NaN at {missing[0].tolist()}")
@@ -63,6 +67,11 @@ def paired_permutation_test(
         shape = (min(_CHUNK, n_permutations - start), n_problems)
         as_extreme += _as_extreme(torch.randint(2, shape, generator=generator), differences_P, observed)
     return (1 + as_extreme) / (1 + n_permutations)
+
+
+def without_rounding(differences: Tensor) -> Tensor:
+    """Differences of two computed values, 0 where they are rounding."""
+    return differences.masked_fill(differences.abs() < ROUNDING, 0.0)
 
 
 def _as_extreme(bits_RP: Tensor, differences_P: Tensor, observed: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erprm.metrics import Aggregation, aggregate_solutions, aggregate_steps
+from erprm.metrics.functional.aggregation import aggregate_pool
 
 SOLUTIONS = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=6), min_size=1, max_size=5)
 
@@ -53,3 +54,24 @@ def test_bad_input_is_refused() -> None:
         aggregate_solutions(scores[None], torch.tensor([3]), "min")
     with pytest.raises(ValueError, match=re.escape("lengths_M[0] is 0: a solution has at least one step")):
         aggregate_steps(torch.tensor([]), "min")
+
+
+def test_sum_logits_adds_log_odds() -> None:
+    # Odds 3 and 1/4, and odds 1 alone.
+    scores = aggregate_solutions(torch.tensor([0.75, 0.2, 0.5]), torch.tensor([2, 1]), "sum_logits")
+    assert scores.tolist() == pytest.approx([math.log(3 / 4), 0.0], abs=1e-6)
+    # A score that was rounded to 1 or 0 weighs as much as one 2^-24 away, and the two cancel out.
+    assert aggregate_solutions(torch.tensor([1.0]), torch.tensor([1]), "sum_logits").item() == pytest.approx(
+        24 * math.log(2), rel=1e-6
+    )
+    assert aggregate_solutions(torch.tensor([1.0, 0.0]), torch.tensor([2]), "sum_logits").item() == pytest.approx(0.0)
+    with pytest.raises(ValueError, match=r"step_scores_S\[1\] is 1\.5: sum_logits takes scores in \[0, 1\]"):
+        aggregate_solutions(torch.tensor([0.5, 1.5]), torch.tensor([2]), "sum_logits")
+
+
+def test_a_pool_is_aggregated_with_nothing_for_blank_candidates_and_padding() -> None:
+    valid = torch.tensor([[True, True], [True, False]])
+    scores = aggregate_pool([torch.tensor([0.5, 0.25]), torch.empty(0), torch.tensor([0.75])], valid, "min")
+    assert scores.tolist() == [[0.25, -math.inf], [0.75, -math.inf]]
+    blank = aggregate_pool([torch.empty(0)], torch.tensor([[True]]), "mean")
+    assert blank.tolist() == [[-math.inf]]

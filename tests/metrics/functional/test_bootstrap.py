@@ -1,9 +1,13 @@
+import math
 import re
+from collections import Counter
+from itertools import product
 
 import pytest
 import torch
 
 from erprm.metrics import bootstrap_interval, paired_bootstrap_interval
+from erprm.metrics.functional.bootstrap import percentile_interval, resampled_means
 
 
 def test_interval_of_a_coin_is_the_binomial_one() -> None:
@@ -63,3 +67,20 @@ def test_bad_input_is_refused() -> None:
         bootstrap_interval(torch.zeros(3), n_resamples=0)
     with pytest.raises(ValueError, match=re.escape("baseline_P must have shape [3], found [2]")):
         paired_bootstrap_interval(torch.zeros(3), torch.zeros(2))
+
+
+def test_resampled_means_are_distributed_as_the_enumeration_of_all_samples() -> None:
+    values = [0.0, 0.25, 1.0]
+    # All 27 samples of three problems, each as likely.
+    exact = Counter(round(sum(sample) / 3, 9) for sample in product(values, repeat=3))
+    drawn = Counter(round(mean, 9) for mean in resampled_means(torch.tensor(values), n_resamples=20_000).tolist())
+    assert drawn.keys() == exact.keys()
+    for mean, count in exact.items():
+        share = count / 27
+        # Five standard errors of a share.
+        assert abs(drawn[mean] / 20_000 - share) < 5 * (share * (1 - share) / 20_000) ** 0.5
+
+
+def test_a_statistic_that_some_samples_leave_undefined_has_the_interval_of_the_others() -> None:
+    low, high = percentile_interval(torch.tensor([math.nan, 0.0, 1.0, math.nan, 2.0]), level=0.5)
+    assert (low.item(), high.item()) == (0.5, 1.5)

@@ -10,8 +10,10 @@ from torchmetrics.functional.classification import binary_auroc, binary_calibrat
 
 from erprm.metrics import (
     binarize_labels,
+    calibration_curve,
     first_error_accuracy,
     first_error_index,
+    step_accuracy,
     step_calibration_error,
     within_problem_auroc,
 )
@@ -119,3 +121,18 @@ def test_bad_input_is_refused() -> None:
         step_calibration_error(scores, labels, n_bins=0)
     with pytest.raises(ValueError, match="scores_S is empty"):
         step_calibration_error(torch.tensor([]), torch.tensor([]))
+
+
+def test_step_accuracy_counts_right_and_wrong_steps_apart() -> None:
+    scores, labels = torch.tensor([0.9, 0.4, 0.6, 0.2, 0.8]), torch.tensor([1.0, 1.0, 0.5, 0.0, 0.0])
+    accuracy = step_accuracy(scores, labels, threshold=0.5)
+    assert [value.item() for value in accuracy] == pytest.approx([3 / 5, 2 / 3, 1 / 2])
+    assert step_accuracy(scores[:2], labels[:2]).wrong_steps.isnan()
+
+
+def test_the_calibration_curve_has_the_means_of_each_bin() -> None:
+    curve = calibration_curve(torch.tensor([0.1, 0.3, 0.9, 1.0]), torch.tensor([0.0, 1.0, 1.0, 0.5]), n_bins=2)
+    assert curve.steps_B.tolist() == [2, 2]
+    assert curve.scores_B.tolist() == pytest.approx([0.2, 0.95])
+    assert curve.labels_B.tolist() == pytest.approx([0.5, 0.75])
+    assert calibration_curve(torch.tensor([0.9]), torch.tensor([1.0]), n_bins=2).scores_B[0].isnan()

@@ -1,0 +1,184 @@
+"""Step scores against step labels, such as those of ProcessBench."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from erprm.callbacks.rank_shares import score_on_all_ranks
+from erprm.data.step_labels import LabelledSolution, labels_fingerprint, read_step_labels
+from erprm.models.identity import model_identity, versions
+from erprm.models.scorer import StepScorer
+from erprm.report.step_results import ScoredSolutions, Threshold, choose_threshold, step_results, write_step_results
+
+log = logging.getLogger(__name__)
+
+
+class StepEvaluation(L.Callback):
+    """Scores solutions whose steps are labelled, in ``test``, and says how well the scores tell right from wrong.
+
+    Logged for each data set are ``<name>/<data>/f1`` (ProcessBench's F1), ``wrong`` and ``right`` (the two accuracies
+    that it is the harmonic mean of), ``first_error_accuracy``, ``auroc_within_problems`` and, for scores in [0, 1],
+    ``calibration_error``. Intervals, step accuracies, the calibration curve and a sweep over thresholds are in
+    ``results`` and in ``<log_dir>/steps/<name>/`` (see docs/evaluation.md).
+
+    The threshold below which a step is called wrong is given, or chosen as the one of the largest F1: on a data set
+    that ``threshold_from`` names, or else on a share of the problems, which then do not count in the results.
+
+    Attributes:
+        results: what was written last.
+    """
+
+    brings_test_data = True
+    """``test`` needs no other data; see :class:`erprm.data.ProcessRewardDataModule`."""
+
+    def __init__(
+        self,
+        data: dict[str, str],
+        name: str = "steps",
+        threshold: float | None = None,
+        threshold_from: str | None = None,
+        threshold_share: float = 0.25,
+        split: str = "test",
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Notes the settings; nothing is read yet.
+
+        Args:
+            data: labelled solutions by name: files of ProcessBench or of any layout that ``erprm convert`` reads,
+                folders of Parquet files, or hub ids.
+            name: opens the names of the logged values; two callbacks in one trainer need two names.
+            threshold: a score below it calls a step wrong; by default it is chosen.
+            threshold_from: name of the data set to choose it on, as the authors of ProcessBench do with their GSM8K
+                part; the F1 of that data set itself is then that of a chosen threshold.
+            threshold_share: without ``threshold_from``: share of the problems of each data set to choose it on, in
+                (0, 1).
+            split: split of hub data sets.
+            limit: at most so many solutions of each data set.
+            seed: of the choice of these problems.
+
+        Raises:
+            ValueError: if a setting is out of range, or ``threshold_from`` names none of ``data``.
+        """
+        if not data:
+            raise ValueError("data names no file; give at least one, as name: file")
+        if threshold_from is not None and threshold_from not in data:
+            raise ValueError(f"threshold_from is {threshold_from!r}; it must be one of data: {', '.join(data)}")
+        if threshold is not None and threshold_from is not None:
+            raise ValueError("both threshold and threshold_from are set; give one of them")
+        if not 0.0 < threshold_share < 1.0:
+            raise ValueError(f"threshold_share is {threshold_share}; it must be in (0, 1)")
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}; it must be at least 1")
+        self.data = data
+        self.name = name
+        self.threshold = threshold
+        self.threshold_from = threshold_from
+        self.threshold_share = threshold_share
+        self.split = split
+        self.limit = limit
+        self.seed = seed
+        self.results: dict[str, Any] = {}
+        self._solutions: dict[str, list[LabelledSolution]] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Tells instances in one trainer apart."""
+        return self._generate_state_key(name=self.name)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Reads the data before anything is scored.
+
+        Raises:
+            TypeError: if the module has no ``score_steps``.
+            FileNotFoundError: if a file is not there.
+            ValueError: if a file cannot be used, or another callback has the same name.
+        """
+        if stage != "test":
+            return
+        if not isinstance(pl_module, StepScorer):
+            raise TypeError(
+                f"StepEvaluation needs a module with score_steps(solutions); {type(pl_module).__name__} has none "
+                "(see erprm.models.StepScorer)"
+            )
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        if sum(isinstance(each, StepEvaluation) and each.name == self.name for each in callbacks) > 1:
+            raise ValueError(f"several StepEvaluation callbacks are named {self.name!r}; give each a name of its own")
+        for name, source in self.data.items():
+            self._solutions[name] = read_step_labels(source, self.split, self.limit)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Scores, logs and writes."""
+        solutions = [each.solution for of_data in self._solutions.values() for each in of_data]
+        with trainer.precision_plugin.forward_context():
+            scores = iter(score_on_all_ranks(trainer, pl_module, solutions))
+        scored = {
+            name: ScoredSolutions(of_data, [next(scores) for _ in of_data]) for name, of_data in self._solutions.items()
+        }
+        threshold, chose = self._threshold(scored)
+        judged = scored
+        if self.threshold is None and self.threshold_from is None:
+            judged = {name: of_data.part([not was for was in chose[name]]) for name, of_data in scored.items()}
+        by_data = {name: step_results(of_data, threshold.value) for name, of_data in judged.items()}
+        self._log(pl_module, by_data)
+        model, log_dir = model_identity(pl_module), trainer.log_dir  # Both take all processes.
+        self.results = {
+            "name": self.name,
+            "determined_by": {
+                "model": model,
+                "data": {
+                    name: {"file": self.data[name], "sha256": labels_fingerprint(of_data)}
+                    for name, of_data in self._solutions.items()
+                },
+                "split": self.split,
+                "limit": self.limit,
+                "seed": self.seed,
+                "precision": str(trainer.precision),
+                "versions": versions(),
+            },
+            "threshold": asdict(threshold),
+            "data": by_data,
+        }
+        if trainer.is_global_zero and log_dir is not None:
+            folder = Path(log_dir) / "steps" / self.name.replace("/", "_")
+            write_step_results(folder, self.results, scored, threshold.value, chose)
+            log.info("%s: %s", self.name, folder)
+
+    def _threshold(self, scored: dict[str, ScoredSolutions]) -> tuple[Threshold, dict[str, list[bool]]]:
+        """The threshold, and of each data which solutions it was chosen on."""
+        none = {name: [False] * len(of_data.solutions) for name, of_data in scored.items()}
+        if self.threshold is not None:
+            return Threshold(self.threshold, "given", 0, float("nan")), none
+        if self.threshold_from is not None:
+            chosen = scored[self.threshold_from]
+            return choose_threshold(chosen, self.threshold_from), {
+                **none,
+                self.threshold_from: [True] * len(chosen.solutions),
+            }
+        chose = {name: of_data.share_of_problems(self.threshold_share, self.seed) for name, of_data in scored.items()}
+        parts = [of_data.part(chose[name]) for name, of_data in scored.items()]
+        together = ScoredSolutions(
+            [each for part in parts for each in part.solutions], [each for part in parts for each in part.step_scores]
+        )
+        share = f"{self.threshold_share:.0%} of the problems of {', '.join(scored)} (seed {self.seed}), left out below"
+        return choose_threshold(together, share), chose
+
+    def _log(self, pl_module: L.LightningModule, by_data: dict[str, dict[str, Any]]) -> None:
+        for name, results in by_data.items():
+            values = {
+                **{key: of_key["mean"] for key, of_key in results["processbench"].items()},
+                "first_error_accuracy": results["first_error_accuracy"]["mean"],
+                "auroc_within_problems": results["auroc_within_problems"],
+                "calibration_error": results["calibration_error"],
+            }
+            pl_module.log_dict(
+                {f"{self.name}/{name}/{key}": value for key, value in values.items() if value is not None},
+                batch_size=1,
+                # The same on every process; said so that Lightning does not warn.
+                sync_dist=True,
+            )
