@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     # Lightning suspects a mistake when it is handed arguments rather than left to read the process's own.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     ErprmCLI(
-        ProcessRewardModel,
+        L.LightningModule,  # `test` and `predict` take any scorer
         ProcessRewardDataModule,
         seed_everything_default=0,
         # The module takes its optimizer and its schedule as settings of its own.

@@ -38,11 +38,11 @@ class ScorerModule(L.LightningModule):
     A scorer that is an ``nn.Module`` is moved to the trainer's device, and its weights are in the hash of the results.
     """
 
-    def __init__(self, scorer: StepScorer) -> None:
+    def __init__(self, scorer: Any) -> None:
         """Takes the scorer.
 
         Args:
-            scorer: anything with ``score_steps``.
+            scorer: anything with ``score_steps``; in a configuration file its ``class_path`` and ``init_args``.
 
         Raises:
             TypeError: if it has none.

@@ -3,10 +3,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from erprm.data.pools import PoolError, PoolProblem, grade_pool, read_pool, write_pool
-from erprm.data.sources import Problem, load_problems
+from erprm.data.pools import PoolError, PoolProblem, grade_pool, pool_fingerprint, read_pool, write_pool
+from erprm.data.sources import ClassifiedProblem, Problem, load_problems
 from erprm.grading import Grader
 
 GOLD = [Problem("gold/0", "What is 1 + 1?", "2", "sum"), Problem("gold/1", "What is 2 + 2?", "4", "sum")]
@@ -67,6 +69,44 @@ def test_gsm8k_example_solutions_are_graded_as_their_authors_graded_them(shared_
         for a, b in zip(one, other, strict=True)
     )
     assert disagreements == 0
+
+
+def test_parquet_is_read_as_json_lines_are(tmp_path: Path) -> None:
+    rows = [row(source="sum", level="5"), row(problem_id="p/1", candidates=["a", "b", "c"], source="sum", level="1")]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
+    pool = read_pool(write(tmp_path / "p.jsonl", *rows))
+    assert read_pool(tmp_path / "p.parquet") == pool
+    assert pool_fingerprint(read_pool(tmp_path / "p.parquet")) == pool_fingerprint(pool)
+    assert pool_fingerprint(pool[:1]) != pool_fingerprint(pool)
+
+
+def test_level_and_subject_come_from_the_pool_or_the_gold_file(tmp_path: Path) -> None:
+    gold = load_problems(
+        "math",
+        str(write(tmp_path / "g.jsonl", {"problem": "q?", "answer": "1", "level": "Level 3", "type": "Algebra"})),
+    )
+    path = write(
+        tmp_path / "p.jsonl",
+        row(problem_id=..., question="q?", answer=...),
+        row(level=5, subject="Geometry"),
+        row(problem_id="p/1"),
+    )
+    pool = read_pool(path, gold)
+    assert [entry.problem.groups for entry in pool] == [
+        {"level": "3", "subject": "Algebra"},
+        {"level": "5", "subject": "Geometry"},
+        {},
+    ]
+    assert pool[1].problem == ClassifiedProblem("p/0", "What is 1 + 1?", "2", "pool", "5", "Geometry")
+    write_pool(pool, tmp_path / "again.jsonl")
+    assert read_pool(tmp_path / "again.jsonl") == pool
+
+
+def test_a_pool_of_copies_is_refused_but_some_copies_are_not(tmp_path: Path) -> None:
+    copies = row(candidates=["#### 2", "#### 2"])
+    with pytest.raises(PoolError, match=r"p\.jsonl: the candidates of each problem are copies .* temperature 0\?"):
+        read_pool(write(tmp_path / "p.jsonl", copies))
+    assert len(read_pool(write(tmp_path / "p.jsonl", copies, row(problem_id="p/1")))) == 2
 
 
 # Gold answers ------------------------------------------------------------------------------------------------------
