@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import FSDPStrategy, Strategy
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from erprm.callbacks import BestOfN, ExportHF
+from erprm.callbacks import BestOfN, ExportHF, StepEvaluation
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.models import FSDP2Strategy, LoRA, PolicyModel, ProcessRewardModel
@@ -131,6 +131,19 @@ def train_and_export(folder: Path, strategy: Any, name: str) -> dict[str, Any]:
     return fit(folder, build_model(folder / "lm"), best_of_n, export, strategy=strategy, max_steps=STEPS)
 
 
+def run_test(folder: Path, strategy: Any, logs: Path, devices: int = 2) -> None:
+    """The command ``test`` on a pool that two processes cannot share out evenly, and on step labels."""
+    callbacks = [
+        BestOfN(str(folder / "pool.jsonl"), name="pool", kind="gsm8k"),
+        StepEvaluation({"rollouts": str(folder / "rollouts.parquet")}, threshold=0.5),
+    ]
+    trainer = L.Trainer(
+        accelerator="cpu", devices=devices, strategy=strategy if isinstance(strategy, str) else strategy(),
+        logger=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=logs, callbacks=callbacks,
+    )  # fmt: skip
+    trainer.test(build_model(folder / "lm"), ProcessRewardDataModule(), verbose=False)
+
+
 def stop_and_resume(folder: Path, strategy: Any, name: str, **settings: Any) -> dict[str, Any]:
     """Six steps in one go, and the last three of them again from the checkpoint after the third."""
     backbone = folder / "lm"
@@ -175,6 +188,8 @@ def main(folder: Path) -> None:
     for name in ("ddp", "fsdp2"):
         told[name] = train_and_export(folder, name, name)
         told[f"{name} resumed"] = stop_and_resume(folder, name, name)
+    for name, strategy in {"ddp": "ddp", "fsdp2": "fsdp2", "fsdp1": FSDP1OnCPU}.items():
+        run_test(folder, strategy, folder / f"{name}-tested")
     told["fsdp1"] = train_and_export(folder, FSDP1OnCPU, "fsdp1")
     one_file = partial(FSDP2Strategy, save_distributed_checkpoint=False)
     told["one file resumed"] = stop_and_resume(folder, one_file, "one-file")

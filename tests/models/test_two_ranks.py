@@ -34,6 +34,7 @@ from tests.two_ranks import (
     STEPS,
     build_data,
     build_model,
+    run_test,
 )
 
 ADDED = StepFormat(add_tokens=True)
@@ -186,6 +187,25 @@ def test_validation_and_best_of_n_give_the_numbers_of_one_process(
     alone = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert {name for name in metrics if name.startswith("pool/bon@")} >= {"pool/bon@1", "pool/bon@2"}
     assert {name: metrics[name] for name in alone} == pytest.approx(alone, abs=1e-6)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "fsdp1"])
+@pytest.mark.usefixtures("ranks")
+def test_the_results_that_test_writes_are_those_of_one_process(strategy: str, folder: Path, tmp_path: Path) -> None:
+    run_test(folder, "auto", tmp_path, devices=1)
+    for file in ("best_of_n/pool/results.json", "steps/steps/results.json"):
+        alone, sharded = (json.loads((logs / file).read_text()) for logs in (tmp_path, folder / f"{strategy}-tested"))
+        # The weights are gathered for their hash, which also is that of one process.
+        assert sharded.pop("determined_by") == alone.pop("determined_by")
+        assert numbers_of(sharded) == pytest.approx(numbers_of(alone), abs=1e-5)
+
+
+def numbers_of(results: Any) -> list[float]:
+    """All numbers of a JSON value, in order; thresholds of a sweep are themselves scores."""
+    if isinstance(results, dict | list):
+        values = results.values() if isinstance(results, dict) else results
+        return [number for value in values for number in numbers_of(value)]
+    return [float(results)] if isinstance(results, int | float) else []
 
 
 @pytest.mark.parametrize("run", ["ddp resumed", "fsdp2 resumed", "one file resumed", "lora resumed"])
