@@ -43,7 +43,7 @@ class StepEvaluation(L.Callback):
         threshold: float | None = None,
         threshold_from: str | None = None,
         threshold_share: float = 0.25,
-        split: str = "test",
+        split: str | None = None,
         limit: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -58,7 +58,7 @@ class StepEvaluation(L.Callback):
                 part; the F1 of that data set itself is then that of a chosen threshold.
             threshold_share: without ``threshold_from``: share of the problems of each data set to choose it on, in
                 (0, 1).
-            split: split of hub data sets.
+            split: split of hub data sets; by default the name of each, as in ``gsm8k: Qwen/ProcessBench``.
             limit: at most so many solutions of each data set.
             seed: of the choice of these problems.
 
@@ -110,7 +110,7 @@ class StepEvaluation(L.Callback):
         if sum(isinstance(each, StepEvaluation) and each.name == self.name for each in callbacks) > 1:
             raise ValueError(f"several StepEvaluation callbacks are named {self.name!r}; give each a name of its own")
         for name, source in self.data.items():
-            self._solutions[name] = read_step_labels(source, self.split, self.limit)
+            self._solutions[name] = read_step_labels(source, self.split or name, self.limit)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Scores, logs and writes."""
