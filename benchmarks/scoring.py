@@ -4,9 +4,9 @@
     python benchmarks/scoring.py --gsm8k ... --quick                              # a tiny model: does it all run?
 
 Each way scores the same candidates with the same Llama (8 layers x 384, tied embeddings) in float32, in one process,
-one way after another; a round does each once, after a first round that is not counted. The candidates are 64 for each
-of some GSM8K test problems: the four model solutions published with it (openai/grade-school-math), each 16 times with
-other digits. So they share the question and few words more, as sampled candidates do.
+one way after another; a round does each once. The candidates are 64 for each of some GSM8K test problems: the four
+model solutions published with it (openai/grade-school-math), each 16 times with other digits. So they share the
+question and few words more, as sampled candidates do.
 
     one forward a step    the question and the steps up to one, in a forward of their own, with the logits of the whole
                           vocabulary at every token: what RLHFlow's evaluation script does
@@ -14,8 +14,10 @@ other digits. So they share the question and few words more, as sampled candidat
                           whole vocabulary at every token: what the official script does
     erprm                 ProcessRewardModel.score_steps
 
+The first way, whose rate does not depend on how many candidates a problem has, scores every fifth candidate alone.
+
 Printed are solutions a second and erprm's ratio to each way, as lowest - median - highest of the rounds, and the
-largest difference between the scores of erprm and of one forward a step.
+largest difference of a score of erprm from one of the other ways.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from erprm.models import ProcessRewardModel
 from erprm.steps import Solution, StepFormat
+
+# One forward a step scores one in so many candidates. (Not a multiple of 4: all four published solutions are in it.)
+EVERY = 5
 
 
 def candidates(path: Path, problems: int, each: int, seed: int = 0) -> list[Solution]:
@@ -107,26 +112,36 @@ def compare(model: ProcessRewardModel, solutions: Sequence[Solution], rounds: in
     """Runs all rounds and prints the table.
 
     Returns:
-        The largest difference between the scores of any two ways.
+        The largest difference of a score of erprm from that of another way.
     """
-    ways: dict[str, Callable[[], Sequence[Tensor]]] = {
-        "one forward a step": lambda: one_forward_a_step(model, solutions),
-        "padded batches": lambda: padded_batches(model, solutions, batch),
-        "erprm": lambda: model.score_steps(solutions),
+    ways: dict[str, Callable[[Sequence[Solution]], Sequence[Tensor]]] = {
+        "one forward a step": lambda some: one_forward_a_step(model, some),
+        "padded batches": lambda some: padded_batches(model, some, batch),
+        "erprm": model.score_steps,
     }
+    every = {"one forward a step": EVERY}
+    encoded = model.step_encoder.encode_batch(solutions)
+    tokens, steps = sum(len(each.input_ids) for each in encoded), sum(len(each.tag_positions) for each in encoded)
+    print(f"{len(solutions)} solutions of {steps / len(solutions):.1f} steps and {tokens / len(solutions):.0f} tokens:")
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    scores: dict[str, Tensor] = {}
-    for number in range(rounds + 1):
+    scores: dict[str, Sequence[Tensor]] = {}
+    for score in ways.values():
+        score(solutions[:2])
+    for _ in range(rounds):
         for name, score in ways.items():
+            scored = solutions[:: every.get(name, 1)]
             started = time.perf_counter()
-            scores[name] = torch.cat([*score()])
-            if number > 0:
-                rates[name].append(len(solutions) / (time.perf_counter() - started))
+            scores[name] = score(scored)
+            rates[name].append(len(scored) / (time.perf_counter() - started))
     print(f"{'':<20}{'solutions/s':>24}{'erprm / it':>24}")
     for name, of_way in rates.items():
         ratios = [ours / theirs for ours, theirs in zip(rates["erprm"], of_way, strict=True)]
         print(f"{name:<20}{span(of_way):>24}{span(ratios):>24}")
-    difference = max(float((scores["erprm"] - of_way).abs().max()) for of_way in scores.values())
+    difference = max(
+        float((ours - theirs).abs().max())
+        for name, of_way in scores.items()
+        for ours, theirs in zip(scores["erprm"][:: every.get(name, 1)], of_way, strict=True)
+    )
     print(f"largest difference of a score: {difference:.1e}", flush=True)
     return difference
 
@@ -151,7 +166,7 @@ def main() -> None:
     solutions = candidates(arguments.gsm8k, arguments.problems, arguments.candidates)
     for vocabulary in arguments.vocabulary:
         llama = {**(QUICK_LLAMA if arguments.quick else LLAMA), "vocab_size": vocabulary}
-        print(f"{arguments.candidates} candidates a problem, vocabulary {vocabulary:,}, {arguments.rounds} round(s):")
+        print(f"{arguments.candidates} candidates a problem, vocabulary {vocabulary:,}, {arguments.rounds} round(s)")
         with tempfile.TemporaryDirectory() as folder:
             model = make_model(Path(folder), tokenizer, llama, str(SETTINGS["tag"]), arguments.row_tokens)
             compare(model, solutions, arguments.rounds, arguments.batch)

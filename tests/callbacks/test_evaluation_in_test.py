@@ -184,7 +184,7 @@ def test_a_nan_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_scorer_that_cannot_score_is_refused() -> None:
     with pytest.raises(TypeError, match=r"model\.scorer needs score_steps\(solutions\); Linear has none"):
-        ScorerModule(nn.Linear(1, 1))  # type: ignore[arg-type]
+        ScorerModule(nn.Linear(1, 1))
 
 
 # Step labels -------------------------------------------------------------------------------------------------------
