@@ -34,10 +34,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from training import HEADS, LLAMA, QUICK_LLAMA, SETTINGS, read_solutions, save_tokenizer
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from erprm.models import ProcessRewardModel
-from erprm.steps import Solution, StepFormat
+from erprm.steps import Solution, StepEncoder, StepFormat
 
 # One forward a step scores one in so many candidates. (Not a multiple of 4: all four published solutions are in it.)
 EVERY = 5
@@ -57,8 +57,10 @@ def candidates(path: Path, problems: int, each: int, seed: int = 0) -> list[Solu
     ]
 
 
-def make_model(folder: Path, tokenizer: Path, llama: dict[str, int], tag: str, row_tokens: int) -> ProcessRewardModel:
-    """A Llama with random weights as a process reward model."""
+def make_model(
+    folder: Path, tokenizer: Path, llama: dict[str, int], tag: str, row_tokens: int
+) -> tuple[ProcessRewardModel, PreTrainedModel]:
+    """A Llama with random weights as a process reward model, and as transformers loads it."""
     AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -66,37 +68,38 @@ def make_model(folder: Path, tokenizer: Path, llama: dict[str, int], tag: str, r
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     step_format = StepFormat(tag=tag, positive=str(SETTINGS["good"]), negative=str(SETTINGS["bad"]))
-    return ProcessRewardModel.from_pretrained(folder, step_format=step_format, score_row_tokens=row_tokens)
+    model = ProcessRewardModel.from_pretrained(folder, step_format=step_format, score_row_tokens=row_tokens)
+    return model, AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
 @torch.no_grad()
-def one_forward_a_step(model: ProcessRewardModel, solutions: Sequence[Solution]) -> list[Tensor]:
+def one_forward_a_step(encoder: StepEncoder, llama: PreTrainedModel, solutions: Sequence[Solution]) -> list[Tensor]:
     """See the module's docstring."""
-    assert model.backbone is not None
-    labels = [model.step_encoder.positive_id, model.step_encoder.negative_id]
+    labels = [encoder.positive_id, encoder.negative_id]
     scores = []
-    for encoded in model.step_encoder.encode_batch(solutions):
+    for encoded in encoder.encode_batch(solutions):
         of_solution = []
         for tag in encoded.tag_positions:
-            logits = model.backbone(input_ids=torch.tensor([encoded.input_ids[: tag + 1]])).logits
+            logits = llama(input_ids=torch.tensor([encoded.input_ids[: tag + 1]])).logits
             of_solution.append(logits[0, -1, labels].softmax(-1)[0])
         scores.append(torch.stack(of_solution))
     return scores
 
 
 @torch.no_grad()
-def padded_batches(model: ProcessRewardModel, solutions: Sequence[Solution], batch: int) -> list[Tensor]:
+def padded_batches(
+    encoder: StepEncoder, llama: PreTrainedModel, solutions: Sequence[Solution], batch: int
+) -> list[Tensor]:
     """See the module's docstring."""
-    assert model.backbone is not None
-    labels = [model.step_encoder.positive_id, model.step_encoder.negative_id]
+    labels = [encoder.positive_id, encoder.negative_id]
     scores = []
-    encoded = model.step_encoder.encode_batch(solutions)
+    encoded = encoder.encode_batch(solutions)
     for start in range(0, len(encoded), batch):
         members = encoded[start : start + batch]
         width = max(len(each.input_ids) for each in members)
         ids = torch.tensor([[*each.input_ids, *[0] * (width - len(each.input_ids))] for each in members])
         mask = torch.tensor([[1] * len(e.input_ids) + [0] * (width - len(e.input_ids)) for e in members])
-        logits = model.backbone(input_ids=ids, attention_mask=mask).logits
+        logits = llama(input_ids=ids, attention_mask=mask).logits
         scores += [
             logits[row, list(each.tag_positions)][:, labels].softmax(-1)[:, 0] for row, each in enumerate(members)
         ]
@@ -108,15 +111,17 @@ def span(values: list[float], digits: int = 1) -> str:
     return " - ".join(f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
 
 
-def compare(model: ProcessRewardModel, solutions: Sequence[Solution], rounds: int, batch: int) -> float:
+def compare(
+    model: ProcessRewardModel, llama: PreTrainedModel, solutions: Sequence[Solution], rounds: int, batch: int
+) -> float:
     """Runs all rounds and prints the table.
 
     Returns:
         The largest difference of a score of erprm from that of another way.
     """
     ways: dict[str, Callable[[Sequence[Solution]], Sequence[Tensor]]] = {
-        "one forward a step": lambda some: one_forward_a_step(model, some),
-        "padded batches": lambda some: padded_batches(model, some, batch),
+        "one forward a step": lambda some: one_forward_a_step(model.step_encoder, llama, some),
+        "padded batches": lambda some: padded_batches(model.step_encoder, llama, some, batch),
         "erprm": model.score_steps,
     }
     every = {"one forward a step": EVERY}
@@ -168,8 +173,8 @@ def main() -> None:
         llama = {**(QUICK_LLAMA if arguments.quick else LLAMA), "vocab_size": vocabulary}
         print(f"{arguments.candidates} candidates a problem, vocabulary {vocabulary:,}, {arguments.rounds} round(s)")
         with tempfile.TemporaryDirectory() as folder:
-            model = make_model(Path(folder), tokenizer, llama, str(SETTINGS["tag"]), arguments.row_tokens)
-            compare(model, solutions, arguments.rounds, arguments.batch)
+            model, plain = make_model(Path(folder), tokenizer, llama, str(SETTINGS["tag"]), arguments.row_tokens)
+            compare(model, plain, solutions, arguments.rounds, arguments.batch)
 
 
 if __name__ == "__main__":
