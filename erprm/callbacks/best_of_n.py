@@ -22,7 +22,7 @@ from erprm.metrics.evaluation import Curve, pool_curves, powers_of_two, score_cu
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
 from erprm.models.identity import model_identity, versions
 from erprm.models.scorer import StepScorer
-from erprm.report.pool_results import pool_results, write_pool_results
+from erprm.report.pool_results import pool_results, read_step_scores, write_pool_results
 from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.steps import Solution, check_step_style
 
@@ -68,6 +68,7 @@ class BestOfN(L.Callback):
         limit: int | None = None,
         every_n_epochs: int = 1,
         correct_threshold: float = 0.5,
+        baseline: str | None = None,
     ) -> None:
         """Notes the settings; nothing is read yet.
 
@@ -88,6 +89,7 @@ class BestOfN(L.Callback):
             limit: use the first so many problems of the pool.
             every_n_epochs: evaluate at every so many validation epochs.
             correct_threshold: reward from which a candidate counts as correct.
+            baseline: folder that ``test`` wrote for another model on the same pool, to compare with.
 
         Raises:
             ValueError: if a number is below 1, the step style is unknown, or ``correct_threshold`` is not in (0, 1].
@@ -110,8 +112,10 @@ class BestOfN(L.Callback):
         self._given_ns = ns
         self.limit = limit
         self.every_n_epochs = every_n_epochs
+        self.baseline = baseline
         self.results: dict[str, Curve] = {}
         self._pool: list[PoolProblem] = []
+        self._baseline_scores: list[Tensor] | None = None
         self._graded: GradedPool | None = None
         self._pool_results: dict[str, Curve] = {}
 
@@ -128,7 +132,8 @@ class BestOfN(L.Callback):
             FileNotFoundError: if a file is not there.
             PoolError: if the pool cannot be graded.
             GradingError: if ``kind`` names no grader.
-            ValueError: if another callback has the same name, or ``ns`` asks for more candidates than there are.
+            ValueError: if another callback has the same name, ``ns`` asks for more candidates than there are, or the
+                baseline is of another pool.
         """
         if not isinstance(pl_module, StepScorer):
             raise TypeError(
@@ -156,6 +161,8 @@ class BestOfN(L.Callback):
         self._pool_results = pool_curves(
             graded.correct_PN, graded.answers_PN, graded.texts_PN, graded.valid_PN, self.ns
         )
+        if self.baseline is not None:
+            self._baseline_scores = read_step_scores(Path(self.baseline), pool_fingerprint(pool))
         self._pool, self._graded = pool, graded
 
     def _pool_file(self) -> Path:
@@ -185,9 +192,12 @@ class BestOfN(L.Callback):
                 "step_style": self.step_style,
                 "aggregation": self.aggregation,
                 "precision": str(trainer.precision),
+                "baseline": self.baseline,
                 "versions": versions(),
             },
-            **pool_results(self._pool, self._graded, step_scores, self.aggregation, self._given_ns),
+            **pool_results(
+                self._pool, self._graded, step_scores, self.aggregation, self._given_ns, self._baseline_scores
+            ),
         }
         folder = Path(log_dir) / "best_of_n" / self._file_name
         write_pool_results(folder, results, self._pool, self._graded, step_scores)

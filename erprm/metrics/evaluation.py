@@ -164,12 +164,32 @@ def differences(values: Mapping[str, Tensor], ns: list[int]) -> list[Difference]
         values: value of each problem at n = 1 to N, of each method, shape [P, N].
         ns: which n to compare at.
     """
-    pairs = list(combinations(values, 2))
+    return _compare([(one, values[one], other, values[other]) for one, other in combinations(values, 2)], ns)
+
+
+def differences_to_baseline(
+    values: Mapping[str, Tensor], baseline: Mapping[str, Tensor], ns: list[int]
+) -> list[Difference]:
+    """Compares each method with the method of the same name of another scorer on the same pool.
+
+    Args:
+        values: value of each problem at n = 1 to N, of each method, shape [P, N].
+        baseline: those of the other scorer; methods that only one of them has are left out.
+        ns: which n to compare at.
+    """
+    both = [method for method in values if method in baseline]
+    return _compare([(method, values[method], f"baseline {method}", baseline[method]) for method in both], ns)
+
+
+def _compare(pairs: list[tuple[str, Tensor, str, Tensor]], ns: list[int]) -> list[Difference]:
     places = torch.tensor(ns) - 1
-    ones, others = (torch.cat([values[pair[side]][:, places] for pair in pairs], dim=1) for side in (0, 1))
     # All columns together: problems are drawn, and signs turned, once for all pairs.
-    differences_P = without_rounding(ones.double() - others.double())
+    differences_P = torch.cat([one[:, places].double() - other[:, places].double() for _, one, _, other in pairs], 1)
+    differences_P = without_rounding(differences_P)
     p_values = paired_permutation_test(differences_P, torch.zeros_like(differences_P))
     columns = torch.stack([differences_P.mean(0), *bootstrap_interval(differences_P), p_values])
     of_pairs = columns.unflatten(1, (len(pairs), len(ns))).unbind(1)
-    return [Difference(*pair, list(ns), *numbers.tolist()) for pair, numbers in zip(pairs, of_pairs, strict=True)]
+    return [
+        Difference(method, baseline, list(ns), *numbers.tolist())
+        for (method, _, baseline, _), numbers in zip(pairs, of_pairs, strict=True)
+    ]

@@ -5,18 +5,27 @@ Shape suffixes: P problems, N candidates.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from erprm.data.pools import GradedPool, PoolProblem
 from erprm.data.row_files import write_rows
-from erprm.metrics.evaluation import accuracy_curve, differences, pool_values, powers_of_two, score_values
+from erprm.metrics.evaluation import (
+    accuracy_curve,
+    differences,
+    differences_to_baseline,
+    pool_values,
+    powers_of_two,
+    score_values,
+)
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
 from erprm.metrics.functional.text_features import repeated_share
 from erprm.metrics.reward_hacking import favoured_features, reward_hacking
@@ -51,6 +60,7 @@ def pool_results(
     step_scores: Sequence[Tensor],
     aggregation: Aggregation = "min",
     ns: Sequence[int] | None = None,
+    baseline_scores: Sequence[Tensor] | None = None,
 ) -> dict[str, Any]:
     """Accuracies of every way of choosing, their differences, groups of problems, and reward hacking.
 
@@ -61,6 +71,7 @@ def pool_results(
         aggregation: the one that reward hacking is looked at with; best-of-n is given for all that the scores allow.
         ns: numbers of candidates; by default 1 to those of the problem that has fewest. Differences and groups are
             given at the powers of two among them, and at the largest.
+        baseline_scores: step scores of another scorer of the same candidates, to compare each method with.
 
     Returns:
         What ``results.json`` holds, but for what it was determined by.
@@ -68,16 +79,23 @@ def pool_results(
     smallest = int(graded.valid_PN.sum(1).min())
     all_ns = list(range(1, smallest + 1)) if ns is None else list(ns)
     few_ns = powers_of_two(smallest) if ns is None else all_ns
-    values = _values(graded, step_scores)
+    of_pool = pool_values(graded.correct_PN, graded.answers_PN, graded.texts_PN, graded.valid_PN)
+    values = {**_score_values(graded, step_scores), **of_pool}
     scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
     results: dict[str, Any] = {
         "pool": _description(graded),
         "aggregation": aggregation,
         "methods": {method: asdict(accuracy_curve(values_PN, all_ns)) for method, values_PN in values.items()},
         "differences": [asdict(difference) for difference in differences(values, few_ns)],
+        "differences_to_baseline": [],
         "groups": _groups(pool, values, few_ns),
         "reward_hacking": None,
     }
+    if baseline_scores is not None:
+        baseline = _score_values(graded, baseline_scores)
+        results["differences_to_baseline"] = [
+            asdict(each) for each in differences_to_baseline(values, baseline, few_ns)
+        ]
     if scores_PN.isfinite().any():
         hacking = asdict(reward_hacking(scores_PN, graded.correct_PN, graded.valid_PN, all_ns))
         favoured = favoured_features(scores_PN, graded.correct_PN, graded.valid_PN, _features(pool, graded))
@@ -89,16 +107,16 @@ def pool_results(
     return results
 
 
-def _values(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str, Tensor]:
+def _score_values(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str, Tensor]:
     """Value of each problem at every n, of every method that the scores allow."""
-    values = {}
+    values: dict[str, Tensor] = {}
     are_shares = all(bool(((scores >= 0) & (scores <= 1)).all()) for scores in step_scores)
     for aggregation in get_args(Aggregation):
         if aggregation != "sum_logits" or are_shares:
             scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
             of_scores = score_values(scores_PN, graded.correct_PN, graded.answers_PN, graded.valid_PN)
             values.update({f"{method}_{aggregation}": values_PN for method, values_PN in of_scores.items()})
-    return {**values, **pool_values(graded.correct_PN, graded.answers_PN, graded.texts_PN, graded.valid_PN)}
+    return values
 
 
 def _description(graded: GradedPool) -> dict[str, int]:
@@ -145,6 +163,25 @@ def _features(pool: Sequence[PoolProblem], graded: GradedPool) -> dict[str, Tens
     for name, numbers in of_candidates.items():
         features[name][graded.valid_PN] = torch.tensor(numbers, dtype=torch.float64)
     return features
+
+
+def read_step_scores(folder: Path, pool_sha256: str) -> list[Tensor]:
+    """The step scores that an earlier evaluation of the same pool has written, candidate after candidate.
+
+    Raises:
+        FileNotFoundError: if the folder holds no results.
+        ValueError: if they are of another pool.
+    """
+    if not (folder / RESULTS_FILE).is_file():
+        raise FileNotFoundError(f"baseline: {str(folder)!r} holds no {RESULTS_FILE}; expected a folder that test wrote")
+    found = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))["determined_by"]["pool"]["sha256"]
+    if found != pool_sha256:
+        raise ValueError(
+            f"baseline: {folder} holds the results of another pool (sha256 {found[:16]}, here {pool_sha256[:16]}); "
+            "only scores of the same candidates can be compared"
+        )
+    table = pq.read_table(folder / CANDIDATES_FILE, columns=["step_scores"])
+    return [torch.tensor(scores, dtype=torch.float32) for scores in table["step_scores"].to_pylist()]
 
 
 def write_pool_results(

@@ -115,6 +115,35 @@ def test_one_pass_of_any_scorer_gives_every_method_their_differences_and_groups(
     assert hacking["outscored"]["mean"][2] is None  # no wrong answer is selected, and JSON has no NaN
 
 
+def test_two_scorers_are_compared_problem_by_problem(tmp_path: Path) -> None:
+    class LongIsGood(ShortIsGood):
+        def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+            return [1.0 - scores for scores in super().score_steps(solutions)]
+
+    pool = write(tmp_path / "pool.jsonl", POOL)
+    run_test(LongIsGood(), tmp_path / "long", BestOfN(pool, name="sums", kind="gsm8k"))
+    folder = str(tmp_path / "long/best_of_n/sums")
+    run_test(ShortIsGood(), tmp_path / "short", BestOfN(pool, name="sums", kind="gsm8k", baseline=folder))
+    compared = results_of(tmp_path / "short/best_of_n/sums")["differences_to_baseline"]
+    (best,) = (each for each in compared if each["method"] == "bon_min")
+    # Of three, the short scorer always ends right. The long one ends wrong in the first problem; in the second, unless
+    # the long wrong candidate is left out: 1 of 4 triples.
+    assert (best["baseline"], best["n"]) == ("baseline bon_min", [1, 2, 3])
+    assert best["mean"][0] == 0.0
+    assert best["mean"][2] == pytest.approx((1 + 3 / 4) / 2)
+    assert results_of(tmp_path / "long/best_of_n/sums")["differences_to_baseline"] == []
+
+
+def test_a_baseline_of_another_pool_or_none_is_refused(tmp_path: Path) -> None:
+    pool = write(tmp_path / "pool.jsonl", POOL)
+    run_test(ShortIsGood(), tmp_path, BestOfN(pool, name="sums", kind="gsm8k"))
+    folder = str(tmp_path / "best_of_n/sums")
+    with pytest.raises(ValueError, match=r"baseline: .*sums holds the results of another pool"):
+        run_test(ShortIsGood(), tmp_path, BestOfN(pool, name="x", kind="gsm8k", limit=1, baseline=folder))
+    with pytest.raises(FileNotFoundError, match=r"baseline: .*nowhere' holds no results\.json"):
+        run_test(ShortIsGood(), tmp_path, BestOfN(pool, name="x", kind="gsm8k", baseline=str(tmp_path / "nowhere")))
+
+
 def test_results_name_everything_that_determines_them(tmp_path: Path) -> None:
     pool = write(tmp_path / "pool.jsonl", POOL)
     run_test(ShortIsGood(), tmp_path / "one", BestOfN(pool, name="sums", kind="gsm8k"))
