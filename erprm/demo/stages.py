@@ -174,6 +174,7 @@ class Demo:
             prompt=PROMPT,
             solutions_per_problem=1,
             completions_per_step=self.recipe.completions_per_step,
+            reuse_solutions=False,
             max_tokens=_MAX_NEW_TOKENS,
             seed=self.seed,
             grading="gsm8k",

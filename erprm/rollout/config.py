@@ -38,7 +38,11 @@ class RolloutConfig:
         style: how the steps of a solution are told apart: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
             ``sentences``, ``regex:PATTERN`` or ``auto``.
         solutions_per_problem: solutions sampled for each problem.
-        completions_per_step: K, completions sampled for each distinct step prefix.
+        completions_per_step: K, completions of each distinct step prefix.
+        reuse_solutions: count solutions among the K completions of their own prefixes, where they are sampled alike.
+        enough_successes: stop completing a prefix once so many of its completions are correct; at K by default.
+        bisection: complete only the prefixes that are needed to find the first wrong step of each wrong solution by
+            bisection; for ``hard`` labels.
         temperature: temperature of the solutions.
         completion_temperature: temperature of the completions; that of the solutions by default.
         top_p: mass of most likely tokens to sample from.
@@ -76,6 +80,9 @@ class RolloutConfig:
     style: str = "lines"
     solutions_per_problem: int = 4
     completions_per_step: int = 8
+    reuse_solutions: bool = True
+    enough_successes: int | None = None
+    bisection: bool = False
     temperature: float = 1.0
     completion_temperature: float | None = None
     top_p: float = 1.0
@@ -97,6 +104,17 @@ class RolloutConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         check_engine(self)
+        if self.enough_successes is not None:
+            if not 2 <= self.enough_successes <= self.completions_per_step:
+                raise ValueError(
+                    f"enough_successes is {self.enough_successes}; it must be null, or 2 to completions_per_step "
+                    f"({self.completions_per_step})"
+                )
+            if self.bisection:
+                raise ValueError(
+                    f"enough_successes is {self.enough_successes} with bisection; bisection asks for one success, so "
+                    "leave enough_successes out"
+                )
         check_step_style(self.style, "style")
         for count_key, temperature_key, temperature in (
             ("solutions_per_problem", "temperature", self.temperature),
@@ -133,6 +151,11 @@ class RolloutConfig:
     def completion_sampling(self) -> Sampling:
         """How the completions of step prefixes are sampled."""
         return self._sampling(self.completions_per_step, self._completion_temperature)
+
+    @property
+    def samples_alike(self) -> bool:
+        """Whether solutions and completions are sampled alike, so that one can stand for the other."""
+        return self.temperature == self._completion_temperature > 0.0
 
     def _sampling(self, n: int, temperature: float) -> Sampling:
         return Sampling(n, temperature, self.top_p, self.max_tokens, tuple(self.stop), self.seed)

@@ -5,7 +5,7 @@ A prefix is made of the very tokens that were sampled, never of re-tokenised tex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -72,6 +72,28 @@ def cut_solution(completion: Completion, seed: int, style: str, decode: Decode) 
     return SampledSolution(completion, seed, split.steps, prefixes)
 
 
+def would_be_cut_at(prefix: Prefix, completion: Completion, style: str, decode: Decode) -> bool:
+    """Whether a solution made of a prefix and its completion would have been cut at that prefix.
+
+    It would not if, for instance, nothing but the final answer came next, which is no step of its own.
+
+    Args:
+        prefix: the beginning.
+        completion: what was sampled after it.
+        style: how steps are told apart.
+        decode: the text of a beginning of the tokens of both.
+    """
+    text = prefix.text + completion.text
+    token_ids = (*prefix.token_ids, *completion.token_ids)
+    split = segment_steps(text, style)
+    decoded = cache(lambda count: decode(token_ids[:count]))
+    return any(
+        _tokens_through(text, stop, next_start, decoded, len(token_ids)) == len(prefix.token_ids)
+        for (_, stop), next_start in reversed(list(zip(split.spans[:-1], split.ends[:-1], strict=True)))
+        if stop <= len(prefix.text)
+    )
+
+
 def _tokens_through(text: str, stop: int, next_start: int, decoded: Callable[[int], str], total: int) -> int:
     """The tokens of a step and what is before it, with as much of the separator as does not touch the next step.
 
@@ -120,7 +142,7 @@ def build_record(
     problem: Problem,
     solution: SampledSolution,
     reward: float,
-    rewards_of: Mapping[tuple[int, ...], Sequence[float]],
+    step_rewards: Sequence[list[float]],
     correct_threshold: float,
     policy: str,
     sampling: str,
@@ -131,19 +153,18 @@ def build_record(
         problem: what it solves.
         solution: its steps and prefixes.
         reward: its own outcome; the reward of the last step.
-        rewards_of: rewards of the completions of each prefix, by the prefix's tokens.
+        step_rewards: rewards of the completions of each prefix.
         correct_threshold: reward from which the solution counts as correct.
         policy: name of the policy.
         sampling: the sampling settings, as JSON.
     """
-    rewards = [list(rewards_of[prefix.token_ids]) for prefix in solution.prefixes]
     return RolloutRecord(
         problem_id=problem.problem_id,
         question=problem.question,
         answer=problem.answer,
         source=problem.source,
         steps=list(solution.steps),
-        rewards=[*rewards, [reward]],
+        rewards=[*step_rewards, [reward]],
         correct=reward >= correct_threshold,
         policy=policy,
         sampling=sampling,

@@ -1,39 +1,23 @@
-"""From problems to the records of one shard: sample, split, complete every distinct step prefix, grade."""
+"""From problems to the records of one shard: sample, split, complete step prefixes, grade."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 from erprm.data.records import RolloutRecord
 from erprm.data.sources import Problem
-from erprm.grading import BatchGrader, OutcomeGrader, outcome_rewards
+from erprm.grading import BatchGrader, OutcomeGrader
+from erprm.rollout.bisection import find_first_errors
+from erprm.rollout.completing import Completer, ProblemRollout, StepRewards, complete_every_prefix
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.engine import Completion, Engine, PromptError, TokenUsage, decode_after, request_seed
-from erprm.rollout.prefixes import Prefix, SampledSolution, build_record, cut_solution, distinct_prefixes
+from erprm.rollout.prefixes import build_record, cut_solution
 from erprm.rollout.summary import RolloutSummary
 
-
-@dataclass
-class _ProblemRollout:
-    """A problem on its way to records."""
-
-    problem: Problem
-    prompt_ids: list[int]
-    samples: list[Completion]
-    solutions: list[SampledSolution]
-    prefixes: list[Prefix]
-    completions: list[list[Completion]] = field(default_factory=list)  # of each prefix
-
-    def graded_texts(self) -> Iterator[tuple[str, str]]:
-        """Every whole text whose answer counts, with the gold answer."""
-        for solution in self.solutions:
-            yield solution.completion.text, self.problem.answer
-        for prefix, completions in zip(self.prefixes, self.completions, strict=True):
-            for completion in completions:
-                yield prefix.text + completion.text, self.problem.answer
+_HOW_COMPLETED = ("reuse_solutions", "enough_successes", "bisection")
 
 
 def roll_out(
@@ -44,18 +28,14 @@ def roll_out(
     The completions of a prefix that several solutions of a problem share are sampled once and stand in each of them.
     """
     started, before = time.perf_counter(), TokenUsage(engine.usage.prompt, engine.usage.completion)
-    rollouts = _sample_solutions(problems, engine, config)
-    _complete_prefixes(rollouts, engine, config)
-    texts = list(dict.fromkeys(text for rollout in rollouts for text in rollout.graded_texts()))
-    reward_of = dict(zip(texts, outcome_rewards(grader, texts, config.grading_kind, "grading"), strict=True))
+    completer = Completer(engine, grader, config)
+    rollouts = _sample_solutions(problems, engine, completer, config)
+    label = find_first_errors if config.bisection else complete_every_prefix
+    records = _records(rollouts, label(rollouts, completer, config), engine.name, config)
 
-    records = [record for rollout in rollouts for record in _records(rollout, reward_of, engine.name, config)]
     samples = [sample for rollout in rollouts for sample in rollout.samples]
-    completions = [each for rollout in rollouts for of_prefix in rollout.completions for each in of_prefix]
-    steps_by_successes = [0] * (config.completions_per_step + 1)
-    for record in records:
-        for rewards in record.rewards[:-1]:
-            steps_by_successes[sum(reward >= config.correct_threshold for reward in rewards)] += 1
+    completed = [step for rollout in rollouts for step in rollout.prefixes.values() if step.completions]
+    completions = [completion for step in completed for completion in step.completions]
     return records, RolloutSummary(
         problems=len(problems),
         solutions=len(samples),
@@ -63,63 +43,60 @@ def roll_out(
         truncated_solutions=_truncated(samples),
         correct_solutions=sum(record.correct for record in records),
         steps=sum(len(record.steps) for record in records),
-        prefixes=sum(len(rollout.prefixes) for rollout in rollouts),
+        prefixes=len(completed),
         completions=len(completions),
         truncated_completions=_truncated(completions),
-        steps_by_successes=steps_by_successes,
+        steps_by_successes=_steps_by_successes(records, config),
         prompt_tokens=engine.usage.prompt - before.prompt,
         completion_tokens=engine.usage.completion - before.completion,
         seconds=time.perf_counter() - started,
     )
 
 
-def _sample_solutions(problems: Sequence[Problem], engine: Engine, config: RolloutConfig) -> list[_ProblemRollout]:
+def _sample_solutions(
+    problems: Sequence[Problem], engine: Engine, completer: Completer, config: RolloutConfig
+) -> list[ProblemRollout]:
     prompts = [_prompt_ids(problem, engine, config) for problem in problems]
-    rollouts = []
     samples_of_prompts = engine.generate(prompts, config.solution_sampling)
-    for problem, prompt_ids, samples in zip(problems, prompts, samples_of_prompts, strict=True):
+    cut = []
+    for prompt_ids, samples in zip(prompts, samples_of_prompts, strict=True):
 
         def decode(token_ids: Sequence[int], prompt_ids: list[int] = prompt_ids) -> str:
             return decode_after(engine.tokenizer, prompt_ids, token_ids)
 
-        cut = [
+        of_problem = [
             cut_solution(sample, request_seed(config.seed, prompt_ids, k), config.style, decode)
             for k, sample in enumerate(samples)
         ]
-        solutions = [solution for solution in cut if solution is not None]
-        rollouts.append(_ProblemRollout(problem, prompt_ids, samples, solutions, distinct_prefixes(solutions)))
-    return rollouts
-
-
-def _complete_prefixes(rollouts: Sequence[_ProblemRollout], engine: Engine, config: RolloutConfig) -> None:
-    prompts = [[*rollout.prompt_ids, *prefix.token_ids] for rollout in rollouts for prefix in rollout.prefixes]
-    completions = iter(engine.generate(prompts, config.completion_sampling))
-    for rollout in rollouts:
-        rollout.completions = [next(completions) for _ in rollout.prefixes]
+        cut.append([solution for solution in of_problem if solution is not None])
+    rewards = iter(
+        completer.grade(
+            [
+                (solution.completion.text, problem.answer)
+                for problem, solutions in zip(problems, cut, strict=True)
+                for solution in solutions
+            ]
+        )
+    )
+    return [
+        ProblemRollout(problem, prompt_ids, samples, solutions, [next(rewards) for _ in solutions])
+        for problem, prompt_ids, samples, solutions in zip(problems, prompts, samples_of_prompts, cut, strict=True)
+    ]
 
 
 def _records(
-    rollout: _ProblemRollout, reward_of: Mapping[tuple[str, str], float], policy: str, config: RolloutConfig
+    rollouts: Sequence[ProblemRollout], step_rewards: Iterable[StepRewards], policy: str, config: RolloutConfig
 ) -> list[RolloutRecord]:
-    answer = rollout.problem.answer
-    rewards_of = {
-        prefix.token_ids: [reward_of[prefix.text + completion.text, answer] for completion in completions]
-        for prefix, completions in zip(rollout.prefixes, rollout.completions, strict=True)
-    }
-    sampling = json.dumps(
-        {"solutions": asdict(config.solution_sampling), "completions": asdict(config.completion_sampling)}
-    )
+    sampling = {"solutions": asdict(config.solution_sampling), "completions": asdict(config.completion_sampling)}
+    sampling |= {name: value for name in _HOW_COMPLETED if (value := getattr(config, name))}
+    solutions = [
+        (rollout.problem, solution, outcome)
+        for rollout in rollouts
+        for solution, outcome in zip(rollout.solutions, rollout.outcomes, strict=True)
+    ]
     return [
-        build_record(
-            rollout.problem,
-            solution,
-            reward_of[solution.completion.text, answer],
-            rewards_of,
-            config.correct_threshold,
-            policy,
-            sampling,
-        )
-        for solution in rollout.solutions
+        build_record(problem, solution, outcome, rewards, config.correct_threshold, policy, json.dumps(sampling))
+        for (problem, solution, outcome), rewards in zip(solutions, step_rewards, strict=True)
     ]
 
 
@@ -135,3 +112,14 @@ def _prompt_ids(problem: Problem, engine: Engine, config: RolloutConfig) -> list
 
 def _truncated(completions: Sequence[Completion]) -> int:
     return sum(completion.finish_reason == "length" for completion in completions)
+
+
+def _steps_by_successes(records: Iterable[RolloutRecord], config: RolloutConfig) -> list[int]:
+    """How many completed steps had which share of correct completions, in parts of K."""
+    K = config.completions_per_step
+    steps = [0] * (K + 1)
+    for record in records:
+        for rewards in filter(None, record.rewards[:-1]):
+            successes = sum(reward >= config.correct_threshold for reward in rewards)
+            steps[round(K * successes / len(rewards))] += 1
+    return steps

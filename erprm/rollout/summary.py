@@ -22,10 +22,11 @@ class RolloutSummary:
         truncated_solutions: of these, cut off by ``max_tokens`` or the context.
         correct_solutions: of these, rewarded with at least ``correct_threshold``.
         steps: steps of all records.
-        prefixes: distinct step prefixes, each completed K times.
+        prefixes: distinct step prefixes that were completed.
         completions: completions of prefixes.
         truncated_completions: of these, cut off by ``max_tokens`` or the context.
-        steps_by_successes: at index s, how many completed steps had s correct completions (0 to K).
+        steps_by_successes: at index s, how many completed steps had a share of about s / K correct completions
+            (0 to K); where a step had K, that is s of them.
         prompt_tokens: tokens of prompts, each once however many completions it has.
         completion_tokens: tokens generated.
         seconds: time spent, over all interruptions.
