@@ -8,6 +8,9 @@ soft       mean of the completion rewards: ``er`` at eta = 0 (Math-Shepherd's so
 hard       max of the completion rewards: ``er`` at eta = +inf (Math-Shepherd's hard estimation)
 outcome    none, except the last step's: its graded outcome (an outcome reward model)
 =========  ==========================================================================================
+
+A step whose prefix was not completed has no rewards. Bisection leaves such steps between those it asks about: the
+``hard`` label of each is that of the next step that has rewards, and it has no other label.
 """
 
 from __future__ import annotations
@@ -106,7 +109,7 @@ def flat_step_labels(
 
     Args:
         rewards: all completion rewards, step after step.
-        reward_offsets_S1: step s holds ``rewards[offsets[s] : offsets[s + 1]]``.
+        reward_offsets_S1: step s holds ``rewards[offsets[s] : offsets[s + 1]]``; the last of all holds some.
         is_last_S: whether a step is the last of its solution.
         method: see the module's table.
         eta: entropy regularization of ``er``.
@@ -120,7 +123,13 @@ def flat_step_labels(
     for count in np.unique(counts_S):
         steps = np.flatnonzero(counts_S == count)
         rewards_GK = rewards[reward_offsets_S1[steps][:, None] + np.arange(count)]
-        labels_S[steps] = entropy_regularized_reward(torch.from_numpy(rewards_GK), family_eta).numpy()
+        if count:
+            labels_S[steps] = entropy_regularized_reward(torch.from_numpy(rewards_GK), family_eta).numpy()
+        else:
+            labels_S[steps] = np.nan
+    if family_eta == math.inf:
+        has_rewards = np.where(counts_S > 0, np.arange(len(counts_S)), len(counts_S))
+        labels_S = labels_S[np.minimum.accumulate(has_rewards[::-1])[::-1]]
     if method == "outcome":
         labels_S[~is_last_S] = np.nan
     return labels_S

@@ -103,7 +103,6 @@ class RecordColumns:
             all(map(str.strip, chain(self.steps, *(self.scalars[field] for field in _NEVER_BLANK))))
             and bool((np.diff(self.step_offsets) > 0).all())
             and np.array_equal(self.step_offsets, self.reward_lists)
-            and bool((reward_counts_S > 0).all())
             and bool((reward_counts_S[self.step_offsets[1:] - 1] == 1).all())
             and bool(((self.rewards >= 0) & (self.rewards <= 1)).all())  # NaN is outside too
         )

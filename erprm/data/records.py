@@ -53,7 +53,8 @@ class RolloutRecord:
     """One solution with the rewards of its steps; the fields are described in the module's docstring.
 
     ``rewards`` holds one list a step: the outcome rewards, in [0, 1], of the completions of the prefix that ends with
-    that step. The last list holds the one graded outcome of the solution itself.
+    that step; no reward where the prefix was not completed (see :mod:`erprm.data.labels`). The last list holds the one
+    graded outcome of the solution itself.
     """
 
     problem_id: str
@@ -141,8 +142,8 @@ def _check_rewards(rewards: object, num_steps: int, where: str) -> None:
             f"{where}: field 'rewards' has {len(rewards)} list(s); expected one for each of the {num_steps} step(s)"
         )
     for number, step_rewards in enumerate(rewards):
-        if not isinstance(step_rewards, list) or not step_rewards:
-            raise _unexpected(where, f"rewards[{number}]", step_rewards, "a list of at least one completion's reward")
+        if not isinstance(step_rewards, list):
+            raise _unexpected(where, f"rewards[{number}]", step_rewards, "a list of the completions' rewards")
         for k, reward in enumerate(step_rewards):
             is_number = isinstance(reward, (float, int)) and not isinstance(reward, bool)
             if not is_number or not 0.0 <= reward <= 1.0:  # NaN is outside too

@@ -45,7 +45,8 @@ class LabelHistogram:
     total: float = 0.0
 
     def add(self, labels: npt.NDArray[np.float32]) -> None:
-        """Counts labels."""
+        """Counts labels; NaN is none."""
+        labels = labels[~np.isnan(labels)]
         inner = labels[(labels > 0) & (labels < 1)]
         self.zeros += int((labels == 0).sum())
         self.ones += int((labels == 1).sum())
@@ -92,6 +93,7 @@ class DataStatistics:
         lengths: for each unit (``characters``, ``words``, and ``tokens`` where they are counted): length of question
             and steps -> how many solutions are so long.
         completions: rewards of a step -> how many steps have so many; last steps, which have one outcome, left out.
+            Steps without rewards, which bisection leaves, have no labels but at eta = inf.
         labels: eta -> the labels of all steps.
         benchmarks: name -> what of it is in the data.
     """

@@ -165,15 +165,33 @@ class TokenizedRollouts:
         return np.diff(self.token_offsets)
 
     def labels(self, method: LabelMethod, eta: float) -> npt.NDArray[np.float32]:
-        """Label of every kept step; NaN where the method gives none (see :mod:`erprm.data.labels`)."""
+        """Label of every kept step; NaN where the method is ``outcome`` and gives none.
+
+        Raises:
+            ValueError: naming the first of them, if another method has no label for a step (see
+                :mod:`erprm.data.labels`).
+        """
         labels_S = np.empty(len(self.is_last), dtype=np.float32)
+        start = 0
         # In parts, for the sake of what is needed on the way.
-        for start in range(0, len(labels_S), _STEPS_AT_ONCE):
+        while start < len(labels_S):
             stop = min(start + _STEPS_AT_ONCE, len(labels_S))
+            # A step without rewards takes its label from what comes after it.
+            while self.reward_offsets[stop] == self.reward_offsets[stop - 1]:
+                stop += 1
             offsets_S1 = self.reward_offsets[start : stop + 1]
             rewards = self.rewards[offsets_S1[0] : offsets_S1[-1]]
             is_last_S = self.is_last[start:stop]
             labels_S[start:stop] = flat_step_labels(rewards, offsets_S1 - offsets_S1[0], is_last_S, method, eta)
+            start = stop
+        if method != "outcome" and np.isnan(labels_S).any():
+            step = int(np.isnan(labels_S).argmax())
+            solution = int(np.searchsorted(self.tag_offsets, step, side="right")) - 1
+            raise ValueError(
+                f"labels is {method!r}: {self.problem_ids[self.problem[solution]]!r} (row {self.row[solution]}) has no "
+                f"completion rewards at step {step - self.tag_offsets[solution]}; records made by bisection take hard "
+                "or outcome"
+            )
         return labels_S
 
 
@@ -271,8 +289,10 @@ def _write_arrays(
                 solutions += 1
                 extend("tokens", "token_offsets", encoded.input_ids)
                 extend("tags", "tag_offsets", encoded.tag_positions)
-                for step_rewards in record.rewards[:kept]:
+                for step_rewards in record.rewards[: kept - 1]:
                     extend("rewards", "reward_offsets", step_rewards)
+                # Bisection leaves steps without rewards; the next step that has some speaks for them, cut or not.
+                extend("rewards", "reward_offsets", next(filter(None, record.rewards[kept - 1 :])))
                 columns["is_last"] += [number == len(record.steps) for number in range(1, kept + 1)]
                 if record.problem_id not in problem_numbers:
                     problem_numbers[record.problem_id] = len(problem_numbers)

@@ -52,6 +52,22 @@ def test_flat_labels_keep_the_order_of_steps_with_different_numbers_of_completio
     assert outcome == pytest.approx([math.nan, 1.0, math.nan, math.nan, 0.25], nan_ok=True)
 
 
+# What bisection leaves: of five steps the second and the third were completed, the third is the first error.
+BISECTED = [[], [0.0, 1.0], [0.0, 0.0], [], [0.0]]
+
+
+def test_a_step_without_rewards_has_the_hard_label_of_the_next_that_has_some() -> None:
+    assert step_labels(BISECTED, "hard") == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert step_labels(BISECTED, "er", math.inf) == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert step_labels([[], [], [1.0]], "hard") == [1.0, 1.0, 1.0]
+
+
+def test_a_step_without_rewards_has_no_other_label() -> None:
+    assert step_labels(BISECTED, "soft") == pytest.approx([math.nan, 0.5, 0.0, math.nan, 0.0], nan_ok=True)
+    assert step_labels(BISECTED, "er", -math.inf) == pytest.approx([math.nan, 0.0, 0.0, math.nan, 0.0], nan_ok=True)
+    assert step_labels(BISECTED, "outcome") == pytest.approx([*[math.nan] * 4, 0.0], nan_ok=True)
+
+
 def test_no_steps_have_no_labels() -> None:
     assert step_labels([], "soft") == []
 

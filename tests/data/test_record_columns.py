@@ -17,7 +17,7 @@ WRONG: list[dict[str, Any]] = [
     {"steps": ["a"]},
     {"steps": ["a", " \u2003\x1c"]},
     {"rewards": [[1.0]]},
-    {"rewards": [[], [1.0]]},
+    {"rewards": [[1.0], []]},
     {"rewards": [[1.0], [1.0, 0.0]]},
     {"rewards": [[1.0], [1.5]]},
     {"rewards": [[1.0], [-0.5]]},

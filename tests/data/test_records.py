@@ -142,8 +142,11 @@ LIST_OF_STEPS = "expected a list of at least one step"
         ({"rewards": [[1.0]] * 3}, "field 'rewards' has 3 list(s); expected one for each of the 2 step(s)"),
         ({"rewards": []}, "field 'rewards' has 0 list(s); expected one for each of the 2 step(s)"),
         ({"rewards": None}, "field 'rewards' is None; expected a list"),
-        ({"rewards": [1.0, 1.0]}, "field 'rewards[0]' is 1.0; expected a list of at least one completion's reward"),
-        ({"rewards": [[], [1.0]]}, "field 'rewards[0]' is []; expected a list of at least one completion's reward"),
+        ({"rewards": [1.0, 1.0]}, "field 'rewards[0]' is 1.0; expected a list of the completions' rewards"),
+        (
+            {"rewards": [[1.0], []]},
+            "field 'rewards[1]' is []; expected a list of one reward, the graded outcome, for the last step",
+        ),
         ({"rewards": [[0.0, 1.5], [1.0]]}, f"field 'rewards[0][1]' is 1.5; {NUMBER}"),
         ({"rewards": [[0.0, -0.01], [1.0]]}, f"field 'rewards[0][1]' is -0.01; {NUMBER}"),
         ({"rewards": [[math.nan], [1.0]]}, f"field 'rewards[0][0]' is nan; {NUMBER}"),

@@ -48,6 +48,14 @@ def test_labels_are_counted_at_each_eta() -> None:
     assert (least.zeros, least.ones) == (4, 2)
 
 
+def test_steps_that_bisection_did_not_complete_have_hard_labels_alone() -> None:
+    statistics = described(make_record(0, [[], [1.0, 0.0], [0.0, 0.0], [], [0.0]]), etas=(0.0, math.inf))
+    assert statistics.completions == {0: 2, 2: 2}
+    soft, hard = statistics.labels[0.0], statistics.labels[math.inf]
+    assert (soft.count, soft.mean) == (3, pytest.approx(0.5 / 3))
+    assert (hard.ones, hard.zeros) == (2, 3)
+
+
 def test_a_duplicate_has_question_and_steps_of_an_earlier_solution() -> None:
     same, other_label = RECORDS[2], replace(RECORDS[2], rewards=[[0.0], [0.0], [0.0]], seed=7)
     other_split = replace(RECORDS[0], steps=["a b\nc", "d"]), replace(RECORDS[0], steps=["a b", "c\nd"])

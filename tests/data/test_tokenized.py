@@ -69,6 +69,35 @@ def test_labels_of_many_steps_are_those_of_few(
     assert rollouts.labels("soft", 1.0).tolist() == [label for i in range(50) for label in ((i % 2 + 1) / 2, 0.5)]
 
 
+# Bisection completed the second and third step of the first solution, and nothing of the second, which is right.
+BISECTED = [make_record(5, [[], [0.0, 1.0], [0.0, 0.0], [], [0.0]]), make_record(6, [[], [], [1.0]])]
+
+
+def test_steps_without_rewards_have_hard_labels_alone(
+    encoder: StepEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = built(BISECTED, encoder, tmp_path)
+    hard = [1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    for at_once in (100, 4, 1):  # parts that end within a solution, at a step without rewards too
+        monkeypatch.setattr(tokenized, "_STEPS_AT_ONCE", at_once)
+        assert rollouts.labels("hard", 1.0).tolist() == hard
+    assert np.flatnonzero(~np.isnan(rollouts.labels("outcome", 1.0))).tolist() == [4, 7]
+    with pytest.raises(ValueError, match=r"labels is 'er': 'sum/5' \(row 0\) has no completion rewards at step 0"):
+        rollouts.labels("er", 2.0)
+    with pytest.raises(ValueError, match="records made by bisection take hard or outcome"):
+        rollouts.labels("soft", 2.0)
+
+
+@pytest.mark.parametrize(("kept", "hard"), [(1, [1.0]), (3, [1.0, 1.0, 0.0]), (4, [1.0, 1.0, 0.0, 0.0])])
+def test_a_step_without_rewards_keeps_its_label_when_the_steps_that_give_it_are_cut(
+    encoder: StepEncoder, tmp_path: Path, kept: int, hard: list[float]
+) -> None:
+    record = BISECTED[0]
+    length = len(encoder.encode(Solution(record.question, record.steps[:kept])).input_ids)
+    rollouts = built([record], encoder, tmp_path, max_length=length)
+    assert rollouts.labels("hard", 1.0).tolist() == hard
+
+
 def test_problems_are_read_from_the_file_when_asked_for(encoder: StepEncoder, tmp_path: Path) -> None:
     names = ["sum/5", "Größe", "和"]
     rollouts = built([make_record(0, problem_id=name) for name in names], encoder, tmp_path)

@@ -97,9 +97,9 @@ def test_a_prefix_shared_by_solutions_is_completed_once() -> None:
 @pytest.mark.parametrize(("reward", "correct"), [(1.0, True), (0.0, False), (0.75, True), (0.5, False)])
 def test_record_holds_the_completions_of_each_step_and_the_outcome_of_the_last(reward: float, correct: bool) -> None:
     solution = cut("a\nb\nc")
-    rewards_of = {solution.prefixes[0].token_ids: [1.0, 0.0], solution.prefixes[1].token_ids: [0.0, 0.0]}
+    step_rewards = [[1.0, 0.0], [0.0, 0.0]]
     problem = Problem("p/1", "3 + 4?", "7", "test")
-    record = build_record(problem, solution, reward, rewards_of, 0.75, "policy", "{}")
+    record = build_record(problem, solution, reward, step_rewards, 0.75, "policy", "{}")
     assert record.steps == ["a", "b", "c"]
     assert record.rewards == [[1.0, 0.0], [0.0, 0.0], [reward]]
     assert record.correct is correct

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class Exporter:
                     yield row
 
     def _row(self, record: RolloutRecord, labels: list[float], where: str) -> dict[str, Any]:
+        if any(map(math.isnan, labels)):
+            raise RecordError(
+                f"{where}: a step has no completion rewards, so no label {self._options.labels}; records made by "
+                "bisection take labels hard"
+            )
         if self._layout == "trl":
             row = trl_row(record, labels, self._options.threshold)
         else:

@@ -98,6 +98,15 @@ def test_completion_rewards_become_the_label_that_was_chosen(
     assert trl["labels"] == official["value"] == pytest.approx([label, 1.0], abs=1e-6)
 
 
+def test_records_of_bisection_are_written_with_hard_labels_and_refused_with_others(tmp_path: Path) -> None:
+    record = make_record(rewards=[[], [1.0, 0.0], [0.0], [0.0]])
+    export_trl([record], tmp_path / "a.jsonl", labels="hard")
+    assert json.loads((tmp_path / "a.jsonl").read_text(encoding="utf-8"))["labels"] == [1.0, 1.0, 0.0, 0.0]
+    with pytest.raises(RowError, match="a step has no completion rewards, so no label soft"):
+        export_trl([record], tmp_path / "b.jsonl", labels="soft")
+    assert not (tmp_path / "b.jsonl").exists()
+
+
 def test_labels_can_be_written_as_booleans(tmp_path: Path) -> None:
     export_trl([RECORD], tmp_path / "a.parquet", labels="soft", threshold=0.5)
     table = pq.read_table(tmp_path / "a.parquet")
