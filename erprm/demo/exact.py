@@ -7,11 +7,13 @@ instead, token by token; branches less likely than a threshold are cut off, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from erprm.rewards import binary_reward
 
@@ -54,22 +56,44 @@ def success_probability(
         Bounds; their distance is the probability of the branches that were cut off.
     """
     right = cut_off = 0.0
-    branches: list[tuple[list[int], float]] = [([], 1.0)]
-    for _ in range(max_new_tokens):
-        if not branches:
-            break
-        following: list[tuple[list[int], float]] = []
-        probabilities_BV = _next_token_probabilities(policy, prompt_ids, [tokens for tokens, _ in branches])
-        for (tokens, probability), next_V in zip(branches, probabilities_BV, strict=True):
-            joint_V = probability * next_V
+    cache = DynamicCache(config=policy.config)
+    next_BV = _next_token_probabilities(policy, cache, [list(prompt_ids)])
+    # Depth first, so that no more than some groups of branches are kept at a time; those of a group are equally long.
+    groups: list[_Branches] = [_Branches([[]], [1.0], next_BV, cache)]
+    while groups:
+        group = groups.pop()
+        parents: list[int] = []
+        tokens_of: list[list[int]] = []
+        probabilities: list[float] = []
+        for place, (tokens, probability) in enumerate(zip(group.tokens, group.probabilities, strict=True)):
+            joint_V = probability * group.next_BV[place]
             right += float(joint_V[end_id]) * is_right(tokens)
             joint_V[end_id] = 0.0
             kept = torch.nonzero(joint_V >= threshold).flatten().tolist()
             cut_off += float(joint_V.sum() - joint_V[kept].sum())
-            following += [([*tokens, token], float(joint_V[token])) for token in kept]
-        branches = following
-    right += sum(probability for tokens, probability in branches if is_right(tokens))
+            parents += [place] * len(kept)
+            tokens_of += [[*tokens, token] for token in kept]
+            probabilities += joint_V[kept].tolist()
+        if tokens_of and len(tokens_of[0]) == max_new_tokens:
+            right += sum(p for tokens, p in zip(tokens_of, probabilities, strict=True) if is_right(tokens))
+            continue
+        for start in range(0, len(parents), _ROWS):
+            part = slice(start, start + _ROWS)
+            cache = deepcopy(group.cache)
+            cache.batch_select_indices(torch.tensor(parents[part]))
+            next_BV = _next_token_probabilities(policy, cache, [tokens[-1:] for tokens in tokens_of[part]])
+            groups.append(_Branches(tokens_of[part], probabilities[part], next_BV, cache))
     return Bounds(right, min(1.0, right + cut_off))
+
+
+@dataclass
+class _Branches:
+    """Beginnings of completions, all of one length, with their probabilities and what may come next."""
+
+    tokens: list[list[int]]
+    probabilities: list[float]
+    next_BV: Tensor
+    cache: Any
 
 
 def exact_reward(success: Bounds, eta: float) -> Bounds:
@@ -79,10 +103,8 @@ def exact_reward(success: Bounds, eta: float) -> Bounds:
 
 
 @torch.no_grad()
-def _next_token_probabilities(
-    policy: PreTrainedModel, prompt_ids: Sequence[int], continuations: list[list[int]]
-) -> Tensor:
-    """Next-token distribution after each continuation, all of one length; float64, shape [B, V]."""
-    rows = torch.tensor([[*prompt_ids, *tokens] for tokens in continuations])
-    logits_BV = torch.cat([policy(part, use_cache=False, logits_to_keep=1).logits[:, -1] for part in rows.split(_ROWS)])
+def _next_token_probabilities(policy: PreTrainedModel, cache: Any, new_tokens: list[list[int]]) -> Tensor:
+    """Next-token distribution of each row after its new tokens, which the cache takes in; float64, shape [B, V]."""
+    output = policy(torch.tensor(new_tokens), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    logits_BV: Tensor = output.logits[:, -1]
     return logits_BV.double().softmax(-1)

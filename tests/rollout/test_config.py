@@ -18,6 +18,9 @@ def make_config(**changes: Any) -> RolloutConfig:
     [
         ({"completions_per_step": 0}, "completions_per_step is 0; it must be at least 1"),
         ({"solutions_per_problem": 0}, "solutions_per_problem is 0"),
+        ({"enough_successes": 1}, r"enough_successes is 1; it must be null, or 2 to completions_per_step \(8\)"),
+        ({"enough_successes": 9}, "enough_successes is 9"),
+        ({"enough_successes": 4, "bisection": True}, "enough_successes is 4 with bisection"),
         ({"problems_per_shard": 0}, "problems_per_shard is 0"),
         ({"batch_size": -2}, "batch_size is -2"),
         ({"style": "line"}, "style is 'line'; it must be one of auto, lines, math_shepherd, numbered, paragraphs"),

@@ -23,7 +23,7 @@ PROBLEMS = [Problem(f"p/{number}", f"{number} + 1 =", str(number + 2), "test") f
 
 def make_config(folder: Path, **changes: Any) -> RolloutConfig:
     settings = {"solutions_per_problem": 6, "completions_per_step": 4, "max_tokens": 24, "problems_per_shard": 2}
-    return RolloutConfig("tiny", str(folder), **{**settings, **changes})
+    return RolloutConfig("tiny", str(folder), **{**settings, "reuse_solutions": False, **changes})
 
 
 def quiet() -> Console:
