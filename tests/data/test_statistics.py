@@ -52,7 +52,8 @@ def test_steps_that_bisection_did_not_complete_have_hard_labels_alone() -> None:
     statistics = described(make_record(0, [[], [1.0, 0.0], [0.0, 0.0], [], [0.0]]), etas=(0.0, math.inf))
     assert statistics.completions == {0: 2, 2: 2}
     soft, hard = statistics.labels[0.0], statistics.labels[math.inf]
-    assert (soft.count, soft.mean) == (3, pytest.approx(0.5 / 3))
+    assert soft.count == 3
+    assert soft.mean == pytest.approx(0.5 / 3)
     assert (hard.ones, hard.zeros) == (2, 3)
 
 

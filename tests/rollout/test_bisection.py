@@ -79,7 +79,7 @@ def test_right_solutions_cost_nothing_and_wrong_ones_are_completed_where_asked()
 
 def test_a_right_solution_shows_that_its_prefixes_are_good() -> None:
     records, _ = rolled_out(bisection=True, completions_per_step=1, solutions_per_problem=8)
-    right = defaultdict(set)
+    right: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for record in records:
         if record.correct:
             right[record.problem_id] |= {tuple(record.steps[:count]) for count in range(1, STEPS)}

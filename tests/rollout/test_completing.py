@@ -90,10 +90,10 @@ def test_solutions_save_the_completions_they_stand_for() -> None:
     through: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for record in records:
         for count in (1, 2):
-            through[record.problem_id, *record.steps[:count]].append(record.rewards[-1][0])
+            through[(record.problem_id, *record.steps[:count])].append(record.rewards[-1][0])
     for record in records:
         for count, rewards in enumerate(record.rewards[:-1], 1):
-            outcomes = through[record.problem_id, *record.steps[:count]]
+            outcomes = through[(record.problem_id, *record.steps[:count])]
             # All solutions here go on with a step after each of the first two lines, so none is ever left out.
             assert len(rewards) == 8
             assert rewards[: len(outcomes)] == outcomes
@@ -155,11 +155,11 @@ def test_enough_successes_end_a_prefix_and_the_last_is_left_out() -> None:
 
 def test_the_summary_counts_shares_of_successes_where_steps_differ_in_completions() -> None:
     records, summary = rolled_out(lines, make_config(enough_successes=3), PROBLEMS[:50])
-    expected = Counter(
-        round(4 * sum(rewards) / len(rewards)) for record in records for rewards in record.rewards[:-1]
-    )
+    expected = Counter(round(4 * sum(rewards) / len(rewards)) for record in records for rewards in record.rewards[:-1])
     assert summary.steps_by_successes == [expected[place] for place in range(5)]
-    assert RolloutSummary.of_shards([vars(summary)] * 2).steps_by_successes == [2 * n for n in summary.steps_by_successes]
+    assert RolloutSummary.of_shards([vars(summary)] * 2).steps_by_successes == [
+        2 * n for n in summary.steps_by_successes
+    ]
 
 
 def cut_prefix(text: str) -> Prefix:
@@ -195,11 +195,13 @@ def test_what_gives_a_prefix(completion: str, cut: bool) -> None:
 def test_labels_of_a_trained_policy_are_unbiased_against_exact_values() -> None:
     tokenizer, policy = make_word_tokenizer(), make_taught_policy()
     engine = TransformersEngine.from_model(policy, tokenizer, "taught")
-    problems = [Problem(f"p/{n}/{m}", f"{n} + {m} =", str((n + m + 1) % 10), "test") for n in range(4) for m in range(2)]
+    problems = [
+        Problem(f"p/{n}/{m}", f"{n} + {m} =", str((n + m + 1) % 10), "test") for n in range(4) for m in range(2)
+    ]
     config = RolloutConfig("taught", "nowhere", solutions_per_problem=3, completions_per_step=6, max_tokens=24)
     gaps, variances = [], []
-    for changes in ({}, {"enough_successes": 3}):
-        records, _ = rolled_out(engine, replace(config, **changes), problems)
+    for enough in (None, 3):
+        records, _ = rolled_out(engine, replace(config, enough_successes=enough), problems)
         for problem in problems:
             prompt = encode_prompt(tokenizer, problem.question)
             [samples] = engine.generate([prompt], config.solution_sampling)
