@@ -15,7 +15,7 @@ from erprm.rollout.prefixes import Prefix, cut_solution, would_be_cut_at
 from erprm.rollout.roll_out import roll_out
 from erprm.rollout.summary import RolloutSummary
 from erprm.rollout.transformers_engine import TransformersEngine
-from tests.rollout.conftest import make_taught_policy, make_word_tokenizer
+from tests.rollout.conftest import WORDS, make_taught_policy, make_word_tokenizer
 from tests.rollout.known_policy import KnownPolicy, Words
 
 TOKENIZER = make_word_tokenizer()
@@ -192,36 +192,45 @@ def test_what_gives_a_prefix(completion: str, cut: bool) -> None:
     assert would_be_cut_at(prefix, sampled, "lines", decode_characters) is cut
 
 
+def completed_prefixes(
+    engine: TransformersEngine, config: RolloutConfig, problem: Problem, records: list[RolloutRecord]
+) -> dict[Prefix, list[float]]:
+    """The distinct prefixes of a problem's solutions, which are sampled again, with the rewards in its records."""
+    prompt = encode_prompt(engine.tokenizer, problem.question)
+    [samples] = engine.generate([prompt], config.solution_sampling)
+    solutions = [cut_solution(s, 0, "lines", lambda ids: decode_after(engine.tokenizer, prompt, ids)) for s in samples]
+    return {
+        prefix: rewards
+        for record, solution in zip(records, [s for s in solutions if s is not None], strict=True)
+        for prefix, rewards in zip(solution.prefixes, record.rewards[:-1], strict=True)
+    }
+
+
+def exact_value(engine: TransformersEngine, policy: Any, problem: Problem, prefix: Prefix) -> float:
+    bounds = success_probability(
+        policy,
+        [*encode_prompt(engine.tokenizer, problem.question), *prefix.token_ids],
+        lambda ids: grade(prefix.text + TOKENIZER.decode(ids), problem.answer, "gsm8k"),
+        end_id=WORDS.index("</s>"),
+        max_new_tokens=24,
+        threshold=2e-3,
+    )
+    return (bounds.low + bounds.high) / 2
+
+
 def test_labels_of_a_trained_policy_are_unbiased_against_exact_values() -> None:
-    tokenizer, policy = make_word_tokenizer(), make_taught_policy()
-    engine = TransformersEngine.from_model(policy, tokenizer, "taught")
-    problems = [
-        Problem(f"p/{n}/{m}", f"{n} + {m} =", str((n + m + 1) % 10), "test") for n in range(4) for m in range(2)
-    ]
+    policy = make_taught_policy()
+    engine = TransformersEngine.from_model(policy, TOKENIZER, "taught")
+    sums = [(one, other) for one in range(4) for other in range(2)]
+    problems = [Problem(f"p/{a}{b}", f"{a} + {b} =", str((a + b + 1) % 10), "test") for a, b in sums]
     config = RolloutConfig("taught", "nowhere", solutions_per_problem=3, completions_per_step=6, max_tokens=24)
     gaps, variances = [], []
     for enough in (None, 3):
         records, _ = rolled_out(engine, replace(config, enough_successes=enough), problems)
         for problem in problems:
-            prompt = encode_prompt(tokenizer, problem.question)
-            [samples] = engine.generate([prompt], config.solution_sampling)
-            solutions = [cut_solution(s, 0, "lines", lambda ids: decode_after(tokenizer, prompt, ids)) for s in samples]
             own = [record for record in records if record.problem_id == problem.problem_id]
-            rewards_of = {
-                prefix: rewards
-                for record, solution in zip(own, [s for s in solutions if s is not None], strict=True)
-                for prefix, rewards in zip(solution.prefixes, record.rewards[:-1], strict=True)
-            }
-            for prefix, rewards in rewards_of.items():
-                exact = success_probability(
-                    policy,
-                    [*prompt, *prefix.token_ids],
-                    lambda ids: grade(prefix.text + tokenizer.decode(ids), problem.answer, "gsm8k"),
-                    end_id=2,
-                    max_new_tokens=24,
-                    threshold=2e-3,
-                )
-                p = (exact.low + exact.high) / 2
+            for prefix, rewards in completed_prefixes(engine, config, problem, own).items():
+                p = exact_value(engine, policy, problem, prefix)
                 gaps.append(sum(rewards) / len(rewards) - p)
                 variances.append(p * (1 - p) / 2)
     assert len(gaps) > 40
