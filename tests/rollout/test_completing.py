@@ -90,10 +90,12 @@ def test_solutions_save_the_completions_they_stand_for() -> None:
     through: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for record in records:
         for count in (1, 2):
-            through[(record.problem_id, *record.steps[:count])].append(record.rewards[-1][0])
+            prefix = (record.problem_id, *record.steps[:count])
+            through[prefix].append(record.rewards[-1][0])
     for record in records:
         for count, rewards in enumerate(record.rewards[:-1], 1):
-            outcomes = through[(record.problem_id, *record.steps[:count])]
+            prefix = (record.problem_id, *record.steps[:count])
+            outcomes = through[prefix]
             # All solutions here go on with a step after each of the first two lines, so none is ever left out.
             assert len(rewards) == 8
             assert rewards[: len(outcomes)] == outcomes
