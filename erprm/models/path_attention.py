@@ -91,7 +91,6 @@ def plan_runs(position_ids_RT: Tensor) -> Plan:
 _plans: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-@torch.compiler.disable
 def path_attention(
     module: nn.Module,
     query: Tensor,
@@ -139,7 +138,9 @@ def path_attention(
 def _take(tensor_NKD: Tensor, places_BQ: Tensor, heads: int) -> Tensor:
     """``[B, H, Q, D]``, with heads of keys repeated for the heads of queries that share them."""
     taken = tensor_NKD.index_select(0, places_BQ.flatten()).unflatten(0, places_BQ.shape)
-    return taken.repeat_interleave(heads // tensor_NKD.shape[1], dim=2).transpose(1, 2)
+    repeated: Tensor = taken.repeat_interleave(heads // tensor_NKD.shape[1], dim=2)
+    return repeated.transpose(1, 2)
 
 
-AttentionInterface.register(PATHS, path_attention)
+# A plan has sizes of its own for every batch, which would be compiled anew each time.
+AttentionInterface.register(PATHS, torch.compiler.disable(path_attention))

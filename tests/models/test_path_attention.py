@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,8 +44,9 @@ def test_outputs_and_gradients_are_those_of_a_mask_of_all_pairs() -> None:
     count, width = rows.input_ids.shape
     query = torch.randn(count, 6, width, 4, dtype=torch.float64, requires_grad=True)
     key, value = (torch.randn(count, 2, width, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    repeated = (tensor.repeat_interleave(3, dim=1) for tensor in (key, value))
-    expected = F.scaled_dot_product_attention(query, *repeated, attn_mask=pair_mask(rows), scale=0.3).transpose(1, 2)
+    keys, values = (tensor.repeat_interleave(3, dim=1) for tensor in (key, value))
+    mask = pair_mask(rows)
+    expected = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=0.3).transpose(1, 2)
     found, _ = path_attention(nn.Module(), query, key, value, rows.position_ids[:, None, None], scaling=0.3)
     torch.testing.assert_close(found, expected)
     weights = torch.randn_like(expected)
@@ -65,8 +67,8 @@ def kernel_for(backbone: MistralForCausalLM | GPT2LMHeadModel | LlamaForCausalLM
 
 
 def test_a_window_narrower_than_the_row_takes_the_mask() -> None:
-    sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    sizes: dict[str, Any] = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1}
     narrow, wide = (MistralForCausalLM(MistralConfig(**sizes, **heads, sliding_window=window)) for window in (9, 10))
     assert ROWS.input_ids.shape[1] == 10
     assert kernel_for(narrow, ROWS) == "sdpa"
