@@ -11,8 +11,9 @@ Both arms sample the same solutions, split them into the same steps and label ev
     erprm      ``run_rollouts`` with its defaults
 
 What is measured is the whole run, without the start of the engine. The arms take turns; ratios are lowest - median -
-highest of the rounds. ``outside`` is the time of an arm that is not spent in the engine's ``generate`` (tokenising,
-splitting, grading, writing), and its share if the engine made 5,000 tokens a second.
+highest of the rounds. ``read`` are the tokens of prompts, cached or not; ``outside`` is the time of an arm that is not
+spent in the engine's ``generate`` (tokenising, splitting, grading, writing), and its share if the engine made 5,000
+tokens a second.
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ def main() -> None:
     case = parser.add_mutually_exclusive_group(required=True)
     case.add_argument("--demo", type=Path, help="folder of a finished demo")
     case.add_argument("--gsm8k", help="GSM8K problems as JSON Lines")
-    parser.add_argument("--limit", type=int, default=8, help="problems")
+    parser.add_argument("--limit", type=int, default=3, help="problems")
     parser.add_argument("--solutions", type=int, default=15, help="solutions of each")
     parser.add_argument("--completions", type=int, default=16, help="K")
     parser.add_argument("--max_tokens", type=int, default=64)
@@ -249,24 +250,23 @@ def main() -> None:
     cache = {"kv_cache_memory_bytes": CACHE_BYTES}
     with closing(VLLMEngine(str(policy), batch_size=config.batch_size, arguments=cache)) as engine:
         measure(erprm, problems[:1], engine, config)  # the first calls are slower
+        header = ("labels", "completions", "tokens", "read", "seconds", "labels/s", "outside")
+        print(f"{'':10}" + "".join(f"{name:>13}" for name in header))
         for number in range(arguments.rounds):
-            arms = [official, erprm] if number % 2 == 0 else [erprm, official]
-            rounds.append({arm.__name__: measure(arm, problems, engine, config) for arm in arms})
+            rounds.append({})
+            for arm in [official, erprm] if number % 2 == 0 else [erprm, official]:
+                run = rounds[-1][arm.__name__] = measure(arm, problems, engine, config)
+                print(
+                    f"{arm.__name__:10}{run.labels:13,}{run.completions:13,}{run.tokens:13,}{run.prompt_tokens:13,}"
+                    f"{run.seconds:13.1f}{run.labels / run.seconds:13.1f}{run.outside:13.2f}",
+                    flush=True,
+                )
     report(rounds)
 
 
 def report(rounds: Sequence[dict[str, Measured]]) -> None:
-    """Prints what was measured."""
+    """Prints the ratios."""
     assert len({run.labels for of_round in rounds for run in of_round.values()}) == 1, "the arms must do the same work"
-    print(
-        f"{'':10}{'labels':>8}{'completions':>13}{'tokens':>10}{'read':>10}{'seconds':>9}{'labels/s':>10}{'outside':>9}"
-    )
-    for arm in ("official", "erprm"):
-        for run in (of_round[arm] for of_round in rounds):
-            print(
-                f"{arm:10}{run.labels:8,}{run.completions:13,}{run.tokens:10,}{run.prompt_tokens:10,}{run.seconds:9.1f}"
-                f"{run.labels / run.seconds:10.1f}{run.outside:8.1f}s"
-            )
     for name, ratio in {
         "labels/s, erprm : official": lambda run: run["official"].seconds / run["erprm"].seconds,
         "tokens generated, erprm : official": lambda run: run["erprm"].tokens / run["official"].tokens,
