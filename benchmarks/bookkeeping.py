@@ -90,6 +90,7 @@ def run(shards: int, problems_per_shard: int, folder: Path) -> dict[str, float]:
         path=str(problems_file),
         solutions_per_problem=1,
         completions_per_step=1,
+        reuse_solutions=False,
         problems_per_shard=problems_per_shard,
         grading="gsm8k",
     )

@@ -29,10 +29,9 @@ def engine() -> TransformersEngine:
     return TransformersEngine.from_model(make_taught_policy(), make_word_tokenizer(), "tiny")
 
 
-def make_config(folder: Path) -> RolloutConfig:
-    return RolloutConfig(
-        "tiny", str(folder), solutions_per_problem=3, completions_per_step=2, max_tokens=24, problems_per_shard=25
-    )
+def make_config(folder: Path, **changes: Any) -> RolloutConfig:
+    settings = {"solutions_per_problem": 3, "completions_per_step": 2, "max_tokens": 24, "problems_per_shard": 25}
+    return RolloutConfig("tiny", str(folder), **{**settings, **changes})
 
 
 def estimate(engine: TransformersEngine, problems: list[Problem], probe: int, seed: int = 0) -> RolloutEstimate:
@@ -58,6 +57,19 @@ def test_a_probe_of_every_problem_gives_the_counts_of_the_run(engine: Transforme
     assert found.probe.pass_at_1 == summary.pass_at_1
     # Which problems share a shard differs, and with it how well the shard packs.
     assert found.storage_bytes.value == pytest.approx(sum(sizes), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "rule", [{"reuse_solutions": False}, {"enough_successes": 2, "completions_per_step": 4}, {"bisection": True}]
+)
+def test_fewer_completions_by_a_rule_are_counted_as_the_run_counts_them(
+    rule: dict[str, Any], engine: TransformersEngine, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path / "run", **rule)
+    summary = run_rollouts(config, engine, PROBLEMS[:30], Console(file=io.StringIO()))
+    with Grader() as grader:
+        found = estimate_rollouts(PROBLEMS[:30], engine, grader, config, 30)
+    assert {name: getattr(found, name).value for name in COUNTS} == {name: getattr(summary, name) for name in COUNTS}
 
 
 def test_intervals_of_a_probe_hold_the_counts_of_the_run(engine: TransformersEngine, run: Any) -> None:
