@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from erprm.models import AdaptedRewardModel, ProcessRewardModel
 from erprm.models.adapters import ADAPTERS, AdapterError, choose_adapter
 from erprm.models.backbone import BackboneError
+from erprm.models.token_classifier import save_token_classifier
 from erprm.steps import Solution, StepFormatError
 from tests.models.adapters.checkpoints import MAKE, causal_lm, change_config, qwen_prm, tiny_tokenizer, token_classifier
 from tests.steps.real_tokenizers import CHATML
@@ -60,6 +62,15 @@ def test_what_this_package_saved_is_read_with_its_own_step_format(tmp_path: Path
     adapted = AdaptedRewardModel.from_pretrained(tmp_path / "math-shepherd-mistral-7b-prm")
     assert (adapted.choice.name, adapted.choice.reason) == ("erprm", "there is a step_format.json")
     assert adapted.score_steps([SOLUTION])[0].tolist() == model.score_steps([SOLUTION])[0].tolist()
+
+
+def test_what_this_package_exported_as_a_token_classifier_scores_the_same(tmp_path: Path) -> None:
+    causal_lm(tmp_path / "base", tiny_tokenizer())
+    model = ProcessRewardModel.from_pretrained(tmp_path / "base")
+    save_token_classifier(model, tmp_path / "classifier")
+    adapted = AdaptedRewardModel.from_pretrained(tmp_path / "classifier")
+    assert (adapted.choice.name, adapted.choice.head) == ("erprm", "two_classes")
+    torch.testing.assert_close(adapted.score_steps([SOLUTION]), model.score_steps([SOLUTION]))
 
 
 @pytest.mark.parametrize("name", ["qwen_prm", "trl"])
