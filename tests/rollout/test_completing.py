@@ -13,7 +13,6 @@ from erprm.rollout import RolloutConfig
 from erprm.rollout.engine import Completion, decode_after, encode_prompt
 from erprm.rollout.prefixes import Prefix, cut_solution, would_be_cut_at
 from erprm.rollout.roll_out import roll_out
-from erprm.rollout.summary import RolloutSummary
 from erprm.rollout.transformers_engine import TransformersEngine
 from tests.rollout.conftest import WORDS, make_taught_policy, make_word_tokenizer
 from tests.rollout.known_policy import KnownPolicy, Words
