@@ -38,7 +38,7 @@ from erprm.grading import Grader, grade
 from erprm.rewards import binary_reward
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.engine import Completion, Prompt, Sampling, decode_after
-from erprm.rollout.prefixes import Prefix, SampledSolution, cut_solution
+from erprm.rollout.prefixes import Prefix, SampledSolution, cut_solution, distinct_prefixes
 from erprm.rollout.roll_out import roll_out
 from erprm.rollout.transformers_engine import TransformersEngine
 
@@ -99,6 +99,11 @@ class Measurement:
         solution = cut_solution(sample, 0, "lines", lambda ids: decode_after(self.engine.tokenizer, prompt, ids))
         assert solution is not None
         return solution
+
+    @property
+    def distinct(self) -> int:
+        """Distinct prefixes of all problems."""
+        return sum(len(distinct_prefixes(solutions)) for solutions in self.solutions)
 
     def exact(self, threshold: float) -> npt.NDArray[np.float64]:
         """Success probability after every step but the last of every solution."""
@@ -218,6 +223,7 @@ def show(title: str, official: Sequence[Point], points: Sequence[Point]) -> None
 def draw(path: Path, tables: dict[str, list[Point]]) -> None:
     """Draws error against tokens, a row of panels a table, a panel an eta."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(10, 3.2 * len(tables)), layout="constrained")
     axes = figure.subplots(len(tables), len(ETAS), squeeze=False)
@@ -226,6 +232,7 @@ def draw(path: Path, tables: dict[str, list[Point]]) -> None:
             for name in ("official", *RECIPES):
                 line = sorted((p.tokens, p.errors[place]) for p in points if p.name.startswith(f"{name},"))
                 panel.loglog(*zip(*line, strict=True), marker="o", markersize=3, label=name)
+            panel.xaxis.set_minor_formatter(NullFormatter())
             panel.set(title=f"{title}, eta {eta:g}", xlabel="tokens generated", ylabel="RMSE of the label")
     axes[0][0].legend(fontsize="small")
     figure.savefig(path, dpi=110)
@@ -253,8 +260,9 @@ def main() -> None:
                 for name, settings in RECIPES.items()
                 for changes in settings
             ]
-            title = f"{solutions} solution(s) a problem"
-            show(f"{title}: {count} problems, {len(exact)} steps", official, points)
+            title = f"solutions a problem: {solutions}"
+            size = f"{count} problems, {len(exact)} steps, {measurement.distinct} distinct prefixes"
+            show(f"{title} ({size})", official, points)
             tables[title] = [*official, *points]
     if arguments.figure:
         draw(arguments.figure, tables)
