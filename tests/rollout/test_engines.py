@@ -204,8 +204,8 @@ def test_a_completion_depends_neither_on_other_prompts_nor_on_their_number(engin
 
 
 def test_more_prompts_than_are_read_at_once_are_all_completed(engine: Engine) -> None:
-    # vLLM reads 4,096 tokens at once; these are 6,400, and no two prompts begin alike.
-    prompts = [[20 + number % 60, 20 + number // 60, *[30] * 62] for number in range(100)]
+    # vLLM reads 4,096 tokens at once, which is no multiple of a prompt; these are 6,500, and no two begin alike.
+    prompts = [[20 + number % 60, 20 + number // 60, *[30] * 63] for number in range(100)]
     sampling = Sampling(n=2, max_tokens=4)
     completions = engine.generate(prompts, sampling)
     assert completions[70:73] == [engine.generate([prompt], sampling)[0] for prompt in prompts[70:73]]
