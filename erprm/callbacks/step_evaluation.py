@@ -13,7 +13,14 @@ from erprm.callbacks.rank_shares import score_on_all_ranks
 from erprm.data.step_labels import LabelledSolution, labels_fingerprint, read_step_labels
 from erprm.models.identity import model_identity, versions
 from erprm.models.scorer import StepScorer
-from erprm.report.step_results import ScoredSolutions, Threshold, choose_threshold, step_results, write_step_results
+from erprm.report.step_results import (
+    ScoredSolutions,
+    Threshold,
+    choose_threshold,
+    share_of_problems,
+    step_results,
+    write_step_results,
+)
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +92,7 @@ class StepEvaluation(L.Callback):
         self.seed = seed
         self.results: dict[str, Any] = {}
         self._solutions: dict[str, list[LabelledSolution]] = {}
+        self._chose: dict[str, list[bool]] = {}
 
     @property
     def state_key(self) -> str:
@@ -97,7 +105,8 @@ class StepEvaluation(L.Callback):
         Raises:
             TypeError: if the module has no ``score_steps``.
             FileNotFoundError: if a file is not there.
-            ValueError: if a file cannot be used, or another callback has the same name.
+            ValueError: if a file cannot be used, another callback has the same name, or the threshold is to be chosen
+                on solutions that all have a wrong step, or none.
         """
         if stage != "test":
             return
@@ -111,6 +120,9 @@ class StepEvaluation(L.Callback):
             raise ValueError(f"several StepEvaluation callbacks are named {self.name!r}; give each a name of its own")
         for name, source in self.data.items():
             self._solutions[name] = read_step_labels(source, self.split or name, self.limit)
+        self._chose = {name: self._chosen_of(name) for name in self._solutions}
+        if self.threshold is None:
+            self._check_choice()
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Scores, logs and writes."""
@@ -120,7 +132,7 @@ class StepEvaluation(L.Callback):
         scored = {
             name: ScoredSolutions(of_data, [next(scores) for _ in of_data]) for name, of_data in self._solutions.items()
         }
-        threshold, chose = self._threshold(scored)
+        threshold, chose = self._threshold(scored), self._chose
         judged = scored
         if self.threshold is None and self.threshold_from is None:
             judged = {name: of_data.part([not was for was in chose[name]]) for name, of_data in scored.items()}
@@ -149,24 +161,42 @@ class StepEvaluation(L.Callback):
             write_step_results(folder, self.results, scored, threshold.value, chose)
             log.info("%s: %s", self.name, folder)
 
-    def _threshold(self, scored: dict[str, ScoredSolutions]) -> tuple[Threshold, dict[str, list[bool]]]:
-        """The threshold, and of each data which solutions it was chosen on."""
-        none = {name: [False] * len(of_data.solutions) for name, of_data in scored.items()}
+    @property
+    def _chosen_on(self) -> str:
+        share = (
+            f"{self.threshold_share:.0%} of the problems of {', '.join(self.data)} (seed {self.seed}), left out below"
+        )
+        return self.threshold_from or share
+
+    def _chosen_of(self, name: str) -> list[bool]:
+        """Which solutions of a data set the threshold is chosen on."""
+        solutions = self._solutions[name]
+        if self.threshold is None and self.threshold_from is None:
+            return share_of_problems(solutions, self.threshold_share, self.seed)
+        return [name == self.threshold_from] * len(solutions)
+
+    def _check_choice(self) -> None:
+        chosen = [
+            each
+            for name, of_data in self._solutions.items()
+            for each, is_chosen in zip(of_data, self._chose[name], strict=True)
+            if is_chosen
+        ]
+        wrong = sum(each.first_error >= 0 for each in chosen)
+        if not 0 < wrong < len(chosen):
+            raise ValueError(
+                f"no threshold can be chosen on {self._chosen_on}: {wrong} of {len(chosen)} solutions have a wrong "
+                "step; it takes solutions with and without one"
+            )
+
+    def _threshold(self, scored: dict[str, ScoredSolutions]) -> Threshold:
         if self.threshold is not None:
-            return Threshold(self.threshold, "given", 0, float("nan")), none
-        if self.threshold_from is not None:
-            chosen = scored[self.threshold_from]
-            return choose_threshold(chosen, self.threshold_from), {
-                **none,
-                self.threshold_from: [True] * len(chosen.solutions),
-            }
-        chose = {name: of_data.share_of_problems(self.threshold_share, self.seed) for name, of_data in scored.items()}
-        parts = [of_data.part(chose[name]) for name, of_data in scored.items()]
+            return Threshold(self.threshold, "given", 0, float("nan"))
+        parts = [of_data.part(self._chose[name]) for name, of_data in scored.items()]
         together = ScoredSolutions(
             [each for part in parts for each in part.solutions], [each for part in parts for each in part.step_scores]
         )
-        share = f"{self.threshold_share:.0%} of the problems of {', '.join(scored)} (seed {self.seed}), left out below"
-        return choose_threshold(together, share), chose
+        return choose_threshold(together, self._chosen_on)
 
     def _log(self, pl_module: L.LightningModule, by_data: dict[str, dict[str, Any]]) -> None:
         for name, results in by_data.items():

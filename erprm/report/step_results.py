@@ -91,11 +91,12 @@ class ScoredSolutions:
         kept = [place for place, is_chosen in enumerate(chosen) if is_chosen]
         return ScoredSolutions([self.solutions[i] for i in kept], [self.step_scores[i] for i in kept])
 
-    def share_of_problems(self, fraction: float, seed: int) -> list[bool]:
-        """Which solutions are those of a seeded share of the problems."""
-        questions = list(dict.fromkeys(each.solution.question for each in self.solutions))
-        chosen = dict(zip(questions, validation_problems(questions, fraction, seed).tolist(), strict=True))
-        return [chosen[each.solution.question] for each in self.solutions]
+
+def share_of_problems(solutions: Sequence[LabelledSolution], fraction: float, seed: int) -> list[bool]:
+    """Which solutions are those of a seeded share of the problems."""
+    questions = list(dict.fromkeys(each.solution.question for each in solutions))
+    chosen = dict(zip(questions, validation_problems(questions, fraction, seed).tolist(), strict=True))
+    return [chosen[each.solution.question] for each in solutions]
 
 
 def choose_threshold(scored: ScoredSolutions, chosen_on: str) -> Threshold:

@@ -261,10 +261,14 @@ def test_a_threshold_is_chosen_on_a_data_set_that_is_named(tmp_path: Path) -> No
     assert {name: of_data["solutions"] for name, of_data in results["data"].items()} == {"gsm8k": 16, "math": 16}
 
 
-def test_a_threshold_needs_solutions_with_and_without_a_wrong_step(tmp_path: Path) -> None:
+def test_a_threshold_needs_solutions_with_and_without_a_wrong_step_before_any_is_scored(tmp_path: Path) -> None:
+    class Unused(KnowsBadSteps):
+        def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+            raise AssertionError("scored")
+
     data = write(tmp_path / "steps.jsonl", LABELLED[::2])
     with pytest.raises(ValueError, match=r"no threshold can be chosen on gsm8k: 0 of 8 solutions have a wrong step"):
-        run_test(KnowsBadSteps(), tmp_path, StepEvaluation({"gsm8k": data}, threshold_from="gsm8k"))
+        run_test(Unused(), tmp_path, StepEvaluation({"gsm8k": data}, threshold_from="gsm8k"))
 
 
 def test_settings_out_of_range_are_named(tmp_path: Path) -> None:
