@@ -19,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 PATHS = "erprm_paths"
 
@@ -96,25 +98,32 @@ def path_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    **_options: Any,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """An attention function of transformers (5.16 and later) whose mask is the rows' positions.
+
+    With another mask, or none, it is transformers' ``sdpa``: a backbone that has read packed rows stays good for the
+    rest.
 
     Args:
         module: the attention layer.
         query: ``[R, H, T, D]``.
         key: ``[R, K, T, D]``.
         value: ``[R, K, T, D]``.
-        attention_mask: positions ``[R, 1, 1, T]``, int64.
+        attention_mask: positions ``[R, 1, 1, T]``, int64; or a mask of ``sdpa``.
         dropout: share of the weights that is dropped.
         scaling: of the scores; by default one over the root of D.
+        **options: for ``sdpa``.
 
     Returns:
         ``[R, T, H, D]``, and no weights.
     """
+    if attention_mask is None or attention_mask.dtype != torch.int64:
+        given = {"dropout": dropout, "scaling": scaling, **options}
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
     rows, heads, width, _ = query.shape
     if attention_mask not in _plans:
         _plans[attention_mask] = plan_runs(attention_mask[:, 0, 0])
@@ -144,3 +153,4 @@ def _take(tensor_NKD: Tensor, places_BQ: Tensor, heads: int) -> Tensor:
 
 # A plan has sizes of its own for every batch, which would be compiled anew each time.
 AttentionInterface.register(PATHS, torch.compiler.disable(path_attention))
+AttentionMaskInterface.register(PATHS, sdpa_mask)

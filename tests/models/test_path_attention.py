@@ -5,7 +5,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from erprm.data.packing import PackedRows, pack_rows
 from erprm.models.attention import pair_mask, row_inputs
@@ -97,3 +97,21 @@ def test_gradients_are_the_same_when_layers_are_run_again(tmp_path: Path) -> Non
         assert model.backbone.config._attn_implementation == PATHS
         gradients.append([parameter.grad for parameter in model.parameters()])
     torch.testing.assert_close(*gradients)
+
+
+def test_a_backbone_that_has_read_packed_rows_reads_padded_batches_and_generates_as_before() -> None:
+    torch.manual_seed(0)
+    backbone = LlamaForCausalLM(
+        LlamaConfig(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2)
+    ).eval()
+    ids, seen = torch.tensor([[0, 0, 5, 6], [7, 8, 9, 10]]), torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+
+    def read() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        padded = backbone(input_ids=ids, attention_mask=seen).logits[seen.bool()]
+        written = backbone.generate(ids, attention_mask=seen, max_new_tokens=5, do_sample=False, pad_token_id=0)
+        return padded, backbone(input_ids=ids).logits, written
+
+    before = read()
+    backbone(**row_inputs(backbone, ROWS))
+    assert backbone.config._attn_implementation == PATHS
+    torch.testing.assert_close(read(), before)
