@@ -212,8 +212,15 @@ def smollm2(folder: Path) -> Path:
         source = Path(spec.origin).parent
         [gguf] = [file.name for file in source.rglob("*.gguf")]
         unfinished = folder.with_suffix(".unfinished")
-        for kind in (AutoTokenizer, AutoModelForCausalLM):
-            kind.from_pretrained(source, gguf_file=gguf).save_pretrained(unfinished)
+        AutoTokenizer.from_pretrained(source, gguf_file=gguf).save_pretrained(unfinished)
+        read: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype="float32")
+        # transformers writes no model that it read from a GGUF file, though its weights are plain numbers by now.
+        config = copy.deepcopy(read.config)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain: Any = AutoModelForCausalLM.from_config(config)
+        plain.load_state_dict(read.state_dict())
+        plain.save_pretrained(unfinished)
         unfinished.rename(folder)
     return folder
 
