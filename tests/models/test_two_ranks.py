@@ -57,10 +57,10 @@ def make_folder(folder: Path) -> None:
     tied.save_pretrained(folder / "tied", max_shard_size="30KB")
     without_tags.save_pretrained(folder / "tied")
     # Weights under names that transformers understands and that are not those of the parameters.
-    make_llama(len(tokenizer)).save_pretrained(folder / "renamed")
+    make_llama(len(tokenizer), tie_word_embeddings=True).save_pretrained(folder / "renamed")
     tokenizer.save_pretrained(folder / "renamed")
     weights = load_file(folder / "renamed/model.safetensors")
-    old = {re.sub(r"layernorm\.weight$", "layernorm.gamma", name): tensor for name, tensor in weights.items()}
+    old = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
     save_file(old, folder / "renamed/model.safetensors", metadata={"format": "pt"})
 
     records = [
