@@ -11,8 +11,9 @@ any                 one solution a row                              its causalit
 
 ``auto`` takes, on CUDA, ``flex_attention`` for trees and ``flash_attention_2``, where it is installed, for rows; on a
 CPU ``sdpa`` once for each run of tokens (:mod:`erprm.models.path_attention`), which computes no pair of tokens of
-different solutions, where the backbone has ``sdpa`` and no sliding window narrower than a row. Everywhere else, and for
-one solution a row, it takes what the backbone was built with, which is ``sdpa`` where it has that.
+different solutions, where the backbone has ``sdpa``, layers that are not compiled, and no sliding window narrower than
+a row. Everywhere else, and for one solution a row, it takes what the backbone was built with, which is ``sdpa`` where
+it has that.
 
 Shape suffixes: R rows, T tokens of a row (Q as queries, K as keys).
 """
@@ -94,10 +95,15 @@ def row_inputs(backbone: PreTrainedModel, rows: PackedRows, attention: Attention
 
 
 def _can_follow_paths(backbone: PreTrainedModel, rows: PackedRows) -> bool:
-    """Whether :mod:`erprm.models.path_attention` does for these rows; tensors without content have no runs."""
+    """Whether :mod:`erprm.models.path_attention` does for these rows.
+
+    Compiled layers take the mask, which leaves them whole; tensors without content have no runs.
+    """
     window = getattr(backbone.config.get_text_config(), "sliding_window", None)
     reaches = window is None or rows.input_ids.shape[1] <= window
-    return reaches and backbone._can_set_attn_implementation() and not is_fake(rows.position_ids)
+    layers = getattr(backbone.get_decoder(), "layers", ())
+    is_compiled = any(getattr(layer, "_compiled_call_impl", None) is not None for layer in layers)
+    return reaches and not is_compiled and backbone._can_set_attn_implementation() and not is_fake(rows.position_ids)
 
 
 def sees(subtree_end_K: Tensor, query: Tensor, key: Tensor) -> Tensor:

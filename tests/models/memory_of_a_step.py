@@ -31,7 +31,7 @@ def resident() -> int:
 def take_steps(folder: Path, shape: BatchShape, settings: dict[str, Any], accumulated: int) -> None:
     if "lora" in settings:
         settings = {**settings, "lora": LoRA(**settings["lora"])}
-    module = ProcessRewardModel(str(folder), scheduler=None, **settings)
+    module = ProcessRewardModel(str(folder), scheduler=None, attn_implementation="sdpa", **settings)
     module.configure_model()
     module.train()
     optimizer = module.optimizer_factory([p for p in module.parameters() if p.requires_grad])
