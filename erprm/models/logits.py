@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from erprm.data.packing import PackedRows
 from erprm.models.attention import Attention, row_inputs
+from erprm.models.row_gradients import embedding_by_rows, rows_of, takes_rows
 
 
 def logits_at(
@@ -47,7 +48,8 @@ def logits_at(
     """
     head = backbone.get_output_embeddings()
     inputs = row_inputs(backbone, rows, attention)
-    with _last_mlp_at(backbone, index), _head_at(head, index, tokens) as is_narrowed:
+    embedding = backbone.get_input_embeddings()
+    with embedding_by_rows(embedding), _last_mlp_at(backbone, index), _head_at(head, index, tokens) as is_narrowed:
         logits = cast(Tensor, backbone(**inputs).logits)
     logits = logits.flatten(0, -2)
     return logits if tokens is None or is_narrowed else logits[:, list(tokens)]
@@ -66,7 +68,8 @@ def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> It
     def make_logits_of_tokens(hidden: Tensor) -> Tensor:
         assert isinstance(head, nn.Linear)
         chosen = torch.tensor(tokens, device=head.weight.device)
-        return F.linear(hidden, head.weight[chosen], None if head.bias is None else head.bias[chosen])
+        weight = rows_of(head.weight, chosen) if takes_rows(head.weight) else head.weight[chosen]
+        return F.linear(hidden, weight, None if head.bias is None else head.bias[chosen])
 
     is_plain = type(head).forward is nn.Linear.forward and "forward" not in vars(head)
     can_narrow = tokens is not None and is_plain and not isinstance(head.weight, DTensor)

@@ -132,23 +132,23 @@ def path_attention(
     outputs = []
     for runs in plan.runs:
         output_BHQD = F.scaled_dot_product_attention(
-            _take(query_NHD, runs.tokens, heads),
-            _take(key_NKD, runs.paths, heads),
-            _take(value_NKD, runs.paths, heads),
+            _take(query_NHD, runs.tokens),
+            _take(key_NKD, runs.paths),
+            _take(value_NKD, runs.paths),
             attn_mask=runs.sees,
             dropout_p=dropout,
             is_causal=runs.sees is None,
             scale=scaling,
+            enable_gqa=heads != key.shape[1],
         )
         outputs.append(output_BHQD.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs).index_select(0, plan.outputs).unflatten(0, (rows, width)), None
 
 
-def _take(tensor_NKD: Tensor, places_BQ: Tensor, heads: int) -> Tensor:
-    """``[B, H, Q, D]``, with heads of keys repeated for the heads of queries that share them."""
-    taken = tensor_NKD.index_select(0, places_BQ.flatten()).unflatten(0, places_BQ.shape)
-    repeated: Tensor = taken.repeat_interleave(heads // tensor_NKD.shape[1], dim=2)
-    return repeated.transpose(1, 2)
+def _take(tensor_NHD: Tensor, places_BQ: Tensor) -> Tensor:
+    """``[B, H, Q, D]``."""
+    taken_BQHD: Tensor = tensor_NHD.index_select(0, places_BQ.flatten()).unflatten(0, places_BQ.shape)
+    return taken_BQHD.transpose(1, 2)
 
 
 # A plan has sizes of its own for every batch, which would be compiled anew each time.
