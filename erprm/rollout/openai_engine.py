@@ -1,25 +1,20 @@
 """Completions by a server that speaks OpenAI's ``/v1/completions``, above all ``vllm serve``.
 
 Prompts go as token ids and sampled token ids come back (``return_token_ids``, vLLM's addition to the protocol).
-The ``openai`` client retries, each time after twice as long a wait, up to 8 seconds, or after what the server asks for.
+How requests are sent and repeated: :mod:`erprm.rollout.openai_client`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from erprm.rollout.engine import (
     Completion,
-    EngineError,
     Prompt,
-    PromptError,
     Sampling,
     TokenUsage,
     check_lengths,
@@ -29,21 +24,15 @@ from erprm.rollout.engine import (
     warn_if_none_stopped,
 )
 from erprm.rollout.model_files import load_tokenizer, tokenizer_content
+from erprm.rollout.openai_client import OpenAIServer, ServerError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
-# A wrong address should not take minutes to be found out, as a server that is being restarted may.
-_RETRIES_ON_OPENING = 3
 # A server's generation_config.json must not change the distribution.
 _NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-
-
-class ServerError(EngineError):
-    """The server did not answer, also after the last retry, or answers otherwise than it should."""
 
 
 class OpenAIEngine:
@@ -82,12 +71,7 @@ class OpenAIEngine:
             self._tokenizer = load_tokenizer(tokenizer or model)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}; server.tokenizer names the tokenizer of a served model") from error
-        self._concurrency, self._retries, self._api_key_env = concurrency, retries, api_key_env
-        self._connection = {
-            "base_url": base_url,
-            "timeout": timeout_s,
-            "api_key": os.environ.get(api_key_env) or "none",
-        }
+        self._server = OpenAIServer(base_url, model, api_key_env, concurrency, timeout_s, retries)
         self.max_length = max_model_len or self._served_context()
         self._told_about_tokens = False
 
@@ -112,94 +96,53 @@ class OpenAIEngine:
         """
         prompt_ids = [encode_prompt(self._tokenizer, prompt) for prompt in prompts]
         check_lengths(prompt_ids, self.max_length)
-        results = _run(self._complete_all(prompt_ids, sampling))
+        results = self._server.ask_all(prompt_ids, lambda client, ids: self._complete(client, ids, sampling))
         self.usage.prompt += sum(map(len, prompt_ids))
         warn_if_none_stopped(results, sampling)
         return results
 
-    async def _complete_all(self, prompt_ids: list[list[int]], sampling: Sampling) -> list[list[Completion]]:
-        from openai import AsyncOpenAI
-
-        under_way = asyncio.Semaphore(self._concurrency)
-        async with AsyncOpenAI(**self._connection, max_retries=self._retries) as client:
-
-            async def complete(ids: list[int]) -> list[Completion]:
-                async with under_way:
-                    return await self._complete(client, ids, sampling)
-
-            return await asyncio.gather(*map(complete, prompt_ids))
-
     async def _complete(self, client: Any, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
-        from openai import APIError, BadRequestError, UnprocessableEntityError
-
-        try:
-            answer = await client.completions.create(
-                model=self.name,
-                prompt=prompt_ids,
-                n=sampling.n,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_tokens=min(sampling.max_tokens, self.max_length - len(prompt_ids)),
-                stop=list(sampling.stop) or None,
-                seed=prompt_seed(sampling.seed, prompt_ids),
-                frequency_penalty=0.0,
-                presence_penalty=0.0,
-                extra_body={"return_token_ids": True, **_NEUTRAL},
-            )
-        except (BadRequestError, UnprocessableEntityError) as error:
-            raise PromptError(f"{self._place} refuses a request: {error.message}") from error
-        except APIError as error:
-            raise self._error(error, self._retries) from error
+        answer = await client.completions.create(
+            model=self.name,
+            prompt=prompt_ids,
+            n=sampling.n,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=min(sampling.max_tokens, self.max_length - len(prompt_ids)),
+            stop=list(sampling.stop) or None,
+            seed=prompt_seed(sampling.seed, prompt_ids),
+            frequency_penalty=0.0,
+            presence_penalty=0.0,
+            extra_body={"return_token_ids": True, **_NEUTRAL},
+        )
         choices = sorted(answer.choices, key=lambda choice: choice.index)
         if len(choices) != sampling.n:
-            raise ServerError(f"{self._place}: {len(choices)} completions came back where {sampling.n} were asked for")
+            raise ServerError(
+                f"{self._server.place}: {len(choices)} completions came back where {sampling.n} were asked for"
+            )
         completions = [self._completion(prompt_ids, choice, sampling) for choice in choices]
         self.usage.completion += sum(len(completion.token_ids) for completion in completions)
         return completions
 
     def _completion(self, prompt_ids: list[int], choice: Any, sampling: Sampling) -> Completion:
         if choice.finish_reason not in ("stop", "length"):
-            raise ServerError(f"{self._place}: a completion ended with reason {choice.finish_reason!r}")
+            raise ServerError(f"{self._server.place}: a completion ended with reason {choice.finish_reason!r}")
         token_ids = getattr(choice, "token_ids", None)
         if token_ids is None:
             if not self._told_about_tokens:
-                log.warning("%s returns no token ids: texts are tokenised again, perhaps differently", self._place)
+                log.warning(
+                    "%s returns no token ids: texts are tokenised again, perhaps differently", self._server.place
+                )
                 self._told_about_tokens = True
             again = self._tokenizer(choice.text, add_special_tokens=False)["input_ids"]
             return Completion(choice.text, tuple(again), choice.finish_reason)
         return completion_of_tokens(self._tokenizer, prompt_ids, token_ids, choice.finish_reason, sampling.stop)
 
     def _served_context(self) -> int:
-        from openai import APIError, OpenAI
-
-        try:
-            with OpenAI(**self._connection, max_retries=min(self._retries, _RETRIES_ON_OPENING)) as client:
-                served = {model.id: model for model in client.models.list()}
-        except APIError as error:
-            raise self._error(error, min(self._retries, _RETRIES_ON_OPENING)) from error
+        served = self._server.models()
         if self.name not in served:
-            raise ValueError(f"model is {self.name!r}, but {self._connection['base_url']} serves {sorted(served)}")
+            raise ValueError(f"model is {self.name!r}, but {self._server.base_url} serves {sorted(served)}")
         context = getattr(served[self.name], "max_model_len", None)
         if context is None:
-            raise ValueError(f"{self._place} does not say how long its context is: set server.max_model_len")
+            raise ValueError(f"{self._server.place} does not say how long its context is: set server.max_model_len")
         return int(context)
-
-    @property
-    def _place(self) -> str:
-        return f"server {self._connection['base_url']}, model {self.name!r}"
-
-    def _error(self, error: Any, retries: int) -> ServerError:
-        status = getattr(error, "status_code", None)
-        what = f"status {status}: {error.message}" if status is not None else f"no answer: {error}"
-        hint = f" (the key is read from ${self._api_key_env})" if status in (401, 403) else ""
-        return ServerError(f"{self._place}, after up to {retries} retries: {what}{hint}")
-
-
-def _run(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """Runs a coroutine to its end, also where an event loop is running already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, coroutine).result()

@@ -163,7 +163,7 @@ def is_of_the_machine(error: Exception) -> bool:
     import torch
 
     from erprm.grading.pool import WorkerStartError
-    from erprm.rollout.openai_engine import ServerError
+    from erprm.rollout.openai_client import ServerError
 
     if isinstance(error, ServerError) and error.__cause__ is not None:
         return getattr(error.__cause__, "status_code", None) not in _REFUSES_ONE_REQUEST

@@ -7,16 +7,11 @@ beginnings that prompts share are read once (prefix caching).
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from erprm.rollout.engine import (
     Completion,
-    EngineError,
     Prompt,
     Sampling,
     TokenUsage,
@@ -27,12 +22,10 @@ from erprm.rollout.engine import (
     warn_if_none_stopped,
 )
 from erprm.rollout.model_files import hash_files, load_tokenizer, tokenizer_content, weight_files
+from erprm.rollout.vllm_process import VLLMProcess
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# What vLLM's processes get to end by themselves before it kills them. Its own 5 seconds are short on a busy machine.
-_SECONDS_TO_END = 60.0
 
 
 class VLLMEngine:
@@ -67,27 +60,20 @@ class VLLMEngine:
         self.name = model
         self.usage = TokenUsage()
         self._tokenizer = load_tokenizer(model)
-        children_before = set(multiprocessing.active_children())
-        with _environment_for_vllm():
-            from vllm import LLM
-            from vllm.platforms import current_platform
-
-            on_cpu = current_platform.is_cpu()
-            # On a CPU, vLLM 0.32 dies of a seeded request whose prompt is read in parts ("CPU Generator does not use
-            # offset").
-            defaults = {"enable_prefix_caching": True, **({"enable_chunked_prefill": False} if on_cpu else {})}
-            self._llm: LLM | None = LLM(
-                model,
-                dtype="float32" if dtype == "auto" and on_cpu else dtype,
-                max_num_seqs=batch_size,
-                tensor_parallel_size=tensor_parallel_size,
-                max_model_len=max_model_len,
-                gpu_memory_utilization=gpu_memory_utilization,
-                **{**defaults, **(arguments or {})},
-            )
-        self.max_length: int = self._llm.model_config.max_model_len
-        children = set(multiprocessing.active_children()) - children_before
-        self._watch = kill_when_this_process_ends([child.pid for child in children if child.pid is not None])
+        self._process = VLLMProcess(
+            model,
+            "generate",
+            dtype,
+            {
+                "enable_prefix_caching": True,
+                "max_num_seqs": batch_size,
+                "tensor_parallel_size": tensor_parallel_size,
+                "max_model_len": max_model_len,
+                "gpu_memory_utilization": gpu_memory_utilization,
+                **(arguments or {}),
+            },
+        )
+        self.max_length = self._process.max_length
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -102,39 +88,27 @@ class VLLMEngine:
 
     def close(self) -> None:
         """Ends vLLM's processes, and with them weights and cache."""
-        if self._llm is not None:
-            self._llm.llm_engine.engine_core.shutdown(timeout=_SECONDS_TO_END)
-            self._llm = None
-            self._watch.kill()
-            self._watch.communicate()
+        self._process.close()
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """See :meth:`erprm.rollout.engine.Engine.generate`."""
-        from vllm import SamplingParams
-        from vllm.v1.engine.exceptions import EngineDeadError
-
-        assert self._llm is not None, "the engine is closed"
         prompt_ids = [encode_prompt(self._tokenizer, prompt) for prompt in prompts]
         check_lengths(prompt_ids, self.max_length)
         if not prompt_ids:
             return []
         parameters = [
-            SamplingParams(
-                n=sampling.n,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_tokens=min(sampling.max_tokens, self.max_length - len(ids)),
-                stop=list(sampling.stop),
-                seed=prompt_seed(sampling.seed, ids),
-                detokenize=bool(sampling.stop),
-            )
+            {
+                "n": sampling.n,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "max_tokens": min(sampling.max_tokens, self.max_length - len(ids)),
+                "stop": list(sampling.stop),
+                "seed": prompt_seed(sampling.seed, ids),
+                "detokenize": bool(sampling.stop),
+            }
             for ids in prompt_ids
         ]
-        requests = [{"prompt_token_ids": ids} for ids in prompt_ids]
-        try:
-            outputs = self._llm.generate(requests, parameters, use_tqdm=False)
-        except EngineDeadError as error:
-            raise EngineError(f"vLLM's process for {self.name!r} has died; its log says why") from error
+        outputs = self._process.generate(prompt_ids, parameters)
         results = [
             [self._completion(ids, each, sampling) for each in output.outputs]
             for ids, output in zip(prompt_ids, outputs, strict=True)
@@ -148,30 +122,3 @@ class VLLMEngine:
         if output.finish_reason not in ("stop", "length"):
             raise RuntimeError(f"vLLM ended a completion of {self.name!r} with reason {output.finish_reason!r}")
         return completion_of_tokens(self._tokenizer, prompt_ids, output.token_ids, output.finish_reason, sampling.stop)
-
-
-def kill_when_this_process_ends(pids: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Starts a process that kills others once this one ends, in whatever way; kill it to call that off.
-
-    vLLM 0.32's core lives on, with the memory it holds, if the process that started it is killed. What the core itself
-    has started ends with it.
-    """
-    # The end of this process closes the pipe, and `cat` returns. A session of its own survives signals to the group.
-    script = 'cat > /dev/null; kill -9 "$@" 2> /dev/null'
-    command = ["sh", "-c", script, "sh", *map(str, pids)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-
-
-@contextmanager
-def _environment_for_vllm() -> Iterator[None]:
-    """Keeps the variables that vLLM sets for its processes away from what else runs in this one."""
-    before = dict(os.environ)
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
-    # A fork of a process whose OpenMP threads have run hangs.
-    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -1,4 +1,4 @@
-"""A policy served on loopback by vLLM's own server, as ``vllm serve`` does."""
+"""A model served on loopback by vLLM's own server, as ``vllm serve`` does."""
 
 import os
 import signal
@@ -17,12 +17,13 @@ KEY = "a key for tests"
 class ServedPolicy:
     """The server; :meth:`start` it again on the same port after :meth:`kill`."""
 
-    def __init__(self, policy_dir: Path, log_file: Path) -> None:
+    def __init__(self, policy_dir: Path, log_file: Path, runner: str = "generate") -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
-        self._policy_dir, self._log_file = policy_dir, log_file
-        self.base_url = f"http://127.0.0.1:{self._port}/v1"
+        self._policy_dir, self._log_file, self._runner = policy_dir, log_file, runner
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.base_url = f"{self.url}/v1"
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""
@@ -33,10 +34,12 @@ class ServedPolicy:
             "host": "127.0.0.1",
             "port": self._port,
             "dtype": "float32",
+            "runner": self._runner,
             "kv-cache-memory-bytes": 2**26,
         }
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
-        command += ["--no-enable-chunked-prefill"]  # see docs/engines.md
+        if self._runner == "generate":
+            command += ["--no-enable-chunked-prefill"]  # see docs/engines.md
         command += [f"--{name}={value}" for name, value in options.items()]
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(

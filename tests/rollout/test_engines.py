@@ -32,7 +32,7 @@ from erprm.rollout import (
 )
 from erprm.rollout.engine import Completion, PromptError
 from erprm.rollout.engines import engine_content, resolve_engine
-from erprm.rollout.openai_engine import ServerError
+from erprm.rollout.openai_client import ServerError
 from erprm.rollout.pools import PoolSampling
 from tests.rollout.conftest import make_byte_tokenizer, make_policy
 from tests.rollout.served_policy import KEY, NAME, ServedPolicy

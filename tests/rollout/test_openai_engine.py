@@ -1,12 +1,9 @@
 """How the engine takes what servers do other than answer; a real server's answers are in test_engines.py."""
 
 import itertools
-import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +12,10 @@ import pytest
 from erprm.data.sources import Problem
 from erprm.rollout import OpenAIEngine, RolloutConfig, Sampling, run_rollouts
 from erprm.rollout.engine import PromptError
-from erprm.rollout.openai_engine import ServerError
+from erprm.rollout.openai_client import ServerError
+from tests.failing_server import FailingServer, failing_servers
 
 pytest.importorskip("openai", reason="needs the extra openai")
-
-Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
-
-
-class FailingServer(ThreadingHTTPServer):
-    """Answers each request as told; keeps the requests."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answer = answer
-        self.requests: list[dict[str, Any]] = []
-        self.base_url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: FailingServer
-
-    def do_POST(self) -> None:
-        self.server.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self._send(*self.server.answer(self.server.requests[-1]))
-
-    def do_GET(self) -> None:
-        self._send(200, {"object": "list", "data": [{"id": "policy", "object": "model"}]})
-
-    def _send(self, status: int, body: dict[str, Any]) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 def one_completion(**choice: Any) -> tuple[int, dict[str, Any]]:
@@ -60,19 +24,9 @@ def one_completion(**choice: Any) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Answer], FailingServer]]:
-    servers = []
-
-    def start(answer: Answer) -> FailingServer:
-        server = FailingServer(answer)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+def serve() -> Iterator[Callable[..., FailingServer]]:
+    with failing_servers() as start:
+        yield start
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from erprm.cli import main
 from erprm.data.records import read_records
 from erprm.data.sources import Problem
 from erprm.rollout import RolloutConfig, run_rollouts
-from erprm.rollout.openai_engine import ServerError
+from erprm.rollout.openai_client import ServerError
 from erprm.rollout.shard_maker import TooManyRejectedError
 from erprm.rollout.summary import RolloutSummary
 from tests.rollout.conftest import make_word_tokenizer
