@@ -34,7 +34,7 @@ from erprm.cli.merge import MergeConfig
 from erprm.cli.rollout import RolloutCommand
 from erprm.cli.score import ScoreConfig
 from erprm.data import ProcessRewardDataModule
-from erprm.models import AdaptedRewardModel, CosineWithWarmup, ProcessRewardModel
+from erprm.models import AdaptedRewardModel, CosineWithWarmup, HTTPStepScorer, ProcessRewardModel, VLLMStepScorer
 from erprm.rollout.config import RolloutConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -213,6 +213,12 @@ def page() -> str:
         "Its other keys are those of `ProcessRewardModel`.\n",
         table(AdaptedRewardModel, "model.", skip=("settings",)),
     ]
+    for cls in (HTTPStepScorer, VLLMStepScorer):
+        parts += [
+            f"### Scorer {cls.__name__}\n",
+            f"`class_path: erprm.models.{cls.__name__}`, as `scorer` of `erprm.models.ScorerModule`. {summary(cls)}",
+            table(cls),
+        ]
     for cls in callbacks:
         parts += [f"### Callback {cls.__name__}\n", f"`class_path: erprm.callbacks.{cls.__name__}`. {summary(cls)}"]
         parts += [table(cls)]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from erprm.callbacks.rank_shares import score_on_all_ranks
+from erprm.callbacks.scoring_setup import check_scoring_setup
 from erprm.data.datamodule import default_cache_dir
 from erprm.data.pools import GradedPool, PoolProblem, grade_pool, pool_fingerprint, read_pool
 from erprm.data.sources import load_problems
@@ -21,7 +22,6 @@ from erprm.grading import check_grading
 from erprm.metrics.evaluation import Curve, pool_curves, powers_of_two, score_curves
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
 from erprm.models.identity import model_identity, versions
-from erprm.models.scorer import StepScorer
 from erprm.report.pool_results import pool_results, read_step_scores, write_pool_results
 from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.steps import Solution, check_step_style
@@ -135,14 +135,7 @@ class BestOfN(L.Callback):
             ValueError: if another callback has the same name, ``ns`` asks for more candidates than there are, or the
                 baseline is of another pool.
         """
-        if not isinstance(pl_module, StepScorer):
-            raise TypeError(
-                f"BestOfN needs a module with score_steps(solutions); {type(pl_module).__name__} has none "
-                "(see erprm.models.StepScorer)"
-            )
-        namesakes = [c for c in trainer.callbacks if isinstance(c, BestOfN) and c.name == self.name]  # type: ignore[attr-defined]
-        if len(namesakes) > 1:
-            raise ValueError(f"{len(namesakes)} BestOfN callbacks are named {self.name!r}; give each a name of its own")
+        check_scoring_setup(self, self.name, trainer, pl_module)
         check_grading(self.kind, f"{self.name}: kind")
         if self._graded is None and stage != "predict":
             self._load()

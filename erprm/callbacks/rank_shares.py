@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from erprm.models.scorer import StepScorer
+from erprm.models.scorer import StepScorer, checked_scores
 from erprm.steps import Solution
 
 
@@ -60,17 +60,11 @@ def _scores(trainer: L.Trainer, module: L.LightningModule, solutions: Sequence[S
         scores = trainer.strategy._forward_redirection(trainer.model, module, "score_steps", solutions)
     else:
         scores = module.score_steps(solutions)
-    if len(scores) != len(solutions):
-        raise ValueError(f"score_steps returned {len(scores)} scores for {len(solutions)} solutions")
-    for solution, step_scores in zip(solutions, scores, strict=True):
-        if len(step_scores) != len(solution.steps):
-            raise ValueError(
-                f"score_steps returned {len(step_scores)} scores for the {len(solution.steps)} steps of a solution "
-                f"of {solution.question[:60]!r}"
-            )
-        if (is_nan := torch.as_tensor(step_scores).isnan()).any():
+    checked = checked_scores(scores, solutions)
+    for solution, step_scores in zip(solutions, checked, strict=True):
+        if (is_nan := step_scores.isnan()).any():
             raise ValueError(
                 f"score_steps returned NaN for step {int(is_nan.nonzero()[0])} (from 0) of a solution of "
                 f"{solution.question[:60]!r}; its steps begin {[step[:40] for step in solution.steps[:3]]}"
             )
-    return [torch.as_tensor(step_scores).float().cpu() for step_scores in scores]
+    return checked

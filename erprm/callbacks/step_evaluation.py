@@ -10,9 +10,9 @@ from typing import Any
 import lightning as L
 
 from erprm.callbacks.rank_shares import score_on_all_ranks
+from erprm.callbacks.scoring_setup import check_scoring_setup
 from erprm.data.step_labels import LabelledSolution, labels_fingerprint, read_step_labels
 from erprm.models.identity import model_identity, versions
-from erprm.models.scorer import StepScorer
 from erprm.report.step_results import (
     ScoredSolutions,
     Threshold,
@@ -110,14 +110,7 @@ class StepEvaluation(L.Callback):
         """
         if stage != "test":
             return
-        if not isinstance(pl_module, StepScorer):
-            raise TypeError(
-                f"StepEvaluation needs a module with score_steps(solutions); {type(pl_module).__name__} has none "
-                "(see erprm.models.StepScorer)"
-            )
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        if sum(isinstance(each, StepEvaluation) and each.name == self.name for each in callbacks) > 1:
-            raise ValueError(f"several StepEvaluation callbacks are named {self.name!r}; give each a name of its own")
+        check_scoring_setup(self, self.name, trainer, pl_module)
         for name, source in self.data.items():
             self._solutions[name] = read_step_labels(source, self.split or name, self.limit)
         self._chose = {name: self._chosen_of(name) for name in self._solutions}

@@ -22,6 +22,8 @@ from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.attention import Attention
 from erprm.models.backbone import Dtype
 from erprm.models.scored_file import score_file
+from erprm.models.served import HTTPStepScorer, ServedModel, is_url
+from erprm.rollout.engine import EngineError
 from erprm.steps import Solution, check_step_style, split_steps
 
 
@@ -30,7 +32,7 @@ class ScoreConfig:
     """Scores the steps of one solution (``question`` and ``solution``) or of a file of solutions (``jsonl``).
 
     Attributes:
-        model: folder or hub id of a process reward model.
+        model: folder or hub id of a process reward model, or the URL of a server that serves one (see docs/serving.md).
         question: the question.
         solution: the solution, as one text.
         jsonl: file of solutions to read and file of JSON lines to write, with ``steps``, ``step_scores`` and ``score``.
@@ -48,6 +50,7 @@ class ScoreConfig:
         row_tokens: tokens of one of its rows; by default a batch is one row.
         packing: ``trees`` reads what solutions of the same question have in common once, ``rows`` does without.
         rows_at_once: rows of the file that are read and scored together; after each such part the progress is saved.
+        server: how a served model is asked. ``device`` to ``packing`` are for a model that is loaded here.
     """
 
     model: str
@@ -66,6 +69,7 @@ class ScoreConfig:
     row_tokens: int | None = None
     packing: Packing = "trees"
     rows_at_once: int = 256
+    server: ServedModel = field(default_factory=ServedModel)
 
     def __post_init__(self) -> None:
         one = self.question is not None and self.solution is not None
@@ -87,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
             _show(solution, scores, config.aggregation)
         else:
             _score_file(model, config)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError, EngineError) as error:
         print(f"erprm score: {error}", file=sys.stderr)
         return 1
     return 0
@@ -102,7 +106,10 @@ def _solution(config: ScoreConfig) -> Solution | None:
     return Solution(config.question, steps)
 
 
-def _load(config: ScoreConfig) -> AdaptedRewardModel:
+def _load(config: ScoreConfig) -> AdaptedRewardModel | HTTPStepScorer:
+    if is_url(config.model):
+        options = asdict(config.server)
+        return HTTPStepScorer(config.model, adapter=config.adapter, step_format=config.step_format, **options)
     model = AdaptedRewardModel(
         config.model,
         config.adapter,
@@ -158,7 +165,7 @@ def _printable(text: str) -> str:
 # A file -----------------------------------------------------------------------------------------------------------
 
 
-def _score_file(model: AdaptedRewardModel, config: ScoreConfig) -> None:
+def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig) -> None:
     assert config.jsonl is not None
     source, output = config.jsonl
     with Progress(
@@ -170,33 +177,45 @@ def _score_file(model: AdaptedRewardModel, config: ScoreConfig) -> None:
         disable=not sys.stderr.isatty(),
     ) as progress:
         task = progress.add_task("rows scored", total=None)
-        result = score_file(
-            model,
-            source,
-            output,
-            scorer_identity=_identity(model, config),
-            step_style=config.step_style,
-            aggregation=config.aggregation,
-            rows_at_once=config.rows_at_once,
-            skip_rejected=config.on_error == "skip",
-            on_progress=lambda rows: progress.update(task, completed=rows),
-        )
+        try:
+            result = score_file(
+                model,
+                source,
+                output,
+                scorer_identity=_identity(model, config),
+                step_style=config.step_style,
+                aggregation=config.aggregation,
+                rows_at_once=config.rows_at_once,
+                skip_rejected=config.on_error == "skip",
+                on_progress=lambda rows: progress.update(task, completed=rows),
+            )
+        except EngineError as error:
+            done = int(progress.tasks[task].completed)
+            raise EngineError(
+                f"{error}; {done} row(s) of {source} are done, and the same command goes on from there"
+            ) from error
     resumed = f", {result.resumed} of them by an earlier run" if result.resumed else ""
     print(f"{result.written} row(s) scored and written to {output}{resumed}")
     if result.rejected:
         print(f"{result.rejected} row(s) rejected and written to {rejected_path(output)}")
 
 
-def _identity(model: AdaptedRewardModel, config: ScoreConfig) -> dict[str, Any]:
+def _identity(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig) -> dict[str, Any]:
     """What determines the scores, but for the rows."""
-    assert model.backbone is not None
-    files = sorted(Path(config.model).glob("*")) if Path(config.model).is_dir() else []
-    return {
+    folder = Path(model.backbone_path)
+    files = sorted(folder.glob("*")) if folder.is_dir() else []
+    known = {
         "model": config.model,
-        "revision": getattr(model.backbone.config, "_commit_hash", None),
         "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-        "adapter": model.choice.name,
-        "step_format": asdict(model.choice.step_format),
-        "dtype": config.dtype,
+        "step_format": asdict(model.step_format),
         "version": erprm.__version__,
+    }
+    if isinstance(model, HTTPStepScorer):
+        return {**known, "served": [model.served_name, model.backbone_path]}
+    assert model.backbone is not None
+    return {
+        **known,
+        "revision": getattr(model.backbone.config, "_commit_hash", None),
+        "adapter": model.choice.name,
+        "dtype": config.dtype,
     }

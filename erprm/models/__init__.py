@@ -7,20 +7,24 @@ from erprm.models.lora import LoRA
 from erprm.models.policy import PolicyModel
 from erprm.models.process_reward import ProcessRewardModel
 from erprm.models.schedule import CosineWithWarmup
-from erprm.models.scorer import ScorerModule, StepScorer
+from erprm.models.scorer import ScorerError, ScorerModule, StepScorer
+from erprm.models.served import HTTPStepScorer, VLLMStepScorer
 from erprm.models.strategy import FSDP2Strategy
 
 __all__ = [
     "AdaptedRewardModel",
     "CosineWithWarmup",
     "FSDP2Strategy",
+    "HTTPStepScorer",
     "LoRA",
     "NonFiniteError",
     "NonFiniteGradientError",
     "NonFiniteLossError",
     "PolicyModel",
     "ProcessRewardModel",
+    "ScorerError",
     "ScorerModule",
     "StepScorer",
+    "VLLMStepScorer",
     "WholeCheckpointIO",
 ]

@@ -11,6 +11,8 @@ import lightning as L
 import torch
 
 from erprm import __version__
+from erprm.models.scorer import ScorerModule
+from erprm.models.served import HTTPStepScorer
 from erprm.models.sharding import gathered_state_dict, is_sharded
 from erprm.steps import StepFormat
 
@@ -25,17 +27,20 @@ def model_identity(module: L.LightningModule) -> dict[str, Any]:
     Returns:
         ``class``; ``path`` (null for a module without a ``backbone_path``); ``sha256`` of names, types, shapes and
         values of the weights, however they got there (null for a module without weights); ``step_format``: its fields
-        (null for a module without one).
+        (null for a module without one). Of a :class:`ScorerModule` they are the scorer's; where that asks a server,
+        ``url`` is its address.
     """
     weights = gathered_state_dict(module) if is_sharded(module) else module.state_dict()
     digest = hashlib.sha256()
     for name, weight in sorted(weights.items()):
         digest.update(f"{name} {weight.dtype} {list(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    step_format = getattr(module, "step_format", None)
+    scorer = module.scorer if isinstance(module, ScorerModule) else module
+    step_format = getattr(scorer, "step_format", None)
     return {
-        "class": f"{type(module).__module__}.{type(module).__qualname__}",
-        "path": getattr(module, "backbone_path", None),
+        "class": f"{type(scorer).__module__}.{type(scorer).__qualname__}",
+        "path": getattr(scorer, "backbone_path", None),
+        **({"url": scorer.url} if isinstance(scorer, HTTPStepScorer) else {}),
         "sha256": digest.hexdigest() if weights else None,
         "step_format": step_format.to_dict() if isinstance(step_format, StepFormat) else None,
     }

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STEP_FORMAT_FILE = "step_format.json"
+# The same in ``config.json``, which alone goes where only a model is copied to.
+STEP_FORMAT_KEY = "step_format"
 
 
 class ProcessRewardModel(BackboneModule):

@@ -26,7 +26,7 @@ from erprm.data.solutions import SolutionRow, solution_rows
 from erprm.data.whole_file import whole_file
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention import AttentionError
-from erprm.models.scorer import StepScorer
+from erprm.models.scorer import ScorerError, StepScorer, checked_scores
 from erprm.steps import check_step_style
 
 
@@ -76,6 +76,7 @@ def score_file(
     Raises:
         FileNotFoundError: if there is no such source.
         RowError: at the first row that cannot be scored, unless these are skipped.
+        ScorerError: if the scorer returns more or fewer scores than there are steps; names the solution.
         ValueError: if the output would replace the source, or another process is writing it, the step style is unknown,
             or no row can be scored.
     """
@@ -103,6 +104,7 @@ def score_file(
             unfinished.reject(rejected_line(place, reason, row))
 
         resumed = unfinished.written + unfinished.rejected
+        on_progress(resumed)
         rows = (
             (place, row)
             for place, row in solution_rows(source, step_style, reject)
@@ -136,8 +138,9 @@ def _scores(
     """Step scores of some rows; ``None`` for those that were rejected."""
     scores: list[Tensor | None]
     try:
-        scores = list(scorer.score_steps([row.solution for _, row in part]))
-    except AttentionError:
+        solutions = [row.solution for _, row in part]
+        scores = list(checked_scores(scorer.score_steps(solutions), solutions))
+    except (AttentionError, ScorerError):
         raise  # No fault of a row.
     except ValueError as error:
         if len(part) == 1:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
+import torch
 from torch import Tensor, nn
 
 from erprm.steps import Solution
@@ -32,10 +33,38 @@ class StepScorer(Protocol):
         ...
 
 
-class ScorerModule(L.LightningModule):
-    """Any :class:`StepScorer` in the place of a model, for ``test`` with callbacks that score.
+class ScorerError(ValueError):
+    """A scorer that answers otherwise than it should; no fault of a solution."""
 
-    A scorer that is an ``nn.Module`` is moved to the trainer's device, and its weights are in the hash of the results.
+
+def checked_scores(scores: Sequence[Any], solutions: Sequence[Solution]) -> list[Tensor]:
+    """What a scorer returned, one score for each step, as float32 on the CPU.
+
+    Args:
+        scores: what ``score_steps`` returned.
+        solutions: what it was given.
+
+    Raises:
+        ScorerError: if there are more or fewer scores than solutions, or than steps of one of them; names it.
+    """
+    if len(scores) != len(solutions):
+        missing = solutions[len(scores)].question[:60] if len(scores) < len(solutions) else None
+        hint = f"; the first without is of {missing!r}" if missing is not None else ""
+        raise ScorerError(f"score_steps returned scores for {len(scores)} of {len(solutions)} solutions{hint}")
+    for solution, step_scores in zip(solutions, scores, strict=True):
+        if len(step_scores) != len(solution.steps):
+            raise ScorerError(
+                f"score_steps returned {len(step_scores)} scores for the {len(solution.steps)} steps of a solution "
+                f"of {solution.question[:60]!r}"
+            )
+    return [torch.as_tensor(step_scores).float().cpu() for step_scores in scores]
+
+
+class ScorerModule(L.LightningModule):
+    """Any :class:`StepScorer` in the place of a model, for ``test`` and ``validate`` with callbacks that score.
+
+    A scorer that has ``close`` is closed at the end. One that is an ``nn.Module`` is moved to the trainer's device, and
+    its weights are in the hash of the results.
     """
 
     def __init__(self, scorer: Any) -> None:
@@ -58,5 +87,13 @@ class ScorerModule(L.LightningModule):
         """What the scorer says."""
         return self.scorer.score_steps(solutions)
 
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing: callbacks do the scoring."""
+
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: callbacks do the scoring."""
+
+    def teardown(self, stage: str) -> None:
+        """Ends what the scorer has started, such as vLLM's processes."""
+        if callable(close := getattr(self.scorer, "close", None)):
+            close()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
-from erprm.models.process_reward import STEP_FORMAT_FILE, ProcessRewardModel
+from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, ProcessRewardModel
 
 _CLASSES = ("bad", "good")
 _TOLERANCE = 1e-4
@@ -68,7 +68,7 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
     _fill_head(classifier, causal, label_tokens)
     _check_scores(classifier, causal, label_tokens)
     step_format = replace(model.step_format, positive=None, negative=None).to_dict()
-    classifier.config.step_format = step_format
+    setattr(classifier.config, STEP_FORMAT_KEY, step_format)
     classifier.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
     text = json.dumps(step_format, ensure_ascii=False, indent=2)

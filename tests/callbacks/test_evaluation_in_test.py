@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from erprm.callbacks import BestOfN, StepEvaluation
 from erprm.cli import main
 from erprm.data import ProcessRewardDataModule
-from erprm.models import ProcessRewardModel, ScorerModule, StepScorer
+from erprm.models import ProcessRewardModel, ScorerError, ScorerModule, StepScorer
 from erprm.models.identity import model_identity
 from erprm.steps import Solution
 from tests.tiny import save_tiny_llama
@@ -151,7 +151,7 @@ def test_results_name_everything_that_determines_them(tmp_path: Path) -> None:
     run_test(ShortIsGood(), tmp_path / "two", BestOfN(changed, name="sums", kind="gsm8k", aggregation="last"))
     one, two = (results_of(tmp_path / run / "best_of_n/sums")["determined_by"] for run in ("one", "two"))
     assert one["model"] == {
-        "class": "erprm.models.scorer.ScorerModule", "path": None, "sha256": None, "step_format": None
+        "class": f"{ShortIsGood.__module__}.ShortIsGood", "path": None, "sha256": None, "step_format": None
     }  # fmt: skip
     assert {key for key in one if one[key] != two[key]} == {"pool", "aggregation"}
     assert one["pool"]["sha256"] != two["pool"]["sha256"]
@@ -317,6 +317,16 @@ def test_the_command_tests_a_model_on_a_pool_and_on_step_labels_alone(
     Path("test.yaml").write_text(json.dumps(config), encoding="utf-8")
     assert main(["test", "--config", "test.yaml"]) == 0
     assert results_of(Path("out/best_of_n/sums"))["methods"]["bon_min"]["mean"][2] == pytest.approx(1.0)
+
+
+def test_step_evaluation_names_the_solution_with_too_few_scores(tmp_path: Path) -> None:
+    class OneShort(KnowsBadSteps):
+        def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+            return [scores[1:] for scores in super().score_steps(solutions)]
+
+    labelled = write(tmp_path / "steps.jsonl", LABELLED)
+    with pytest.raises(ScorerError, match=r"returned 2 scores for the 3 steps of a solution of 'q0\?'"):
+        run_test(OneShort(), tmp_path, StepEvaluation({"mine": labelled}, threshold=0.5))
 
 
 def test_the_command_without_anything_to_test_on_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

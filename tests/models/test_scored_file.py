@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from erprm.data.json_rows import RowError
+from erprm.models import ScorerError
 from erprm.models.scored_file import ScoredRows, score_file
 from erprm.steps import Solution
 
@@ -174,3 +175,15 @@ def test_files_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"bad\.jsonl: none of its rows can be scored; .*line 1: not JSON"):
         run(Lengths(), write(tmp_path / "bad.jsonl", ["{"]), tmp_path / "out.jsonl", skip_rejected=True)
     only_file(tmp_path, "in.jsonl", "empty.jsonl", "bad.jsonl")
+
+
+def test_a_scorer_that_returns_too_few_scores_ends_the_run_and_rejects_no_row(tmp_path: Path) -> None:
+    class Short(Lengths):
+        def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+            return [scores[1:] if len(self.calls) > 1 else scores for scores in super().score_steps(solutions)]
+
+    source = write(tmp_path / "in.jsonl", rows(5))
+    with pytest.raises(ScorerError, match="score_steps returned 1 scores for the 2 steps of a solution of 'q2'"):
+        run(Short(), source, tmp_path / "out.jsonl", skip_rejected=True)
+    only_file(tmp_path, ".out.jsonl.unfinished", "in.jsonl")
+    assert run(Lengths(), source, tmp_path / "out.jsonl", skip_rejected=True) == ScoredRows(5, 0, resumed=2)

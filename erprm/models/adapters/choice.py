@@ -12,7 +12,7 @@ from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file
 
 from erprm.models.backbone import BackboneError, check_local, load_tokenizer
-from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
+from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, read_step_format
 from erprm.steps import STEP_FORMAT_PRESETS, StepFormat, StepFormatError
 
 Head = Literal["label_tokens", "two_classes", "two_classes_mlp"]
@@ -78,9 +78,10 @@ class AdapterChoice:
 def choose_adapter(path: str, adapter: str = AUTO, changes: Mapping[str, Any] | None = None) -> AdapterChoice:
     """The adapter for a checkpoint.
 
-    ``auto`` knows a checkpoint by, in this order, the ``step_format.json`` that this package saves, the architecture
-    in ``config.json`` where it belongs to one adapter alone, or its name on the hub. A causal language model that goes
-    by another name is not told from one that is no reward model at all, and has to be given its adapter.
+    ``auto`` knows a checkpoint by, in this order, the step format that this package saves (``step_format.json``; for
+    token classifiers also in ``config.json``), the architecture in ``config.json`` where it belongs to one adapter
+    alone, or its name on the hub. A causal language model that goes by another name is not told from one that is no
+    reward model at all, and has to be given its adapter.
 
     Args:
         path: folder or hub id of the checkpoint.
@@ -95,11 +96,12 @@ def choose_adapter(path: str, adapter: str = AUTO, changes: Mapping[str, Any] | 
     names = (*ADAPTERS, SAVED)
     if adapter not in (AUTO, *names):
         raise AdapterError(f"adapter is {adapter!r}; it must be one of {', '.join((AUTO, *names))}")
-    architecture = _architecture(path)
+    config_file, config = _config(path)
+    architecture = _architecture(config_file, config)
     head = _head_of(architecture, path)
-    saved = _file(path, STEP_FORMAT_FILE) if adapter in (AUTO, SAVED) else None
+    saved = _saved_format(path, config_file, config) if adapter in (AUTO, SAVED) else None
     if saved is not None:
-        choice = _saved(saved, head, architecture)
+        choice = _saved(*saved, head, architecture)
     elif adapter == SAVED:
         raise AdapterError(f"adapter 'erprm' needs a {STEP_FORMAT_FILE}, which {path!r} has not")
     elif adapter == AUTO:
@@ -117,7 +119,7 @@ def choose_adapter(path: str, adapter: str = AUTO, changes: Mapping[str, Any] | 
     return replace(choice, step_format=step_format)
 
 
-def _architecture(path: str) -> str:
+def _config(path: str) -> tuple[Path, dict[str, Any]]:
     check_local(path)
     file = _file(path, CONFIG_NAME)
     if file is None:
@@ -125,11 +127,29 @@ def _architecture(path: str) -> str:
         remedy = ": LoRA adapters have to be merged into their base model first" if is_lora else ""
         raise AdapterError(f"{path!r} has no {CONFIG_NAME}{remedy}")
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        return file, dict(json.loads(file.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise AdapterError(f"{file}: is no object of JSON: {error}") from error
+
+
+def _architecture(file: Path, config: Mapping[str, Any]) -> str:
+    try:
         (architecture,) = config["architectures"]
     except (KeyError, TypeError, ValueError) as error:
         raise AdapterError(f"{file}: names no architecture; expected 'architectures', a list of one name") from error
     return str(architecture)
+
+
+def _saved_format(path: str, config_file: Path, config: Mapping[str, Any]) -> tuple[Path, StepFormat] | None:
+    """The step format that this package has saved with a checkpoint, and the file it is in."""
+    if (saved := _file(path, STEP_FORMAT_FILE)) is not None:
+        return saved, read_step_format(saved)
+    if STEP_FORMAT_KEY not in config:
+        return None
+    try:
+        return config_file, StepFormat.from_dict(config[STEP_FORMAT_KEY])
+    except (AttributeError, ValueError) as error:
+        raise AdapterError(f"{config_file}: {error}") from error
 
 
 def _file(path: str, name: str) -> Path | None:
@@ -154,15 +174,14 @@ def _head_of(architecture: str, path: str) -> Head:
     )
 
 
-def _saved(file: Path, head: Head, architecture: str) -> AdapterChoice:
-    step_format = read_step_format(file)
+def _saved(file: Path, step_format: StepFormat, head: Head, architecture: str) -> AdapterChoice:
     if (step_format.positive is None) != (head != "label_tokens"):
         wanted = "the classes of a head" if step_format.positive is None else "tokens"
         raise AdapterError(
             f"{file}: its labels are {wanted}, but the architecture is {architecture}; load it with the class that "
             "trained it"
         )
-    return AdapterChoice(SAVED, step_format, head, f"there is a {STEP_FORMAT_FILE}")
+    return AdapterChoice(SAVED, step_format, head, f"there is a step format in {file.name}")
 
 
 def _told(path: str, head: Head, architecture: str) -> AdapterChoice:

@@ -60,7 +60,7 @@ def test_what_this_package_saved_is_read_with_its_own_step_format(tmp_path: Path
     model = ProcessRewardModel.from_pretrained(tmp_path / "base", step_format="math_shepherd")
     model.save_pretrained(tmp_path / "math-shepherd-mistral-7b-prm")
     adapted = AdaptedRewardModel.from_pretrained(tmp_path / "math-shepherd-mistral-7b-prm")
-    assert (adapted.choice.name, adapted.choice.reason) == ("erprm", "there is a step_format.json")
+    assert (adapted.choice.name, adapted.choice.reason) == ("erprm", "there is a step format in step_format.json")
     assert adapted.score_steps([SOLUTION])[0].tolist() == model.score_steps([SOLUTION])[0].tolist()
 
 
