@@ -165,7 +165,7 @@ def test_a_solution_beyond_the_served_context_is_refused_before_any_is_sent(serv
 def test_a_model_that_is_not_to_be_found_here_asks_for_its_folder(serve: Serve, folders: Path) -> None:
     server = serve(position_over_1000, root="/models/elsewhere")
     with pytest.raises(
-        AdapterError, match=r"model 'policy', from '/models/elsewhere': .*; model names a folder with its configuration"
+        AdapterError, match=r"model 'policy', from '/models/elsewhere': .*; model names a folder or hub id with"
     ):
         HTTPStepScorer(server.url)
     assert HTTPStepScorer(server.url, str(folders / "prm")).score_steps(SOLUTIONS)[0].shape == (2,)

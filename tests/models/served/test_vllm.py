@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from erprm.callbacks import BestOfN
 from erprm.cli import main
@@ -33,7 +33,12 @@ pytest.importorskip("peft", reason="needs the extra lora")
 # transformers types its constructors not closely enough for a strict type checker.
 Qwen2Config: Any = transformers.Qwen2Config
 # vLLM's attention on a CPU takes heads of 32 and more.
-WIDTH = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
+WIDTH: dict[str, Any] = {
+    "hidden_size": 64,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "initializer_range": 0.3,
+}
 KEY_VARIABLE = "ERPRM_TEST_KEY"
 SOLUTIONS = [
     Solution("What is 3 and 4 more?", ["Step 1: 3 = 7.", "The answer is: 7"]),
@@ -173,9 +178,11 @@ def test_the_configuration_of_the_page_tests_a_served_model(
 
 
 def test_scoring_of_a_file_goes_on_when_a_server_that_went_away_is_back(
-    server: ServedPolicy, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server: ServedPolicy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [{"question": f"What is {i} and 4 more?", "steps": [f"Step 1: {i}.", f"It is {i}"]} for i in range(2000)]
+    rows: list[dict[str, Any]] = [
+        {"question": f"What is {i} and 4 more?", "steps": [f"Step 1: {i}.", f"It is {i}"]} for i in range(400)
+    ]
     source, output = write_rows(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
     command = ["score", "--model", server.url, "--server.api_key_env", KEY_VARIABLE, "--server.retries=0"]
     command += ["--rows_at_once=4", "--jsonl", str(source), str(output)]
@@ -206,11 +213,11 @@ def test_scoring_of_a_file_goes_on_when_a_server_that_went_away_is_back(
         accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[BestOfN(str(pool), kind="gsm8k")]
     )
     with pytest.raises(ServerError, match=rf"server {server.url}/v1, .* no answer: .*; 0 of 2 requests were answered"):
-        trainer.validate(ScorerModule(scorer), DataLoader([0]), verbose=False)
+        trainer.validate(ScorerModule(scorer), DataLoader(TensorDataset(torch.zeros(1))), verbose=False)
 
     server.start()
     assert main(command) == 0
-    assert f"2000 row(s) scored and written to {output}, {done} of them by an earlier run" in capsys.readouterr().out
+    assert f"400 row(s) scored and written to {output}, {done} of them by an earlier run" in capsys.readouterr().out
     written = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [row["question"] for row in written] == [row["question"] for row in rows]
     at_once = scorer.score_steps([Solution(row["question"], row["steps"]) for row in rows])
