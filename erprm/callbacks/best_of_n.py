@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from erprm.callbacks.logged_media import log_figure, log_samples
 from erprm.callbacks.rank_shares import score_on_all_ranks
 from erprm.callbacks.scoring_setup import check_scoring_setup
 from erprm.data.datamodule import default_cache_dir
@@ -22,7 +23,9 @@ from erprm.grading import check_grading
 from erprm.metrics.evaluation import Curve, pool_curves, powers_of_two, score_curves
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
 from erprm.models.identity import model_identity, versions
+from erprm.report.best_of_n import best_of_n_figure
 from erprm.report.pool_results import pool_results, read_step_scores, write_pool_results
+from erprm.report.samples import pool_samples
 from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.steps import Solution, check_step_style
 
@@ -41,8 +44,9 @@ class BestOfN(L.Callback):
       with no scores (see :func:`erprm.metrics.evaluation.pool_curves`).
 
     Each is a mean over problems; the 95% intervals are in ``results`` and in the files written under
-    ``<log_dir>/best_of_n/``. ``ModelCheckpoint(monitor="gsm8k/bon@4")`` finds the logged value. Several
-    processes share the pool among them (see :func:`erprm.callbacks.rank_shares.score_on_all_ranks`).
+    ``<log_dir>/best_of_n/``, with the curves as a figure and some solutions with the scores of their steps; TensorBoard
+    and Weights & Biases show the latter two as well. ``ModelCheckpoint(monitor="gsm8k/bon@4")`` finds the logged value.
+    Several processes share the pool among them (see :func:`erprm.callbacks.rank_shares.score_on_all_ranks`).
 
     ``test`` also writes ``<log_dir>/best_of_n/<name>/results.json``, with every aggregation, the differences between
     methods, groups of problems and reward hacking, and ``candidates.parquet``, with every candidate and the scores of
@@ -69,6 +73,7 @@ class BestOfN(L.Callback):
         every_n_epochs: int = 1,
         correct_threshold: float = 0.5,
         baseline: str | None = None,
+        samples: int = 8,
     ) -> None:
         """Notes the settings; nothing is read yet.
 
@@ -90,6 +95,8 @@ class BestOfN(L.Callback):
             every_n_epochs: evaluate at every so many validation epochs.
             correct_threshold: reward from which a candidate counts as correct.
             baseline: folder that ``test`` wrote for another model on the same pool, to compare with.
+            samples: number of problems, the first ones, of which the chosen solution is shown (and, if that is wrong,
+                the best-scored right one).
 
         Raises:
             ValueError: if a number is below 1, the step style is unknown, or ``correct_threshold`` is not in (0, 1].
@@ -97,6 +104,8 @@ class BestOfN(L.Callback):
         for key, value in {"limit": limit, "every_n_epochs": every_n_epochs, "ns": min(ns) if ns else None}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{key} is {value}; it must be at least 1")
+        if samples < 0:
+            raise ValueError(f"samples is {samples}; it must be at least 0")
         check_step_style(step_style, "step_style")
         if not 0.0 < correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {correct_threshold}; it must be above 0 and at most 1")
@@ -113,6 +122,7 @@ class BestOfN(L.Callback):
         self.limit = limit
         self.every_n_epochs = every_n_epochs
         self.baseline = baseline
+        self.samples = samples
         self.results: dict[str, Curve] = {}
         self._pool: list[PoolProblem] = []
         self._baseline_scores: list[Tensor] | None = None
@@ -218,6 +228,7 @@ class BestOfN(L.Callback):
         log_dir = trainer.log_dir  # The first process tells the others, so all ask.
         if trainer.is_global_zero and log_dir is not None:
             self._write(Path(log_dir), trainer)
+            self._show(Path(log_dir), trainer, step_scores, scores_PN)
         return step_scores
 
     def score_candidates(self, trainer: L.Trainer, module: L.LightningModule, pool: GradedPool) -> list[Tensor]:
@@ -250,3 +261,17 @@ class BestOfN(L.Callback):
         }
         path = folder / f"{self._file_name}-step={trainer.global_step}.json"
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def _show(self, log_dir: Path, trainer: L.Trainer, step_scores: list[Tensor], scores_PN: Tensor) -> None:
+        assert self._graded is not None
+        stem = log_dir / "best_of_n" / f"{self._file_name}-step={trainer.global_step}"
+        of_scores = {method: curve for method, curve in self.results.items() if method not in self._pool_results}
+        title = f"{self.name}: {self.aggregation} of step scores"
+        log_figure(
+            trainer,
+            f"{self.name}/best_of_n",
+            lambda: best_of_n_figure(of_scores, self._pool_results, title),
+            stem.with_name(f"{stem.name}.png"),
+        )
+        chosen = pool_samples(self._pool, self._graded, step_scores, scores_PN, self.samples)
+        log_samples(trainer, f"{self.name}/samples", chosen, stem.with_name(f"{stem.name}-samples.jsonl"))

@@ -9,10 +9,14 @@ from typing import Any
 
 import lightning as L
 
+from erprm.callbacks.logged_media import log_figure, log_samples
 from erprm.callbacks.rank_shares import score_on_all_ranks
 from erprm.callbacks.scoring_setup import check_scoring_setup
 from erprm.data.step_labels import LabelledSolution, labels_fingerprint, read_step_labels
 from erprm.models.identity import model_identity, versions
+from erprm.report.calibration import calibration_figure
+from erprm.report.result_files import write_json
+from erprm.report.samples import labelled_samples
 from erprm.report.step_results import (
     ScoredSolutions,
     Threshold,
@@ -26,12 +30,14 @@ log = logging.getLogger(__name__)
 
 
 class StepEvaluation(L.Callback):
-    """Scores solutions whose steps are labelled, in ``test``, and says how well the scores tell right from wrong.
+    """Scores solutions whose steps are labelled, and says how well the scores tell right from wrong.
 
     Logged for each data set are ``<name>/<data>/f1`` (ProcessBench's F1), ``wrong`` and ``right`` (the two accuracies
     that it is the harmonic mean of), ``first_error_accuracy``, ``auroc_within_problems`` and, for scores in [0, 1],
     ``calibration_error``. Intervals, step accuracies, the calibration curve and a sweep over thresholds are in
-    ``results`` and in ``<log_dir>/steps/<name>/`` (see docs/evaluation.md).
+    ``results``, and in files: ``<log_dir>/steps/<name>-step=<step>.json`` of a validation epoch,
+    ``<log_dir>/steps/<name>/`` of ``test`` (see docs/evaluation.md). Calibration is drawn and some solutions are listed
+    with the scores of their steps, for TensorBoard and Weights & Biases as well as in files.
 
     The threshold below which a step is called wrong is given, or chosen as the one of the largest F1: on a data set
     that ``threshold_from`` names, or else on a share of the problems, which then do not count in the results.
@@ -53,6 +59,8 @@ class StepEvaluation(L.Callback):
         split: str | None = None,
         limit: int | None = None,
         seed: int = 0,
+        every_n_epochs: int = 1,
+        samples: int = 8,
     ) -> None:
         """Notes the settings; nothing is read yet.
 
@@ -68,6 +76,8 @@ class StepEvaluation(L.Callback):
             split: split of hub data sets; by default the name of each, as in ``gsm8k: Qwen/ProcessBench``.
             limit: at most so many solutions of each data set.
             seed: of the choice of these problems.
+            every_n_epochs: evaluate at every so many validation epochs.
+            samples: solutions of each data set, half of them with a wrong step, that are shown.
 
         Raises:
             ValueError: if a setting is out of range, or ``threshold_from`` names none of ``data``.
@@ -82,6 +92,10 @@ class StepEvaluation(L.Callback):
             raise ValueError(f"threshold_share is {threshold_share}; it must be in (0, 1)")
         if limit is not None and limit < 1:
             raise ValueError(f"limit is {limit}; it must be at least 1")
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs is {every_n_epochs}; it must be at least 1")
+        if samples < 0:
+            raise ValueError(f"samples is {samples}; it must be at least 0")
         self.data = data
         self.name = name
         self.threshold = threshold
@@ -90,6 +104,8 @@ class StepEvaluation(L.Callback):
         self.split = split
         self.limit = limit
         self.seed = seed
+        self.every_n_epochs = every_n_epochs
+        self.samples = samples
         self.results: dict[str, Any] = {}
         self._solutions: dict[str, list[LabelledSolution]] = {}
         self._chose: dict[str, list[bool]] = {}
@@ -108,7 +124,7 @@ class StepEvaluation(L.Callback):
             ValueError: if a file cannot be used, another callback has the same name, or the threshold is to be chosen
                 on solutions that all have a wrong step, or none.
         """
-        if stage != "test":
+        if stage == "predict":
             return
         check_scoring_setup(self, self.name, trainer, pl_module)
         for name, source in self.data.items():
@@ -117,42 +133,77 @@ class StepEvaluation(L.Callback):
         if self.threshold is None:
             self._check_choice()
 
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluates, except in the sanity check."""
+        if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
+        self._evaluate(trainer, pl_module)
+        log_dir = trainer.log_dir  # The first process tells the others, so all ask.
+        if trainer.is_global_zero and log_dir is not None:
+            at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+            write_json({**at, **self.results}, self._file(Path(log_dir), trainer, ".json"))
+
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Scores, logs and writes."""
+        """Evaluates, and writes the scores as well."""
+        scored, threshold = self._evaluate(trainer, pl_module)
+        model, log_dir = model_identity(pl_module), trainer.log_dir  # Both take all processes.
+        determined_by = {
+            "model": model,
+            "data": {
+                name: {"file": self.data[name], "sha256": labels_fingerprint(of_data)}
+                for name, of_data in self._solutions.items()
+            },
+            "split": self.split,
+            "limit": self.limit,
+            "seed": self.seed,
+            "precision": str(trainer.precision),
+            "versions": versions(),
+        }
+        self.results = {"name": self.name, "determined_by": determined_by, **self.results}
+        if trainer.is_global_zero and log_dir is not None:
+            folder = Path(log_dir) / "steps" / self._file_name
+            write_step_results(folder, self.results, scored, threshold, self._chose)
+            log.info("%s: %s", self.name, folder)
+
+    def _evaluate(self, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[dict[str, ScoredSolutions], float]:
+        """Scores, logs and shows; what was scored, and the threshold."""
         solutions = [each.solution for of_data in self._solutions.values() for each in of_data]
         with trainer.precision_plugin.forward_context():
             scores = iter(score_on_all_ranks(trainer, pl_module, solutions))
         scored = {
             name: ScoredSolutions(of_data, [next(scores) for _ in of_data]) for name, of_data in self._solutions.items()
         }
-        threshold, chose = self._threshold(scored), self._chose
+        threshold = self._threshold(scored)
         judged = scored
         if self.threshold is None and self.threshold_from is None:
-            judged = {name: of_data.part([not was for was in chose[name]]) for name, of_data in scored.items()}
+            judged = {name: of_data.part([not was for was in self._chose[name]]) for name, of_data in scored.items()}
         by_data = {name: step_results(of_data, threshold.value) for name, of_data in judged.items()}
         self._log(pl_module, by_data)
-        model, log_dir = model_identity(pl_module), trainer.log_dir  # Both take all processes.
-        self.results = {
-            "name": self.name,
-            "determined_by": {
-                "model": model,
-                "data": {
-                    name: {"file": self.data[name], "sha256": labels_fingerprint(of_data)}
-                    for name, of_data in self._solutions.items()
-                },
-                "split": self.split,
-                "limit": self.limit,
-                "seed": self.seed,
-                "precision": str(trainer.precision),
-                "versions": versions(),
-            },
-            "threshold": asdict(threshold),
-            "data": by_data,
-        }
+        self.results = {"name": self.name, "threshold": asdict(threshold), "data": by_data}
+        log_dir = trainer.log_dir  # The first process tells the others, so all ask.
         if trainer.is_global_zero and log_dir is not None:
-            folder = Path(log_dir) / "steps" / self.name.replace("/", "_")
-            write_step_results(folder, self.results, scored, threshold.value, chose)
-            log.info("%s: %s", self.name, folder)
+            self._show(Path(log_dir), trainer, judged, threshold.value)
+        return scored, threshold.value
+
+    @property
+    def _file_name(self) -> str:
+        return self.name.replace("/", "_")
+
+    def _file(self, log_dir: Path, trainer: L.Trainer, ending: str) -> Path:
+        return log_dir / "steps" / f"{self._file_name}-step={trainer.global_step}{ending}"
+
+    def _show(self, log_dir: Path, trainer: L.Trainer, judged: dict[str, ScoredSolutions], threshold: float) -> None:
+        (log_dir / "steps").mkdir(parents=True, exist_ok=True)
+        by_data = self.results["data"]
+        if any(results["calibration"] is not None for results in by_data.values()):
+            log_figure(
+                trainer,
+                f"{self.name}/calibration",
+                lambda: calibration_figure(by_data, f"{self.name}: calibration"),
+                self._file(log_dir, trainer, ".png"),
+            )
+        shown = labelled_samples(judged, threshold, self.samples)
+        log_samples(trainer, f"{self.name}/samples", shown, self._file(log_dir, trainer, "-samples.jsonl"))
 
     @property
     def _chosen_on(self) -> str:

@@ -73,7 +73,7 @@ def _show(results: Results, folder: Path, console: Console) -> None:
     written = {name: {method: asdict(curve) for method, curve in curves.items()} for name, curves in results.items()}
     (folder / "results.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     try:
-        best_of_n_figure(models, pool, folder / "best_of_n.png", title)
+        best_of_n_figure(models, pool, title).savefig(folder / "best_of_n.png", dpi=150)
     except ImportError as error:
         console.print(f"no figure: {error}")
 

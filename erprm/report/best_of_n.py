@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from erprm.metrics.evaluation import Curve
+from erprm.report.figure import empty_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # One row or line each: label -> curve.
 Curves = Mapping[str, Curve]
@@ -45,17 +49,13 @@ def _cells(curves: Curves, ns: Sequence[int]) -> tuple[list[str], list[list[str]
     return ["accuracy, % [95% interval]", *(f"n = {n}" for n in ns)], rows
 
 
-def best_of_n_figure(models: Curves, pool: Curves, path: str | Path, title: str) -> None:
-    """Draws accuracy against n, models as lines with their intervals, what needs no model as dashes; a PNG or SVG.
+def best_of_n_figure(models: Curves, pool: Curves, title: str) -> Figure:
+    """Draws accuracy against n, models as lines with their intervals, what needs no model as dashes.
 
     Raises:
         ImportError: if matplotlib is not installed (extra ``report``).
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'erprm[report]'") from error
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    figure = empty_figure(7.5, 4.8)
     axes = figure.add_subplot()
     for label, curve in models.items():
         (line,) = axes.plot(curve.n, [100 * value for value in curve.mean], marker="o", markersize=3, label=label)
@@ -77,4 +77,4 @@ def best_of_n_figure(models: Curves, pool: Curves, path: str | Path, title: str)
     axes.set_title(title)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
+    return figure

@@ -12,6 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from erprm.data.statistics import LABEL_BINS, DataStatistics, LabelHistogram, mean, quantile
+from erprm.report.figure import empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,13 +113,9 @@ def draw_statistics(data: Sequence[DataStatistics], shared: Shared, path: str | 
         ImportError: if matplotlib is not installed (extra ``report``).
         ValueError: if the name of the file is that of no kind of figure.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("figures need matplotlib: pip install 'erprm[report]'") from error
     columns = 2 if len(data) == 1 else 3
     rows = math.ceil((3 + len(data)) / columns)
-    figure = Figure(figsize=(5 * columns, 3.6 * rows), layout="constrained")
+    figure = empty_figure(5 * columns, 3.6 * rows)
     steps, lengths, repeats, *others = figure.subplots(rows, columns).flat
     _draw_steps(steps, data)
     _draw_lengths(lengths, data)

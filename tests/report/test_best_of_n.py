@@ -1,5 +1,6 @@
 import io
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -31,7 +32,25 @@ def test_the_terminal_table_has_the_chosen_columns() -> None:
     assert "75.0 [70.0, 80.0]" in text
 
 
-@pytest.mark.parametrize(("name", "opening"), [("f.png", b"\x89PNG"), ("f.svg", b"<?xml")])
-def test_the_figure_is_written_in_the_format_of_its_name(tmp_path: Path, name: str, opening: bytes) -> None:
-    best_of_n_figure({"PRM": CURVES["PRM"]}, {"majority vote": CURVES["majority vote"]}, tmp_path / name, "title")
-    assert (tmp_path / name).read_bytes().startswith(opening)
+def test_the_figure_has_a_line_for_each_method_and_a_band_for_each_model() -> None:
+    figure = best_of_n_figure({"PRM": CURVES["PRM"]}, {"majority vote": CURVES["majority vote"]}, "title")
+    (axes,) = figure.axes
+    assert [(line.get_label(), list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines] == [
+        ("PRM", [1, 2, 4], pytest.approx([50.0, 62.6, 75.0])),
+        ("majority vote", [1, 2, 4], pytest.approx([50.0, 50.0, 55.0])),
+    ]
+    assert len(axes.collections) == 1
+
+
+def test_a_figure_without_matplotlib_names_the_extra() -> None:
+    script = """
+import sys
+sys.modules["matplotlib"] = None
+from erprm.report.figure import empty_figure
+try:
+    empty_figure(1, 1)
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "figures need matplotlib: pip install 'erprm[report]'\n"
