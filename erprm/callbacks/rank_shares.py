@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from erprm.callbacks.scoring_progress import shown_progress
 from erprm.models.scorer import StepScorer, checked_scores
 from erprm.steps import Solution
 
@@ -55,11 +56,12 @@ def score_on_all_ranks(trainer: L.Trainer, module: L.LightningModule, solutions:
 def _scores(trainer: L.Trainer, module: L.LightningModule, solutions: Sequence[Solution]) -> list[Tensor]:
     assert isinstance(module, StepScorer)
     scores: Any
-    if isinstance(trainer.model, FullyShardedDataParallel):
-        # Weights outside the decoder layers are only there while a forward of the wrapper runs.
-        scores = trainer.strategy._forward_redirection(trainer.model, module, "score_steps", solutions)
-    else:
-        scores = module.score_steps(solutions)
+    with shown_progress(trainer, len(solutions)):
+        if isinstance(trainer.model, FullyShardedDataParallel):
+            # Weights outside the decoder layers are only there while a forward of the wrapper runs.
+            scores = trainer.strategy._forward_redirection(trainer.model, module, "score_steps", solutions)
+        else:
+            scores = module.score_steps(solutions)
     checked = checked_scores(scores, solutions)
     for solution, step_scores in zip(solutions, checked, strict=True):
         if (is_nan := step_scores.isnan()).any():

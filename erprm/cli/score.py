@@ -10,19 +10,21 @@ from typing import Any, Literal
 
 import torch
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 import erprm
 from erprm.cli.commands import PAIR, parse_settings
 from erprm.data.conversion import rejected_path
+from erprm.data.json_rows import count_rows
 from erprm.data.packing import Packing
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.attention import Attention
 from erprm.models.backbone import Dtype
 from erprm.models.scored_file import score_file
+from erprm.models.scoring_progress import listening
 from erprm.models.served import HTTPStepScorer, ServedModel, is_url
+from erprm.report.scoring_bar import scoring_bar
 from erprm.rollout.engine import EngineError
 from erprm.steps import Solution, check_step_style, split_steps
 
@@ -168,29 +170,33 @@ def _printable(text: str) -> str:
 def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig) -> None:
     assert config.jsonl is not None
     source, output = config.jsonl
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    ) as progress:
-        task = progress.add_task("rows scored", total=None)
+    done = 0
+    with scoring_bar(Console(stderr=True)) as progress:
+        total = count_rows(Path(source)) if not progress.disable and Path(source).is_file() else None
+        task = progress.add_task("Scoring", total=total, start=False)
+
+        def show(rows: int) -> None:
+            nonlocal done
+            done = rows
+            if progress.tasks[task].started:
+                progress.update(task, completed=rows)
+            else:  # What an earlier run has done says nothing about the speed.
+                progress.reset(task, completed=rows)
+
         try:
-            result = score_file(
-                model,
-                source,
-                output,
-                scorer_identity=_identity(model, config),
-                step_style=config.step_style,
-                aggregation=config.aggregation,
-                rows_at_once=config.rows_at_once,
-                skip_rejected=config.on_error == "skip",
-                on_progress=lambda rows: progress.update(task, completed=rows),
-            )
+            with listening(lambda count: progress.advance(task, count)):
+                result = score_file(
+                    model,
+                    source,
+                    output,
+                    scorer_identity=_identity(model, config),
+                    step_style=config.step_style,
+                    aggregation=config.aggregation,
+                    rows_at_once=config.rows_at_once,
+                    skip_rejected=config.on_error == "skip",
+                    on_progress=show,
+                )
         except EngineError as error:
-            done = int(progress.tasks[task].completed)
             raise EngineError(
                 f"{error}; {done} row(s) of {source} are done, and the same command goes on from there"
             ) from error

@@ -92,6 +92,17 @@ def json_rows(
             yield from _lines(file, path, reject, max_row_bytes)
 
 
+def count_rows(path: Path) -> int:
+    """How many rows a file has, usable or not.
+
+    Raises:
+        ValueError: as :func:`json_rows`.
+    """
+    rejected: list[Place] = []
+    usable = sum(1 for _ in json_rows(path, lambda place, reason, row: rejected.append(place)))
+    return usable + len(rejected)
+
+
 def _starts_an_array(file: io.BufferedReader, path: Path) -> bool:
     """Whether the first character is ``[``; a byte-order mark is consumed."""
     start = file.peek(_CHUNK)

@@ -38,6 +38,7 @@ from erprm.models.lora import LoRA
 from erprm.models.losses import LOSSES, Loss, step_losses, vocabulary_losses
 from erprm.models.packing_check import check_layout
 from erprm.models.schedule import CosineWithWarmup
+from erprm.models.scoring_progress import tell_scored
 from erprm.models.sharding import forwards_of_every_process
 from erprm.models.step_metrics import StepMetrics
 from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat
@@ -268,6 +269,7 @@ class ProcessRewardModel(BackboneModule):
             scores_S = self(self.transfer_batch_to_device(batch, self.device, 0)).cpu()
             for i, part in zip(members, scores_S.split([len(encoded[i].tag_positions) for i in members]), strict=True):
                 scores[i] = part
+            tell_scored(len(members))
         # Where weights are sharded, other processes may have more to score, and need this one's part of the weights.
         for _ in range(len(packs), forwards_of_every_process(self, len(packs))):
             self(self.transfer_batch_to_device(pack_solutions([[0]], [[0]]), self.device, 0))

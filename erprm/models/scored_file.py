@@ -71,7 +71,8 @@ def score_file(
         rows_at_once: rows that are scored together; after each such part the progress is saved.
         skip_rejected: write rows that cannot be scored to :func:`erprm.data.conversion.rejected_path`, with their place
             and the reason; otherwise the first of them ends the run.
-        on_progress: called with the number of rows that are done, now and then.
+        on_progress: called with the number of rows that are done: first with that of an earlier run, then after each
+            part.
 
     Raises:
         FileNotFoundError: if there is no such source.

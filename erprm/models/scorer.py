@@ -19,6 +19,8 @@ class StepScorer(Protocol):
     A LightningModule may have an attribute ``ranks_may_differ``. True says that processes over which weights are
     sharded may call ``score_steps`` with different solutions, if they call it at the same time: it makes the same
     number of forwards on all. Best-of-N then shares its pool out among them; without it each scores the whole pool.
+
+    One that scores in parts may call :func:`erprm.models.scoring_progress.tell_scored` after each, for progress bars.
     """
 
     def score_steps(self, solutions: Sequence[Solution]) -> Sequence[Tensor]:

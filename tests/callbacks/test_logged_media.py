@@ -91,8 +91,8 @@ def cells_of(markdown: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     "text",
     [
-        "<script>alert(1)</script>", "a | b", "*a* **b** _c_ `d`", r"\(x_1\) \| \\ \frac{1}{2}", "[a](http://b)", "![a](b)",
-        "&lt;b&gt; &amp;", "# no\n- heading\n1. list", "<img src=x onerror=alert(1)>", "http://a.b", "$a^2$ ~~b~~",
+        "<script>alert(1)</script>", "a | b", "*a* **b** _c_ `d`", r"\(x_1\) \| \\ \frac{1}{2}", "[a](http://b)",
+        "![a](b)", "&lt;b&gt; &amp;", "# no\n- heading\n1. list", "<img src=x onerror=alert(1)>", "$a^2$ ~~b~~",
     ],
 )  # fmt: skip
 def test_the_text_of_a_solution_stays_text_in_the_table(text: str) -> None:
