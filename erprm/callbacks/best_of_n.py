@@ -16,6 +16,7 @@ from torch import Tensor
 from erprm.callbacks.logged_media import log_figure, log_samples
 from erprm.callbacks.rank_shares import score_on_all_ranks
 from erprm.callbacks.scoring_setup import check_scoring_setup
+from erprm.callbacks.too_long import TooLong, find_too_long
 from erprm.data.datamodule import default_cache_dir
 from erprm.data.pools import GradedPool, PoolProblem, grade_pool, pool_fingerprint, read_pool
 from erprm.data.sources import load_problems
@@ -74,6 +75,7 @@ class BestOfN(L.Callback):
         correct_threshold: float = 0.5,
         baseline: str | None = None,
         samples: int = 8,
+        too_long: TooLong = "skip",
     ) -> None:
         """Notes the settings; nothing is read yet.
 
@@ -97,6 +99,8 @@ class BestOfN(L.Callback):
             baseline: folder that ``test`` wrote for another model on the same pool, to compare with.
             samples: number of problems, the first ones, of which the chosen solution is shown (and, if that is wrong,
                 the best-scored right one).
+            too_long: what becomes of candidates that are longer than the model's context: ``skip`` warns, and leaves
+                them without a score, so they are chosen last and cast no vote; ``stop`` refuses the pool.
 
         Raises:
             ValueError: if a number is below 1, the step style is unknown, or ``correct_threshold`` is not in (0, 1].
@@ -123,11 +127,13 @@ class BestOfN(L.Callback):
         self.every_n_epochs = every_n_epochs
         self.baseline = baseline
         self.samples = samples
+        self.too_long: TooLong = too_long
         self.results: dict[str, Curve] = {}
         self._pool: list[PoolProblem] = []
         self._baseline_scores: list[Tensor] | None = None
         self._graded: GradedPool | None = None
         self._pool_results: dict[str, Curve] = {}
+        self._unreadable: set[int] | None = None
 
     @property
     def state_key(self) -> str:
@@ -147,6 +153,7 @@ class BestOfN(L.Callback):
         """
         check_scoring_setup(self, self.name, trainer, pl_module)
         check_grading(self.kind, f"{self.name}: kind")
+        self._unreadable = None  # Another module may read others.
         if self._graded is None and stage != "predict":
             self._load()
 
@@ -173,6 +180,37 @@ class BestOfN(L.Callback):
             return cached_pool(self.candidates, default_cache_dir())
         return Path(self.candidates)
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks before training for candidates that the module cannot read.
+
+        Raises:
+            ValueError: if there is one, and ``too_long`` is ``stop``.
+        """
+        assert self._graded is not None, "setup has not been called"
+        self._find_unreadable(pl_module, self._graded)
+
+    def _find_unreadable(self, module: L.LightningModule, pool: GradedPool) -> set[int]:
+        """Candidates that are too long for the module, by their place among all."""
+        if self._unreadable is None:
+            places = [place for place, solution in enumerate(pool.solutions) if solution.steps]
+            problem_and_number = pool.valid_PN.nonzero().tolist()
+
+            def name_of(number: int) -> str:
+                problem, candidate = problem_and_number[places[number]]
+                return f"candidate {candidate} of problem {pool.problem_ids[problem]!r}"
+
+            solutions = [pool.solutions[place] for place in places]
+            found = find_too_long(
+                module,
+                solutions,
+                name=self.name,
+                name_of=name_of,
+                which=self.too_long,
+                consequence="they have no score, so they are chosen last and cast no vote",
+            )
+            self._unreadable = {places[number] for number in found}
+        return self._unreadable
+
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates, except in the sanity check."""
         if not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
@@ -194,6 +232,7 @@ class BestOfN(L.Callback):
                 "correct_threshold": self.correct_threshold,
                 "step_style": self.step_style,
                 "aggregation": self.aggregation,
+                "too_long": self.too_long,
                 "precision": str(trainer.precision),
                 "baseline": self.baseline,
                 "versions": versions(),
@@ -232,17 +271,22 @@ class BestOfN(L.Callback):
         return step_scores
 
     def score_candidates(self, trainer: L.Trainer, module: L.LightningModule, pool: GradedPool) -> list[Tensor]:
-        """Step scores of every candidate, problem after problem; empty where a candidate has no step.
+        """Step scores of every candidate, problem after problem; empty where it has no step or is too long.
 
         Candidates that are the same text are scored once. All processes of the trainer call this at the same time.
 
         Raises:
-            ValueError: if the module returns not one score for each step, or NaN for one.
+            ValueError: if the module returns not one score for each step, or NaN for one; or if a candidate is too
+                long, and ``too_long`` is ``stop``.
         """
-        texts = [(solution.question, tuple(solution.steps)) for solution in pool.solutions]
-        distinct = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text[1]))}
+        unreadable = self._find_unreadable(module, pool)
+        texts = [
+            None if place in unreadable or not solution.steps else (solution.question, tuple(solution.steps))
+            for place, solution in enumerate(pool.solutions)
+        ]
+        distinct = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text))}
         scores = score_on_all_ranks(trainer, module, [Solution(*text) for text in distinct])
-        return [scores[distinct[text]] if text in distinct else torch.empty(0) for text in texts]
+        return [torch.empty(0) if text is None else scores[distinct[text]] for text in texts]
 
     @property
     def _file_name(self) -> str:

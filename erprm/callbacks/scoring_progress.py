@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
+from rich.progress import Progress
 
 from erprm.models.scoring_progress import listening
 from erprm.report.scoring_bar import scoring_bar
@@ -29,24 +30,29 @@ def shown_progress(trainer: L.Trainer, solutions: int) -> Iterator[None]:
         return
     description = "Scoring" if trainer.world_size == 1 else f"Scoring (1 of {trainer.world_size} processes)"
     if isinstance(bar, RichProgressBar) and bar.progress is not None:
-        # A terminal has room for one live display, so it is a line of that one.
-        progress = bar.progress
-        task = progress.add_task(description, total=solutions)
-
-        def show(count: int) -> None:
-            progress.advance(task, count)
-            bar.refresh()
-
-        try:
-            with listening(show):
-                yield
-        finally:
-            # Not removed: Lightning finds its own tasks by their place.
-            progress.update(task, visible=False)
-            bar.refresh(hard=True)
+        with _line_of(bar, bar.progress, description, solutions):
+            yield
         return
     with scoring_bar(Console(stderr=True)) as progress:
         task = progress.add_task(description, total=solutions)
         with listening(lambda count: progress.advance(task, count)):
             yield
         progress.update(task, completed=solutions)
+
+
+@contextmanager
+def _line_of(bar: RichProgressBar, progress: Progress, description: str, solutions: int) -> Iterator[None]:
+    """A line of the trainer's bar, for a terminal has room for one live display."""
+    task = progress.add_task(description, total=solutions)
+
+    def show(count: int) -> None:
+        progress.advance(task, count)
+        bar.refresh()
+
+    try:
+        with listening(show):
+            yield
+    finally:
+        # Not removed: Lightning finds its own tasks by their place.
+        progress.update(task, visible=False)
+        bar.refresh(hard=True)

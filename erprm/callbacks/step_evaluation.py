@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import lightning as L
 from erprm.callbacks.logged_media import log_figure, log_samples
 from erprm.callbacks.rank_shares import score_on_all_ranks
 from erprm.callbacks.scoring_setup import check_scoring_setup
+from erprm.callbacks.too_long import TooLong, find_too_long
 from erprm.data.step_labels import LabelledSolution, labels_fingerprint, read_step_labels
 from erprm.models.identity import model_identity, versions
 from erprm.report.calibration import calibration_figure
@@ -61,6 +63,7 @@ class StepEvaluation(L.Callback):
         seed: int = 0,
         every_n_epochs: int = 1,
         samples: int = 8,
+        too_long: TooLong = "skip",
     ) -> None:
         """Notes the settings; nothing is read yet.
 
@@ -78,6 +81,8 @@ class StepEvaluation(L.Callback):
             seed: of the choice of these problems.
             every_n_epochs: evaluate at every so many validation epochs.
             samples: solutions of each data set, half of them with a wrong step, that are shown.
+            too_long: what becomes of solutions that are longer than the model's context: ``skip`` warns, and leaves
+                them out of the results, which say how many they are; ``stop`` refuses the data.
 
         Raises:
             ValueError: if a setting is out of range, or ``threshold_from`` names none of ``data``.
@@ -106,9 +111,12 @@ class StepEvaluation(L.Callback):
         self.seed = seed
         self.every_n_epochs = every_n_epochs
         self.samples = samples
+        self.too_long: TooLong = too_long
         self.results: dict[str, Any] = {}
         self._solutions: dict[str, list[LabelledSolution]] = {}
         self._chose: dict[str, list[bool]] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._left_out: dict[str, int] = {}
 
     @property
     def state_key(self) -> str:
@@ -129,9 +137,39 @@ class StepEvaluation(L.Callback):
         check_scoring_setup(self, self.name, trainer, pl_module)
         for name, source in self.data.items():
             self._solutions[name] = read_step_labels(source, self.split or name, self.limit)
+            self._fingerprints[name] = labels_fingerprint(self._solutions[name])
+        self._left_out = {}
         self._chose = {name: self._chosen_of(name) for name in self._solutions}
         if self.threshold is None:
             self._check_choice()
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks before training for solutions that the module cannot read.
+
+        Raises:
+            ValueError: if there is one, and ``too_long`` is ``stop``; or if a data set has no other.
+        """
+        self._leave_out_too_long(pl_module)
+
+    def _leave_out_too_long(self, module: L.LightningModule) -> None:
+        """Leaves out the solutions that are too long for the module, once."""
+        if self._left_out:
+            return
+        for name, of_data in self._solutions.items():
+            too_long = find_too_long(
+                module,
+                [each.solution for each in of_data],
+                name=self.name,
+                name_of=partial("solution {1} of {0}".format, name),
+                which=self.too_long,
+                consequence="they are left out of the results",
+            )
+            if len(too_long) == len(of_data):
+                raise ValueError(f"{self.name}: every solution of {name} is longer than the model reads")
+            kept = [place for place in range(len(of_data)) if place not in too_long]
+            self._solutions[name] = [of_data[place] for place in kept]
+            self._chose[name] = [self._chose[name][place] for place in kept]
+            self._left_out[name] = len(too_long)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates, except in the sanity check."""
@@ -150,12 +188,13 @@ class StepEvaluation(L.Callback):
         determined_by = {
             "model": model,
             "data": {
-                name: {"file": self.data[name], "sha256": labels_fingerprint(of_data)}
-                for name, of_data in self._solutions.items()
+                name: {"file": self.data[name], "sha256": fingerprint}
+                for name, fingerprint in self._fingerprints.items()
             },
             "split": self.split,
             "limit": self.limit,
             "seed": self.seed,
+            "too_long": self.too_long,
             "precision": str(trainer.precision),
             "versions": versions(),
         }
@@ -167,6 +206,7 @@ class StepEvaluation(L.Callback):
 
     def _evaluate(self, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[dict[str, ScoredSolutions], float]:
         """Scores, logs and shows; what was scored, and the threshold."""
+        self._leave_out_too_long(pl_module)
         solutions = [each.solution for of_data in self._solutions.values() for each in of_data]
         with trainer.precision_plugin.forward_context():
             scores = iter(score_on_all_ranks(trainer, pl_module, solutions))
@@ -177,7 +217,10 @@ class StepEvaluation(L.Callback):
         judged = scored
         if self.threshold is None and self.threshold_from is None:
             judged = {name: of_data.part([not was for was in self._chose[name]]) for name, of_data in scored.items()}
-        by_data = {name: step_results(of_data, threshold.value) for name, of_data in judged.items()}
+        by_data = {
+            name: {"too_long": self._left_out[name], **step_results(of_data, threshold.value)}
+            for name, of_data in judged.items()
+        }
         self._log(pl_module, by_data)
         self.results = {"name": self.name, "threshold": asdict(threshold), "data": by_data}
         log_dir = trainer.log_dir  # The first process tells the others, so all ask.

@@ -68,8 +68,9 @@ def read_pool(path: str | os.PathLike[str], gold: Sequence[Problem] | None = Non
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file cannot be read.
-        PoolError: if a problem has no candidate, stands there twice, has no answer here nor in ``gold``, or its
-            ``problem_id`` is in ``gold`` with another question; or if no problem has two candidates that differ.
+        PoolError: if a problem has no candidate, stands there twice (by its ``problem_id``, or by its question if it
+            has none), has no answer here nor in ``gold``, or its ``problem_id`` is in ``gold`` with another question;
+            or if no problem has two candidates that differ.
     """
     data_files(path, "candidate pool")  # complains in the user's words
     pool: list[PoolProblem] = []
@@ -78,10 +79,12 @@ def read_pool(path: str | os.PathLike[str], gold: Sequence[Problem] | None = Non
     for number, (place, row) in enumerate(read_rows(path)):
         where = str(place)
         entry = _pool_problem(_from_example_solutions(row), golds, number, where)
-        problem_id = entry.problem.problem_id
-        if problem_id in place_of:
-            raise PoolError(f"{where}: problem {problem_id!r} is also that of {place_of[problem_id]}")
-        place_of[problem_id] = where
+        # Without an id of its own a problem is told by its question as well: the row may stand there twice.
+        keys = [entry.problem.problem_id] + ([] if _has_id(row) else [_one_spaced(entry.problem.question)])
+        for key in keys:
+            if key in place_of:
+                raise PoolError(f"{where}: problem {key[:60]!r} is also that of {place_of[key]}")
+            place_of[key] = where
         pool.append(entry)
     if not pool:
         raise PoolError(f"{path}: holds no problem")
@@ -91,6 +94,10 @@ def read_pool(path: str | os.PathLike[str], gold: Sequence[Problem] | None = Non
             "were they sampled with temperature 0?"
         )
     return pool
+
+
+def _has_id(row: Mapping[str, Any]) -> bool:
+    return row.get("problem_id") not in (None, "")
 
 
 class _Golds:
@@ -121,8 +128,7 @@ def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, whe
     if not isinstance(candidates, list) or not candidates or not all(isinstance(text, str) for text in candidates):
         raise PoolError(f"{where}: field 'candidates' is {str(candidates)[:80]}; expected a list of at least one text")
     source = str(row.get("source") or "pool")
-    given_id = row.get("problem_id")
-    problem_id = f"{source}/{number}" if given_id in (None, "") else str(given_id)
+    problem_id = str(row["problem_id"]) if _has_id(row) else f"{source}/{number}"
     gold = golds.find(problem_id, question, where) if golds is not None else None
     if answer is None or not str(answer).strip():
         if golds is None:

@@ -41,7 +41,7 @@ from erprm.models.schedule import CosineWithWarmup
 from erprm.models.scoring_progress import tell_scored
 from erprm.models.sharding import forwards_of_every_process
 from erprm.models.step_metrics import StepMetrics
-from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat
+from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat, StepFormatError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -121,6 +121,7 @@ class ProcessRewardModel(BackboneModule):
         )
         _check_choices(attn_implementation=attn_implementation, loss=loss, score_packing=score_packing)
         self.step_format = _resolve_step_format(step_format, backbone)
+        self._format_is_guessed = step_format is None and not (Path(backbone) / STEP_FORMAT_FILE).is_file()
         if self.step_format.positive is None and type(self).step_logits is ProcessRewardModel.step_logits:
             raise ValueError(
                 "model.step_format has no label tokens: its labels are the two classes of a head. Give it positive and "
@@ -318,6 +319,20 @@ class ProcessRewardModel(BackboneModule):
         assert self.backbone is not None, "configure_model has not been called"
         return getattr(self.backbone.config, "max_position_embeddings", None) or math.inf
 
+    def too_long(self, solutions: Sequence[Solution]) -> dict[int, int]:
+        """The solutions that :meth:`score_steps` would refuse as longer than the backbone's context.
+
+        Args:
+            solutions: questions with steps.
+
+        Returns:
+            The number of tokens of each, by its place.
+        """
+        if self._context == math.inf:
+            return {}
+        lengths = [len(solution.input_ids) for solution in self.step_encoder.encode_batch(solutions)]
+        return {place: length for place, length in enumerate(lengths) if length > self._context}
+
     def _check_context(self, lengths: Sequence[int], solutions: Sequence[Solution]) -> None:
         for length, solution in zip(lengths, solutions, strict=True):
             if length > self._context:
@@ -332,6 +347,7 @@ class ProcessRewardModel(BackboneModule):
         Raises:
             ValueError: if one is longer than the backbone's context; names its record.
         """
+        self._format_is_guessed = False  # It is learned now.
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         for part in (getattr(datamodule, name, None) for name in ("train_set", "validation_set")):
             if isinstance(part, PackedSteps) and part.lengths.max() > self._context:
@@ -340,6 +356,28 @@ class ProcessRewardModel(BackboneModule):
                     f"{record} has {part.lengths.max()} tokens, but the backbone reads {self._context}: "
                     "set data.max_length to at most that"
                 )
+
+    def on_validation_start(self) -> None:
+        """As :meth:`on_test_start`."""
+        self.on_test_start()
+
+    def on_test_start(self) -> None:
+        """Refuses a backbone of which nothing says how its steps are laid out.
+
+        Raises:
+            StepFormatError: if the step format was not given, is not saved with the backbone, and neither training nor
+                a checkpoint has brought it.
+        """
+        if self._format_is_guessed:
+            raise StepFormatError(
+                f"{self.backbone_path!r} holds no {STEP_FORMAT_FILE}, so nothing says how it reads steps, or that it "
+                "is a process reward model at all. Give model.step_format (such as er_prm) or a checkpoint "
+                "(--ckpt_path), or use erprm.models.AdaptedRewardModel for what other projects have published"
+            )
+
+    def on_predict_start(self) -> None:
+        """As :meth:`on_test_start`."""
+        self.on_test_start()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes a plain Hugging Face folder: weights as safetensors, tokenizer, and the step format.
@@ -367,6 +405,7 @@ class ProcessRewardModel(BackboneModule):
             ResumeError: naming the fields that differ, with both values, unless the data module says ``allow_change``.
         """
         super().on_load_checkpoint(checkpoint)
+        self._format_is_guessed = False
         datamodule = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
         if "step_format" in checkpoint:
             saved, now = (

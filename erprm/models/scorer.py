@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -20,7 +20,9 @@ class StepScorer(Protocol):
     sharded may call ``score_steps`` with different solutions, if they call it at the same time: it makes the same
     number of forwards on all. Best-of-N then shares its pool out among them; without it each scores the whole pool.
 
-    One that scores in parts may call :func:`erprm.models.scoring_progress.tell_scored` after each, for progress bars.
+    One that cannot score every solution may have ``too_long(solutions)``, which returns for each that is too long its
+    number of tokens, by its place (see :mod:`erprm.callbacks.too_long`). One that scores in parts may call
+    :func:`erprm.models.scoring_progress.tell_scored` after each, for progress bars.
     """
 
     def score_steps(self, solutions: Sequence[Solution]) -> Sequence[Tensor]:
@@ -91,6 +93,11 @@ class ScorerModule(L.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: callbacks do the scoring."""
+
+    def too_long(self, solutions: Sequence[Solution]) -> Mapping[int, int]:
+        """What the scorer says, if it says so."""
+        ask = getattr(self.scorer, "too_long", None)
+        return ask(solutions) if callable(ask) else {}
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: callbacks do the scoring."""

@@ -67,7 +67,8 @@ def pool_results(
     Args:
         pool: problems with candidates.
         graded: the same, graded.
-        step_scores: for each of ``graded.solutions`` the scores of its steps; empty where it has none.
+        step_scores: for each of ``graded.solutions`` the scores of its steps; empty where it has none, or was too long
+            to be scored.
         aggregation: the one that reward hacking is looked at with; best-of-n is given for all that the scores allow.
         ns: numbers of candidates; by default 1 to those of the problem that has fewest. Differences and groups are
             given at the powers of two among them, and at the largest.
@@ -83,7 +84,7 @@ def pool_results(
     values = {**_score_values(graded, step_scores), **of_pool}
     scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
     results: dict[str, Any] = {
-        "pool": _description(graded),
+        "pool": _description(graded, step_scores),
         "aggregation": aggregation,
         "methods": {method: asdict(accuracy_curve(values_PN, all_ns)) for method, values_PN in values.items()},
         "differences": [asdict(difference) for difference in differences(values, few_ns)],
@@ -119,7 +120,7 @@ def _score_values(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str
     return values
 
 
-def _description(graded: GradedPool) -> dict[str, int]:
+def _description(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str, int]:
     sizes_P = graded.valid_PN.sum(1)
     return {
         "problems": len(graded.problem_ids),
@@ -129,6 +130,10 @@ def _description(graded: GradedPool) -> dict[str, int]:
         "distinct_texts": int((graded.texts_PN.max(1).values + 1).sum()),
         "without_answer": sum(answer is None for answer in graded.answers),
         "without_steps": sum(not solution.steps for solution in graded.solutions),
+        "too_long": sum(
+            len(scores) == 0 < len(solution.steps)
+            for solution, scores in zip(graded.solutions, step_scores, strict=True)
+        ),
     }
 
 

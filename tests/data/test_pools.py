@@ -173,6 +173,17 @@ def test_a_problem_that_stands_there_twice_is_named(tmp_path: Path) -> None:
         read_pool(path)
 
 
+def test_a_row_without_an_id_that_stands_there_twice_is_named_by_its_question(tmp_path: Path) -> None:
+    row = {"question": "1 +  1?", "answer": "2", "candidates": ["#### 2", "#### 3"]}
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in (row, {**row, "question": "1 + 1?"})))
+    with pytest.raises(PoolError, match=r"line 2: problem '1 \+ 1\?' is also that of .*p\.jsonl, line 1"):
+        read_pool(path)
+    # Two problems of different ids may ask the same.
+    path.write_text("".join(json.dumps({**row, "problem_id": name}) + "\n" for name in "ab"))
+    assert [entry.problem.problem_id for entry in read_pool(path)] == ["a", "b"]
+
+
 def test_a_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"candidate pool: '.*nowhere\.jsonl' does not exist"):
         read_pool(tmp_path / "nowhere.jsonl")
