@@ -141,7 +141,7 @@ def run_test(folder: Path, strategy: Any, logs: Path, devices: int = 2) -> None:
         accelerator="cpu", devices=devices, strategy=strategy if isinstance(strategy, str) else strategy(),
         logger=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=logs, callbacks=callbacks,
     )  # fmt: skip
-    trainer.test(build_model(folder / "lm"), ProcessRewardDataModule(), verbose=False)
+    trainer.test(build_model(folder / "lm", step_format="er_prm"), ProcessRewardDataModule(), verbose=False)
 
 
 def stop_and_resume(folder: Path, strategy: Any, name: str, **settings: Any) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def train_briefly(folder: Path, backbone: str = "lm", *, trainer: dict[str, Any]
 
 def scores_when_sharded(folder: Path, backbone: str, **settings: Any) -> list[list[float]]:
     """Scores of a model whose weights each process has read its own rows of."""
-    model = build_model(folder / backbone, **settings)
+    model = build_model(folder / backbone, **{"step_format": "er_prm", **settings})
     trainer = L.Trainer(
         accelerator="cpu", devices=2, strategy="fsdp2", logger=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=1,
