@@ -91,13 +91,13 @@ class ScorerModule(L.LightningModule):
         """What the scorer says."""
         return self.scorer.score_steps(solutions)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing: callbacks do the scoring."""
-
     def too_long(self, solutions: Sequence[Solution]) -> Mapping[int, int]:
         """What the scorer says, if it says so."""
         ask = getattr(self.scorer, "too_long", None)
         return ask(solutions) if callable(ask) else {}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing: callbacks do the scoring."""
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: callbacks do the scoring."""
