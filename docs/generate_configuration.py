@@ -34,7 +34,16 @@ from erprm.cli.merge import MergeConfig
 from erprm.cli.rollout import RolloutCommand
 from erprm.cli.score import ScoreConfig
 from erprm.data import ProcessRewardDataModule
-from erprm.models import AdaptedRewardModel, CosineWithWarmup, HTTPStepScorer, ProcessRewardModel, VLLMStepScorer
+from erprm.data.policy import PolicyDataModule
+from erprm.models import (
+    AdaptedRewardModel,
+    CosineWithWarmup,
+    HTTPStepScorer,
+    PolicyModel,
+    ProcessRewardModel,
+    VLLMStepScorer,
+)
+from erprm.raft import RaftConfig
 from erprm.rollout.config import RolloutConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -42,6 +51,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "score": ScoreConfig,
     "export": ExportConfig,
     "rollout": RolloutCommand,
+    "raft": RaftConfig,
     "merge": MergeConfig,
     "convert": ConvertConfig,
     "data stats": StatsConfig,
@@ -71,6 +81,12 @@ for all four commands may be the same: each command uses what it needs. `trainer
 with `class_path`, `backbone` under its `init_args`. Callbacks stand in the list `trainer.callbacks`, each with
 `class_path` and `init_args`. On the command line `--ckpt_path FILE` names a checkpoint to continue from (`fit`) or to
 evaluate. [Training](training.md) explains what the keys do.
+"""
+
+
+SFT_INTRODUCTION = """\
+The parts are those of `erprm fit`, with a policy in the place of the reward model. [Improving a policy](raft.md) says
+what it trains on.
 """
 
 
@@ -222,6 +238,10 @@ def page() -> str:
     for cls in callbacks:
         parts += [f"### Callback {cls.__name__}\n", f"`class_path: erprm.callbacks.{cls.__name__}`. {summary(cls)}"]
         parts += [table(cls)]
+    of_policy: dict[str, type] = {"model": PolicyModel, "data": PolicyDataModule}
+    parts += ["## erprm sft\n", SFT_INTRODUCTION]
+    for name, cls in of_policy.items():
+        parts += [f"### {name}: {cls.__name__}\n", summary(cls), table(cls, f"{name}.")]
     for command, cls in COMMAND_SETTINGS.items():
         described = (
             [field.name for field in dataclasses.fields(TAKES_KEYS_OF[command])] if command in TAKES_KEYS_OF else []

@@ -16,7 +16,7 @@ LAYERS = [
     {"rewards", "steps", "grading"},
     {"data", "rollout", "metrics"},
     {"models"},
-    {"callbacks", "report"},
+    {"callbacks", "raft", "report"},
     {"demo"},
     {"cli"},
     {"__main__"},

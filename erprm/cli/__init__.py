@@ -17,6 +17,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("erprm.cli.lightning", "score the steps of a file of solutions"),
     "score": ("erprm.cli.score", "score the steps of a solution, or of a file of them, with anyone's reward model"),
     "export": ("erprm.cli.export", "turn a checkpoint of fit into a Hugging Face folder"),
+    "sft": ("erprm.cli.sft", "fine-tune a policy on prompts and completions (LightningCLI)"),
+    "raft": (
+        "erprm.cli.raft",
+        "improve a policy: sample, keep what a reward model scores best, fine-tune, round by round",
+    ),
     "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
     "merge": ("erprm.cli.merge", "make one folder of the parts of a rollout run (rollout --shard)"),
     "convert": ("erprm.cli.convert", "turn step-labelled data of other projects into rollout records, and back"),

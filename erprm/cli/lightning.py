@@ -16,6 +16,7 @@ from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
 from erprm.cli.newest_checkpoint import newest_checkpoint
 from erprm.cli.suggestions import with_suggestion
 from erprm.data import ProcessRewardDataModule
+from erprm.data.policy import PolicyDataModule
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
 
 
@@ -29,7 +30,7 @@ class ErprmArgumentParser(LightningArgumentParser):
 
 
 def _known_keys() -> set[str]:
-    classes = (ProcessRewardModel, ProcessRewardDataModule, L.Trainer, BestOfN, StepEvaluation)
+    classes = (ProcessRewardModel, ProcessRewardDataModule, PolicyDataModule, L.Trainer, BestOfN, StepEvaluation)
     return {name for cls in classes for name in inspect.signature(cls).parameters} | {"trainer", "model", "data"}
 
 
@@ -59,14 +60,19 @@ class ErprmCLI(LightningCLI):
             ckpt_path = newest_checkpoint(self.trainer)
         self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
 
+    default_model = "erprm.models.ProcessRewardModel"
+    default_data = "erprm.data.datamodule.ProcessRewardDataModule"
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Sets the defaults of the package."""
-        parser.set_defaults(
-            {
-                "model": {"class_path": "erprm.models.ProcessRewardModel"},
-                "data": {"class_path": "erprm.data.datamodule.ProcessRewardDataModule"},
-            }
-        )
+        parser.set_defaults({"model": {"class_path": self.default_model}, "data": {"class_path": self.default_data}})
+
+
+class PolicyCLI(ErprmCLI):
+    """The same for a policy."""
+
+    default_model = "erprm.models.PolicyModel"
+    default_data = "erprm.data.policy.PolicyDataModule"
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -77,17 +83,37 @@ def _as_list(value: Any) -> list[Any]:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs a LightningCLI subcommand."""
+    # `test` and `predict` take any scorer.
+    return run_lightning(ErprmCLI, L.LightningModule, ProcessRewardDataModule, arguments, prog="erprm")
+
+
+def run_lightning(
+    cli: type[ErprmCLI],
+    model: type[L.LightningModule],
+    data: type[L.LightningDataModule],
+    arguments: Sequence[str],
+    **parser_arguments: Any,
+) -> int:
+    """Runs a LightningCLI.
+
+    Args:
+        cli: which one.
+        model: what its models are subclasses of.
+        data: what its data modules are subclasses of.
+        arguments: Lightning's subcommand, and its arguments.
+        **parser_arguments: of the parser.
+    """
     torch.set_float32_matmul_precision("high")
     # Lightning suspects a mistake when it is handed arguments rather than left to read the process's own.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    ErprmCLI(
-        L.LightningModule,  # `test` and `predict` take any scorer
-        ProcessRewardDataModule,
+    cli(
+        model,
+        data,
         seed_everything_default=0,
         # The module takes its optimizer and its schedule as settings of its own.
         auto_configure_optimizers=False,
         parser_class=ErprmArgumentParser,
-        parser_kwargs={"prog": "erprm"},
+        parser_kwargs=parser_arguments,
         subclass_mode_model=True,
         subclass_mode_data=True,
         # A resumed run writes the same file again; the name keeps it off a config.yaml of the user's, since without a

@@ -1,7 +1,7 @@
 r"""Supervised fine-tuning data for a policy: prompt and completion, loss on the completion alone.
 
 A row of the JSONL file is ``{"prompt": "<question>\n", "completion": "<steps and answer>"}``, the layout TRL calls
-prompt-completion.
+prompt-completion. Either may be a list of token ids in place of a text, such as an engine has read and written.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class PackedSamples(Dataset[PolicyBatch]):
 def load_policy_samples(path: str | Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[PolicySample]:
     """Reads and tokenises a file of prompts and completions.
 
-    A completion ends with the tokenizer's end-of-sequence token. Samples longer than ``max_length`` are left out, with
-    a warning that counts them.
+    A prompt gets the tokenizer's special tokens, and a completion ends with its end-of-sequence token; token ids are
+    taken as they are. Samples longer than ``max_length`` are left out, with a warning that counts them.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -85,20 +85,18 @@ def load_policy_samples(path: str | Path, tokenizer: PreTrainedTokenizerBase, ma
     """
     if tokenizer.eos_token_id is None:
         raise ValueError(f"tokenizer {tokenizer.name_or_path!r} has no end-of-sequence token to close completions with")
-    names, prompts, completions = [], [], []
+    names: list[str] = []
+    texts: dict[str, list[str | list[int]]] = {"prompt": [], "completion": []}
     for where, row in read_json_rows(Path(path), "policy data"):
-        for name in ("prompt", "completion"):
-            if not isinstance(row.get(name), str) or not row[name]:
-                raise ValueError(f"{where}: field {name!r} is {row.get(name)!r}; expected a text that is not empty")
+        for name, column in texts.items():
+            column.append(_text_or_ids(row.get(name), f"{where}: field {name!r}", len(tokenizer)))
         names.append(where)
-        prompts.append(row["prompt"])
-        completions.append(row["completion"])
-    if not prompts:
+    if not names:
         raise ValueError(f"{path}: holds no sample")
-    prompt_ids = tokenizer(prompts)["input_ids"]
-    completion_ids = tokenizer(completions, add_special_tokens=False)["input_ids"]
+    prompt_ids = _token_ids(texts["prompt"], tokenizer, special_tokens=True)
+    completion_ids = _token_ids(texts["completion"], tokenizer, special_tokens=False)
     samples = [
-        PolicySample([*prompt, *completion, tokenizer.eos_token_id], len(prompt), name)
+        PolicySample([*prompt, *completion], len(prompt), name)
         for name, prompt, completion in zip(names, prompt_ids, completion_ids, strict=True)
     ]
     kept = [sample for sample in samples if len(sample.input_ids) <= max_length]
@@ -107,6 +105,24 @@ def load_policy_samples(path: str | Path, tokenizer: PreTrainedTokenizerBase, ma
     if len(kept) < len(samples):
         rank_zero_warn(f"{path}: {len(samples) - len(kept)} of {len(samples)} sample(s) exceed max_length={max_length}")
     return kept
+
+
+def _text_or_ids(value: object, what: str, vocabulary: int) -> str | list[int]:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, list) and value and all(type(token) is int and 0 <= token < vocabulary for token in value):
+        return value
+    raise ValueError(f"{what} is {repr(value)[:80]}; expected a text that is not empty, or ids of tokens")
+
+
+def _token_ids(
+    values: list[str | list[int]], tokenizer: PreTrainedTokenizerBase, *, special_tokens: bool
+) -> list[list[int]]:
+    """Tokens of each value; without the tokenizer's special tokens a text ends with that of its end."""
+    texts = [value for value in values if isinstance(value, str)]
+    ids_of_texts = iter(tokenizer(texts, add_special_tokens=special_tokens)["input_ids"] if texts else [])
+    end = [] if special_tokens else [tokenizer.eos_token_id]
+    return [[*next(ids_of_texts), *end] if isinstance(value, str) else value for value in values]
 
 
 class PolicyDataModule(ResumableDataModule):

@@ -91,7 +91,7 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
     problems = load_problems(settings.source, settings.path, settings.split, settings.limit)
     folder = Path(settings.cache_dir) if settings.cache_dir else default_cache_dir / "pools"
     determined_by = {
-        "model": _model_key(settings.model, settings.gguf_file),
+        "model": model_key(settings.model, settings.gguf_file),
         "prompt": asdict(settings.prompt),
         "sampling": asdict(settings.sampling),
         "dtype": settings.dtype,
@@ -117,7 +117,7 @@ def sample_pool(engine: Engine, problems: list[Problem], prompt: PromptFormat, s
     ]
 
 
-def _model_key(model: str, gguf_file: str | None) -> str:
+def model_key(model: str, gguf_file: str | None) -> str:
     """Changes when a local model's files do; a hub id stands for itself."""
     folder = Path(model)
     if not folder.is_dir():

@@ -80,9 +80,15 @@ def test_samples_that_are_too_long_are_left_out_and_counted(encoder: StepEncoder
 @pytest.mark.parametrize(
     ("bad", "complaint"),
     [
-        ({"completion": "a"}, "field 'prompt' is None; expected a text that is not empty"),
-        ({"prompt": "a", "completion": ""}, "field 'completion' is ''; expected a text that is not empty"),
-        ({"prompt": ["a"], "completion": "b"}, "field 'prompt' is ['a']; expected a text that is not empty"),
+        ({"completion": "a"}, "field 'prompt' is None; expected a text that is not empty, or ids of tokens"),
+        (
+            {"prompt": "a", "completion": ""},
+            "field 'completion' is ''; expected a text that is not empty, or ids of tokens",
+        ),
+        (
+            {"prompt": ["a"], "completion": "b"},
+            "field 'prompt' is ['a']; expected a text that is not empty, or ids of tokens",
+        ),
     ],
 )
 def test_a_bad_row_is_named(encoder: StepEncoder, tmp_path: Path, bad: dict[str, Any], complaint: str) -> None:
@@ -141,3 +147,19 @@ def test_the_module_being_trained_sees_every_sample_once_an_epoch(tmp_path: Path
     names = [f"{path}, line {i}" for i in range(1, 21)]
     assert sorted(module.seen[0]) == sorted(module.seen[1]) == sorted(names)
     assert module.seen[0] != module.seen[1]
+
+
+def test_token_ids_are_taken_as_they_are(encoder: StepEncoder, tmp_path: Path) -> None:
+    tokenizer = encoder.tokenizer
+    rows: list[dict[str, Any]] = [{"prompt": [7, 8], "completion": [9, 10, 11]}, {"prompt": "x", "completion": [9]}]
+    rows += [{"prompt": [7], "completion": "y"}]
+    path = write(tmp_path / "s.jsonl", *rows)
+    x, y = tokenizer.encode("x"), tokenizer.encode("y")
+    assert [(sample.input_ids, sample.prompt_length) for sample in load_policy_samples(path, tokenizer, 100)] == [
+        ([7, 8, 9, 10, 11], 2),
+        ([*x, 9], len(x)),
+        ([7, *y, tokenizer.eos_token_id], 1),
+    ]
+    for wrong in ([], [len(tokenizer)], [-1], [True], [1.0]):
+        with pytest.raises(ValueError, match=r"line 1: field .completion. is .*; expected a text .*, or ids of tokens"):
+            load_policy_samples(write(path, {"prompt": "x", "completion": wrong}), tokenizer, 100)

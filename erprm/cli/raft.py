@@ -1,0 +1,60 @@
+"""``erprm raft``: a policy improved by a reward model, round by round."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from erprm.cli.commands import parse_settings
+from erprm.raft.config import RaftConfig
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs RAFT, and shows the evaluation of every round."""
+    config = parse_settings(RaftConfig, arguments)
+
+    from erprm.raft.fine_tuning import FineTuningError
+    from erprm.raft.rounds import run_raft
+    from erprm.report.raft import raft_markdown, raft_table
+    from erprm.rollout.engine import EngineError
+
+    try:
+        _check_sft(config)
+        evaluations = run_raft(config)
+    except (ValueError, OSError, ImportError, EngineError, FineTuningError) as error:
+        print(f"erprm raft: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("erprm raft: interrupted; the same command continues the run", file=sys.stderr)
+        return 130
+    Console().print(raft_table(evaluations))
+    Path(config.output_dir, "results.md").write_text(raft_markdown(evaluations), encoding="utf-8")
+    return 0
+
+
+def _check_sft(config: RaftConfig) -> None:
+    """Parses what the first round will give to ``erprm sft``, before anything is sampled.
+
+    Raises:
+        ValueError: with what the parser says.
+    """
+    from erprm.cli.sft import main as sft
+    from erprm.raft.fine_tuning import SETTINGS_FILE, check_sft, sft_settings, write_settings
+
+    check_sft(config.sft)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / SETTINGS_FILE
+        write_settings(sft_settings(config, 1, config.model, Path("samples.jsonl"), Path(folder)), file)
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+                sft(["sft", "--config", str(file), "--print_config"])
+        except SystemExit as end:
+            if end.code:
+                raise ValueError(f"sft: {said.getvalue().strip()}") from end

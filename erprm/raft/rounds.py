@@ -1,0 +1,270 @@
+"""The rounds of RAFT, stage by stage; what is done is not done again.
+
+    round-0/  held_out, evaluation                                        of the initial policy
+    round-1/  samples, scores, selected, policy, held_out, evaluation     and so on
+
+An engine is opened once for a policy: for its solutions of the held-out problems and those of the next round. It is
+closed before the reward model is opened, and that before the policy is fine-tuned, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from erprm.data.sources import Problem
+from erprm.data.whole_file import whole_file
+from erprm.raft.config import ORACLE, RANDOM, RaftConfig
+from erprm.raft.evaluation import Evaluation
+from erprm.raft.fine_tuning import (
+    TRAINING_FOLDER,
+    FineTune,
+    check_sft,
+    fine_tune,
+    run_in_process_of_its_own,
+    sft_settings,
+)
+from erprm.raft.scorers import check_scorer, scorer_key
+from erprm.raft.stage_folders import StageFolders, sole_use_of
+from erprm.raft.stages import (
+    KEPT_FILE,
+    OpenedWhenAsked,
+    evaluate_policy,
+    open_selector,
+    read_evaluation,
+    sample_held_out,
+    sample_solutions,
+    score_solutions,
+    select_solutions,
+)
+from erprm.rollout.engines import engine_content, open_engine
+from erprm.rollout.pools import model_key
+
+_PRUNED = ("samples", "scores", "selected", "policy", "held_out")
+
+
+def run_raft(config: RaftConfig, console: Console | None = None, run: FineTune | None = None) -> list[Evaluation]:
+    """Runs RAFT, or the part of it that is still missing.
+
+    Args:
+        config: the settings.
+        console: where progress goes; the standard error stream by default.
+        run: runs ``erprm sft``; by default in a process of its own.
+
+    Returns:
+        The evaluation of the initial policy and of that of each round; also in ``results.json``.
+
+    Raises:
+        ChangedSettingsError: if stages that are done were made with other settings.
+        SelectionError: if a round has nothing to learn from; what was sampled and scored stays.
+        FineTuningError: if ``erprm sft`` failed.
+        ValueError: if the settings or the problems cannot be used.
+        FileNotFoundError: if a model or a file is not there.
+    """
+    check_sft(config.sft)
+    raft = _Raft(config, console or Console(stderr=True), run or run_in_process_of_its_own(config.launcher))
+    with sole_use_of(raft.stages.folder):
+        evaluations = raft.run()
+        with whole_file(raft.stages.folder / "results.json") as file:
+            file.write(json.dumps([each.as_json() for each in evaluations], indent=2).encode() + b"\n")
+    return evaluations
+
+
+class _Raft:
+    """One run: its settings, problems and folder."""
+
+    def __init__(self, config: RaftConfig, console: Console, run: FineTune) -> None:
+        self.config, self.console, self.run_command = config, console, run
+        self.stages = StageFolders(Path(config.output_dir), config.allow_change)
+        problems = config.problems.load()
+        self.slices = [config.slice_of(problems, number) for number in range(1, config.rounds + 1)]
+        self.held_out = config.held_out.load()
+        _check_leak(self.slices, self.held_out)
+        used = {name: config.scorers[name] for name in (config.selector, config.used_scorer) if name in config.scorers}
+        for name, setting in used.items():
+            check_scorer(setting, f"scorers.{name}", config.model)
+        self.scorer_keys = {name: scorer_key(setting) for name, setting in used.items()}
+        self.model_key = model_key(config.model, config.gguf_file)
+
+    def run(self) -> list[Evaluation]:
+        evaluations = []
+        for number in range(self.config.rounds + 1):
+            if number:
+                self._train(number)
+            self._sample(number)
+            self._judge(number)
+            evaluations.append(read_evaluation(self._path(number, "evaluation")))
+            # Its own policy and solutions are read no more; the next round is learned from what it has sampled itself.
+            self._prune(number - self.config.keep_rounds)
+        return evaluations
+
+    def _train(self, number: int) -> None:
+        self._make(number, "policy", self._policy_settings(number), lambda to: self._fine_tune(number, to))
+
+    def _sample(self, number: int) -> None:
+        """What takes the policy of a round: its solutions of the held-out problems, and those of the next round."""
+        config, following = self.config, number + 1
+        with OpenedWhenAsked(lambda: closing(open_engine(self._engine(number)))) as engine:
+            self._make(
+                number,
+                "held_out",
+                self._held_out_settings(number),
+                lambda to: sample_held_out(config, self.held_out, number, engine, to),
+            )
+            if following <= config.rounds:
+                self._make(
+                    following,
+                    "samples",
+                    self._samples_settings(following),
+                    lambda to: sample_solutions(config, self.slices[number], config.sampling(following), engine, to),
+                )
+
+    def _judge(self, number: int) -> None:
+        """What takes the reward model: the evaluation of a round, and the choice of what the next one learns from."""
+        config, following = self.config, number + 1
+        used = config.used_scorer
+        with (
+            OpenedWhenAsked(lambda: open_selector(config, config.selector)) as selector,
+            OpenedWhenAsked(lambda: open_selector(config, used or RANDOM)) as other,
+        ):
+            judge = None if used is None else selector if used == config.selector else other
+            policy, held_out = self._engine(number).model, self._path(number, "held_out")
+            self._make(
+                number,
+                "evaluation",
+                self._evaluation_settings(number),
+                lambda to: evaluate_policy(config, number, policy, held_out, judge, to),
+            )
+            if following > config.rounds:
+                return
+            samples, scores = self._path(following, "samples"), self._path(following, "scores")
+            self._make(
+                following,
+                "scores",
+                self._scores_settings(following),
+                lambda to: score_solutions(config, samples, selector, to),
+            )
+        self._make(
+            following,
+            "selected",
+            self._selected_settings(following),
+            lambda to: select_solutions(config, following, samples, scores, to),
+        )
+
+    def _fine_tune(self, number: int, folder: Path) -> None:
+        samples = self._path(number, "selected") / KEPT_FILE
+        settings = sft_settings(self.config, number, self._engine(number - 1).model, samples, folder)
+        fine_tune(settings, folder, self.run_command)
+        shutil.rmtree(folder / TRAINING_FOLDER, ignore_errors=True)
+
+    def _make(self, number: int, name: str, settings: dict[str, Any], build: Callable[[Path], None]) -> None:
+        """Makes a stage of a round, unless it is done."""
+        stage = _stage(number, name)
+        if self.stages.is_done(stage, settings):
+            return
+        started = time.perf_counter()
+        self.stages.make(stage, settings, build)
+        gc.collect()
+        torch.cuda.empty_cache()
+        self.console.print(f"{stage}: {time.perf_counter() - started:.0f} s", highlight=False)
+
+    def _prune(self, last: int) -> None:
+        for number in range(last + 1):
+            for name in _PRUNED:
+                self.stages.prune(_stage(number, name))
+
+    def _path(self, number: int, name: str) -> Path:
+        return self.stages.path(_stage(number, name))
+
+    def _engine(self, number: int) -> RaftConfig:
+        """The settings of the engine of a round's policy."""
+        if number == 0:
+            return self.config
+        return replace(self.config, model=str(self._path(number, "policy")), gguf_file=None)
+
+    # What determines each stage ---------------------------------------------------------------------------------------
+
+    def _reads(self, number: int, name: str) -> dict[str, Any]:
+        return {name: self.stages.hash_of(_stage(number, name))}
+
+    def _sampling_settings(self, number: int, problems: Sequence[Problem]) -> dict[str, Any]:
+        return {
+            **({"model": self.model_key} if number == 0 else self._reads(number, "policy")),
+            "problems": _fingerprint(problems),
+            "prompt": asdict(self.config.prompt),
+            "dtype": self.config.dtype,
+            "problems_per_part": self.config.problems_per_part,
+            **engine_content(self.config),
+        }
+
+    def _held_out_settings(self, number: int) -> dict[str, Any]:
+        sampling = asdict(self.config.evaluation_sampling(number))
+        return {**self._sampling_settings(number, self.held_out), "sampling": sampling}
+
+    def _samples_settings(self, number: int) -> dict[str, Any]:
+        sampling = asdict(self.config.sampling(number))
+        return {**self._sampling_settings(number - 1, self.slices[number - 1]), "sampling": sampling}
+
+    def _scores_settings(self, number: int) -> dict[str, Any]:
+        return {**self._reads(number, "samples"), **self._selector_settings(self.config.selector)}
+
+    def _selector_settings(self, name: str) -> dict[str, Any]:
+        config = self.config
+        if name == RANDOM:
+            return {"selector": name, "seed": config.seed}
+        if name == ORACLE:
+            return {"selector": name, **self._grading_settings()}
+        # The name is the user's own; what counts is the model behind it.
+        return {"scorer": self.scorer_keys[name], "style": config.style, "aggregation": config.aggregation}
+
+    def _grading_settings(self) -> dict[str, Any]:
+        grading = self.config.grading
+        setting = json.dumps(grading, sort_keys=True) if isinstance(grading, dict) else grading
+        return {"grading": setting, "correct_threshold": self.config.correct_threshold}
+
+    def _selected_settings(self, number: int) -> dict[str, Any]:
+        kept = {name: getattr(self.config, name) for name in ("top_k", "threshold", "deduplicate")}
+        return {**self._reads(number, "scores"), **kept}
+
+    def _policy_settings(self, number: int) -> dict[str, Any]:
+        return {
+            **self._reads(number, "selected"),
+            "epochs": self.config.epochs,
+            "learning_rate": self.config.round_learning_rate(number),
+            "sft": self.config.sft,
+            "seed": self.config.seed,
+        }
+
+    def _evaluation_settings(self, number: int) -> dict[str, Any]:
+        used = self.config.used_scorer
+        judge = {} if used is None else self._selector_settings(used)
+        return {**self._reads(number, "held_out"), **self._grading_settings(), **judge}
+
+
+def _stage(number: int, name: str) -> str:
+    return f"round-{number}/{name}"
+
+
+def _fingerprint(problems: Sequence[Problem]) -> str:
+    return hashlib.sha256(json.dumps([asdict(problem) for problem in problems]).encode()).hexdigest()
+
+
+def _check_leak(slices: Sequence[Sequence[Problem]], held_out: Sequence[Problem]) -> None:
+    unseen = {problem.question.strip() for problem in held_out}
+    for problem in (each for part in slices for each in part):
+        if problem.question.strip() in unseen:
+            raise ValueError(
+                f"problem {problem.problem_id!r} is among the held-out problems, too: {problem.question[:80]!r}; "
+                "problems and held_out must not share a question"
+            )

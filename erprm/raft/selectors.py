@@ -1,0 +1,148 @@
+"""Who says which solutions are good: a process reward model, the gold answers, or chance.
+
+A selector gives every candidate a score; :func:`erprm.raft.selection.keep_best` keeps the best. The selectors ``er``,
+``soft``, ``hard`` and ``outcome`` are one class with different reward models.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from erprm.grading import BatchGrader, Kind, OutcomeGrader, outcome_rewards
+from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
+from erprm.models.attention import AttentionError
+from erprm.models.scorer import StepScorer, checked_scores
+from erprm.raft.solutions import SampledProblem
+from erprm.steps import Solution, split_steps
+
+log = logging.getLogger(__name__)
+
+NEVER = -math.inf
+"""The score of a candidate that is not to be kept, however few there are."""
+
+
+class Selector(Protocol):
+    """Scores candidates: the higher, the better."""
+
+    def scores(self, problems: Sequence[SampledProblem]) -> list[list[float]]:
+        """A score for each candidate of each problem; ``-inf`` for one that is not to be kept."""
+        ...
+
+
+class SelectionError(ValueError):
+    """There is nothing to choose from, or the candidates are not what the reward model reads."""
+
+
+class RewardModelSelector:
+    """Scores a candidate by a process reward model, its steps' scores aggregated.
+
+    Equal texts of a question are scored once. A candidate that the model cannot read (too long for it, for one) gets
+    ``-inf``.
+    """
+
+    def __init__(self, scorer: StepScorer, style: str, aggregation: Aggregation) -> None:
+        """Takes the model, how candidates are split into steps, and how the scores of the steps become one."""
+        self._scorer = scorer
+        self._style = style
+        self._aggregation: Aggregation = aggregation
+
+    def scores(self, problems: Sequence[SampledProblem]) -> list[list[float]]:
+        """See :class:`Selector`.
+
+        Raises:
+            SelectionError: if candidates have lines but none of them has two steps, so that the style cannot be the
+                policy's, or the model can read none of them; says why.
+            ValueError: if the model does not return one score for each step.
+        """
+        texts = {(each.problem.question, text): NEVER for each in problems for text in each.candidates}
+        solutions = {key: Solution(key[0], split_steps(key[1], self._style)) for key in texts}
+        readable = {key: solution for key, solution in solutions.items() if solution.steps}
+        self._check_steps(list(readable), list(readable.values()))
+        for key, scores in zip(readable, self._step_scores(list(readable.values())), strict=True):
+            if scores is not None:
+                texts[key] = aggregate_steps(scores, self._aggregation).item()
+        return [[texts[each.problem.question, text] for text in each.candidates] for each in problems]
+
+    def _check_steps(self, keys: Sequence[tuple[str, str]], solutions: Sequence[Solution]) -> None:
+        if any(len(solution.steps) > 1 for solution in solutions):
+            return
+        several_lines = next((text for _, text in keys if len(text.strip().splitlines()) > 1), None)
+        if several_lines is not None:
+            raise SelectionError(
+                f"style is {self._style!r}, in which none of {len(solutions)} solution(s) has more than one step, "
+                "though they have several lines: the policy writes its steps in another format than the reward model "
+                f"is to read. A solution begins {several_lines[:120]!r}; choose the style in which the policy writes"
+            )
+
+    def _step_scores(self, solutions: list[Solution]) -> list[Tensor | None]:
+        if not solutions:
+            return []
+        try:
+            found = self._scorer.score_steps(solutions)
+        except AttentionError:
+            raise  # No fault of a solution.
+        except ValueError as error:
+            log.warning("a solution cannot be scored, so they are scored one by one: %s", error)
+            return self._one_by_one(solutions)
+        return list(checked_scores(solutions, found))
+
+    def _one_by_one(self, solutions: list[Solution]) -> list[Tensor | None]:
+        scores: list[Tensor | None] = []
+        reason: ValueError | None = None
+        for solution in solutions:
+            try:
+                found = self._scorer.score_steps([solution])
+            except ValueError as error:
+                scores.append(None)
+                reason = reason or error
+            else:
+                scores += checked_scores([solution], found)
+        if all(each is None for each in scores):
+            raise SelectionError(f"none of {len(solutions)} solution(s) can be scored; {reason}") from reason
+        return scores
+
+
+class RandomSelector:
+    """Chance: what fine-tuning on a policy's own solutions does without any judgement of them."""
+
+    def __init__(self, seed: int) -> None:
+        """Takes the seed; a candidate's score also depends on its problem and place."""
+        self._seed = seed
+
+    def scores(self, problems: Sequence[SampledProblem]) -> list[list[float]]:
+        """See :class:`Selector`; numbers in [0, 1)."""
+        return [
+            [random.Random(f"{self._seed} {each.problem.problem_id} {place}").random() for place in range(count)]
+            for each in problems
+            for count in [len(each.candidates)]
+        ]
+
+
+class OracleSelector:
+    """The gold answers: only right candidates are kept, those with the highest outcome reward first."""
+
+    def __init__(self, grader: OutcomeGrader | BatchGrader, kind: Kind, correct_threshold: float) -> None:
+        """Takes a running grader, how it reads answers, and the reward from which an outcome counts as correct."""
+        self._grader = grader
+        self._kind: Kind = kind
+        self._correct_threshold = correct_threshold
+
+    def scores(self, problems: Sequence[SampledProblem]) -> list[list[float]]:
+        """See :class:`Selector`; outcome rewards."""
+        return [
+            [reward if reward >= self._correct_threshold else NEVER for reward in rewards]
+            for rewards in outcomes(self._grader, problems, self._kind)
+        ]
+
+
+def outcomes(grader: OutcomeGrader | BatchGrader, problems: Sequence[SampledProblem], kind: Kind) -> list[list[float]]:
+    """Outcome rewards of every candidate of every problem; equal texts of a problem are graded once."""
+    pairs = dict.fromkeys((text, each.problem.answer) for each in problems for text in each.candidates)
+    rewards = dict(zip(pairs, outcome_rewards(grader, list(pairs), kind, "grading"), strict=True))
+    return [[rewards[text, each.problem.answer] for text in each.candidates] for each in problems]

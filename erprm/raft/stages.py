@@ -1,0 +1,225 @@
+"""What the stages of a round do, each into a folder of its own; what leads from one to the next is in `rounds`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from erprm.data.policy import PolicySample
+from erprm.data.sources import Problem
+from erprm.data.whole_file import whole_file
+from erprm.grading import open_grader
+from erprm.models.backbone import load_causal_lm
+from erprm.raft.config import ORACLE, RANDOM, RaftConfig
+from erprm.raft.evaluation import EvaluatedProblem, Evaluation, evaluate
+from erprm.raft.log_probs import solution_log_probs
+from erprm.raft.scorers import check_step_formats, open_scorer
+from erprm.raft.selection import keep_best
+from erprm.raft.selectors import (
+    NEVER,
+    OracleSelector,
+    RandomSelector,
+    RewardModelSelector,
+    SelectionError,
+    Selector,
+    outcomes,
+)
+from erprm.raft.solutions import SampledProblem, read_rows, read_solutions, sample, write_in_parts, write_rows
+from erprm.rollout.engine import Engine, Sampling
+
+EVALUATION_FILE, KEPT_FILE = "evaluation.json", "samples.jsonl"
+
+Resource = TypeVar("Resource")
+
+
+class OpenedWhenAsked(Generic[Resource]):
+    """A model that is loaded when it is first asked for, and let go of at the end of the block."""
+
+    def __init__(self, open_it: Callable[[], AbstractContextManager[Resource]]) -> None:
+        """Takes what opens it."""
+        self._open = open_it
+        self._stack = ExitStack()
+        self._opened: list[Resource] = []
+
+    def __call__(self) -> Resource:
+        """The model."""
+        if not self._opened:
+            self._opened.append(self._stack.enter_context(self._open()))
+        return self._opened[0]
+
+    def __enter__(self) -> OpenedWhenAsked[Resource]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.clear()
+        self._stack.close()
+
+
+def device_of(config: RaftConfig) -> torch.device:
+    """Where models are scored and score."""
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
+
+
+@contextmanager
+def open_selector(config: RaftConfig, name: str) -> Iterator[Selector]:
+    """The selector of a name, with the reward model or the grader that it needs."""
+    if name == RANDOM:
+        yield RandomSelector(config.seed)
+    elif name == ORACLE:
+        with open_grader(config.grading, "grading") as grader:
+            yield OracleSelector(grader, config.problems.kind(config.grading), config.correct_threshold)
+    else:
+        with open_scorer(config.scorers[name], f"scorers.{name}", device_of(config)) as scorer:
+            check_step_formats(config.model, getattr(scorer, "step_format", None), f"scorers.{name}")
+            yield RewardModelSelector(scorer, config.style, config.aggregation)
+
+
+def sample_solutions(
+    config: RaftConfig,
+    problems: Sequence[Problem],
+    sampling: Sampling,
+    engine: OpenedWhenAsked[Engine],
+    folder: Path,
+) -> None:
+    """Samples solutions of problems."""
+    write_in_parts(
+        folder,
+        config.problems_per_part,
+        problems,
+        lambda part: [each.as_row() for each in sample(engine(), part, config.prompt, sampling)],
+    )
+
+
+def score_solutions(config: RaftConfig, samples: Path, selector: OpenedWhenAsked[Selector], folder: Path) -> None:
+    """Scores solutions; one that is never to be kept has a null, since JSON has no infinity."""
+    write_in_parts(
+        folder,
+        config.problems_per_part,
+        list(read_solutions(samples)),
+        lambda part: [
+            {"problem_id": each.problem.problem_id, "scores": [None if s == NEVER else s for s in scores]}
+            for each, scores in zip(part, selector().scores(part), strict=True)
+        ],
+    )
+
+
+def select_solutions(config: RaftConfig, number: int, samples: Path, scores: Path, folder: Path) -> None:
+    """Writes the solutions that are kept, as samples of ``erprm sft``.
+
+    Raises:
+        SelectionError: if there are none.
+    """
+    kept, best, tried, cut_off = [], NEVER, 0, 0
+    for each, row in zip(read_solutions(samples), read_rows(scores), strict=True):
+        of_problem = [NEVER if score is None else score for score in row["scores"]]
+        best = max([best, *of_problem])
+        tried, cut_off = tried + len(of_problem), cut_off + each.finished.count(False)
+        kept += [
+            {
+                "prompt": each.prompt_ids,
+                "completion": each.token_ids[place],
+                "problem_id": each.problem.problem_id,
+                "text": each.candidates[place],
+                "score": of_problem[place],
+            }
+            for place in keep_best(
+                of_problem,
+                each.candidates,
+                each.finished,
+                top_k=config.top_k,
+                threshold=config.threshold,
+                deduplicate=config.deduplicate,
+            )
+        ]
+    if not kept:
+        raise SelectionError(
+            f"round {number}: none of {tried} solutions is kept: threshold is {config.threshold}, the best score is "
+            f"{best:.4g}, and {cut_off} solution(s) were cut off at max_tokens={config.max_tokens}. What was sampled "
+            "and scored stays: run the same command with a lower threshold (after the first round together with "
+            "allow_change=true)"
+        )
+    write_rows(folder / KEPT_FILE, kept)
+
+
+def sample_held_out(
+    config: RaftConfig, problems: Sequence[Problem], number: int, engine: OpenedWhenAsked[Engine], folder: Path
+) -> None:
+    """Samples what the evaluation of a round is made from: the most likely solution of each problem, and some more."""
+    sampling = config.evaluation_sampling(number)
+    for name, how in (("greedy", replace(sampling, n=1, temperature=0.0)), ("sampled", sampling)):
+        sample_solutions(config, problems, how, engine, folder / name)
+
+
+def evaluate_policy(
+    config: RaftConfig,
+    number: int,
+    policy: str,
+    held_out: Path,
+    selector: OpenedWhenAsked[Selector] | None,
+    folder: Path,
+) -> None:
+    """Evaluates the policy of a round by its solutions of the held-out problems."""
+    greedy, sampled = (list(read_solutions(held_out / name)) for name in ("greedy", "sampled"))
+    with open_grader(config.grading, "grading") as grader:
+        kind = config.held_out.kind(config.grading)
+        right_greedy, right = (
+            [[reward >= config.correct_threshold for reward in rewards] for rewards in outcomes(grader, part, kind)]
+            for part in (greedy, sampled)
+        )
+    log_ratios = _log_ratios(config, policy, sampled) if number else None
+    scores = None
+    if selector is not None:
+        # A solution that the reward model cannot read is worth nothing to it.
+        scores = [[0.0 if score == NEVER else score for score in found] for found in selector().scores(sampled)]
+    problems = [
+        EvaluatedProblem(
+            each.problem.problem_id,
+            right_greedy[place][0],
+            right[place],
+            scores[place] if scores else None,
+            log_ratios[place] if log_ratios else None,
+        )
+        for place, each in enumerate(sampled)
+    ]
+    finished = [finished for each in sampled for finished in each.finished]
+    evaluation = evaluate(number, problems, finished.count(False) / len(finished))
+    write_rows(folder / "problems.jsonl", [each.as_row() for each in problems])
+    with whole_file(folder / EVALUATION_FILE) as file:
+        file.write(json.dumps(evaluation.as_json(), indent=2).encode() + b"\n")
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """What :func:`evaluate_policy` has written."""
+    return Evaluation.from_json(json.loads((folder / EVALUATION_FILE).read_text(encoding="utf-8")))
+
+
+def _log_ratios(config: RaftConfig, policy: str, sampled: Sequence[SampledProblem]) -> list[list[float]]:
+    """``log pi - log pi0`` of every sampled solution."""
+    samples = [
+        PolicySample([*each.prompt_ids, *ids], len(each.prompt_ids), each.problem.problem_id)
+        for each in sampled
+        for ids in each.token_ids
+    ]
+    now = _log_probs(config, policy, None, samples)
+    initial = _log_probs(config, config.model, config.gguf_file, samples)
+    ratios = [one - other for one, other in zip(now, initial, strict=True)]
+    bounds = [0]
+    for each in sampled:
+        bounds.append(bounds[-1] + len(each.token_ids))
+    return [ratios[start:stop] for start, stop in pairwise(bounds)]
+
+
+def _log_probs(config: RaftConfig, model: str, gguf_file: str | None, samples: Sequence[PolicySample]) -> list[float]:
+    device = device_of(config)
+    dtype: Any = config.dtype if config.dtype != "auto" else "float32" if device.type == "cpu" else "bfloat16"
+    policy = load_causal_lm(model, gguf_file, dtype=dtype)
+    return solution_log_probs(policy.eval().to(device), samples, config.temperature, config.batch_tokens)

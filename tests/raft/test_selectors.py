@@ -1,0 +1,93 @@
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from erprm.data.sources import Problem
+from erprm.raft.selectors import OracleSelector, RandomSelector, RewardModelSelector, SelectionError
+from erprm.raft.solutions import SampledProblem
+from erprm.steps import Solution
+
+
+def sampled(number: int, *candidates: str, answer: str = "8") -> SampledProblem:
+    count = len(candidates)
+    problem = Problem(f"p/{number}", f"question {number}", answer, "test")
+    return SampledProblem(problem, [1], list(candidates), [[2]] * count, [True] * count)
+
+
+class LengthScorer:
+    """A tenth for each character of a step; keeps what it was asked, and does not read a long step."""
+
+    def __init__(self) -> None:
+        self.asked: list[Solution] = []
+
+    def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+        for solution in solutions:
+            if any(len(step) > 9 for step in solution.steps):
+                raise ValueError(f"the solution of {solution.question!r} is too long")
+        self.asked += solutions
+        return [torch.tensor([len(step) / 10 for step in solution.steps]) for solution in solutions]
+
+
+def test_a_candidate_has_the_aggregated_score_of_its_steps() -> None:
+    problems = [sampled(0, "abc\nab", "a\nabcdefghi"), sampled(1, "abcd\nabcdef")]
+    for aggregation, expected in (("min", [[0.2, 0.1], [0.4]]), ("mean", [[0.25, 0.5], [0.5]])):
+        scores = RewardModelSelector(LengthScorer(), "lines", aggregation).scores(problems)  # type: ignore[arg-type]
+        assert [pytest.approx(of_problem) for of_problem in scores] == expected
+
+
+def test_equal_texts_of_a_question_are_scored_once() -> None:
+    scorer = LengthScorer()
+    scores = RewardModelSelector(scorer, "lines", "min").scores([sampled(0, "a\nb", "a\nb"), sampled(1, "a\nb")])
+    assert [pytest.approx(of_problem) for of_problem in scores] == [[0.1, 0.1], [0.1]]
+    assert [(solution.question, list(solution.steps)) for solution in scorer.asked] == [
+        ("question 0", ["a", "b"]),
+        ("question 1", ["a", "b"]),
+    ]
+
+
+def test_a_candidate_that_cannot_be_read_or_has_no_step_is_never_kept_and_costs_no_other_its_score() -> None:
+    scores = RewardModelSelector(LengthScorer(), "lines", "min").scores([sampled(0, "ab\nabcdefghij", "ab\nabc", " ")])
+    assert scores == [[-math.inf, pytest.approx(0.2), -math.inf]]
+    assert RewardModelSelector(LengthScorer(), "lines", "min").scores([sampled(0, " ")]) == [[-math.inf]]
+    with pytest.raises(SelectionError, match=r"none of 2 solution\(s\) can be scored; the solution of 'question 0' is"):
+        RewardModelSelector(LengthScorer(), "lines", "min").scores([sampled(0, "a\nabcdefghij", "b\nabcdefghij")])
+
+
+def test_a_policy_that_writes_its_steps_in_another_format_is_told_so() -> None:
+    complaint = (
+        r"style is 'math_shepherd', in which none of 2 solution\(s\) has more than one step, though they have several "
+        r"lines: .* A solution begins 'ab\\nabc'; choose the style in which the policy writes"
+    )
+    with pytest.raises(SelectionError, match=complaint):
+        RewardModelSelector(LengthScorer(), "math_shepherd", "min").scores([sampled(0, "ab\nabc", "b")])
+    # Solutions of one line say nothing about the format.
+    assert RewardModelSelector(LengthScorer(), "lines", "min").scores([sampled(0, "ab")]) == [[pytest.approx(0.2)]]
+
+
+def test_a_scorer_that_returns_too_few_scores_is_named() -> None:
+    class Forgetful:
+        def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+            return [torch.ones(len(solution.steps) - 1) for solution in solutions]
+
+    with pytest.raises(ValueError, match="score_steps returned 1 scores for the 2 steps of a solution of 'question 0'"):
+        RewardModelSelector(Forgetful(), "lines", "min").scores([sampled(0, "a\nb", "c\nd")])
+
+
+def test_chance_depends_on_seed_problem_and_place_alone() -> None:
+    one, other = sampled(0, "a", "b"), sampled(1, "a", "b")
+    scores = RandomSelector(0).scores([one, other])
+    assert RandomSelector(0).scores([other]) == scores[1:]
+    assert RandomSelector(1).scores([one]) != scores[:1]
+    assert len({score for of_problem in scores for score in of_problem}) == 4
+
+
+def test_the_oracle_keeps_right_candidates_alone() -> None:
+    def grader(prediction: str, gold: str) -> float:
+        return {"8": 1.0, "7": 0.6}.get(prediction, 0.0) if gold == "8" else 0.0
+
+    problems = [sampled(0, "8", "7", "6"), sampled(1, "8", answer="9")]
+    assert OracleSelector(grader, "auto", 0.5).scores(problems) == [[1.0, 0.6, -math.inf], [-math.inf]]
+    assert OracleSelector(grader, "auto", 0.7).scores(problems) == [[1.0, -math.inf, -math.inf], [-math.inf]]
