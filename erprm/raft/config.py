@@ -72,7 +72,7 @@ class RaftConfig:
         learning_rate: that of the first round; round i of N, counted from 0, has ``learning_rate * (N - i) / N``.
         sft: ``trainer``, ``model`` and ``data`` of ``erprm sft``, for every round; what a round decides (the backbone,
             the data, the learning rate, the epochs, where to write) is not set here.
-        launcher: the words before ``sft --config FILE``, such as ``srun erprm``; if there are none, this Python with ``-m
+        launcher: the words before ``sft --config FILE``, such as ``srun erprm``; by default this Python with ``-m
             erprm``.
         prompt: how a question becomes a prompt.
         style: how the steps of a solution are told apart; see the page on steps.

@@ -32,9 +32,9 @@ def is_right(question: str, place: int, step: str) -> bool:
     return asked and all((int(one) + int(other)) % 10 == int(total) for one, other, total in sums)
 
 
-def save_policy(folder: Path) -> Path:
+def save_policy(folder: Path, **changes: Any) -> Path:
     """Writes the policy: it solves ``3 + 4 =`` by ``so 3 + 4 = 7``, ``then 7 + 1 = 8``, ``#### 8``, often wrongly."""
-    make_taught_policy().save_pretrained(folder)
+    make_taught_policy(**changes).save_pretrained(folder)
     make_word_tokenizer().save_pretrained(folder)
     return folder
 

@@ -67,9 +67,9 @@ def make_policy(vocabulary: int, seed: int = 0, context: int = 64, **changes: An
     return LlamaForCausalLM(config).eval()
 
 
-def make_taught_policy() -> Any:
+def make_taught_policy(**changes: Any) -> Any:
     """A policy that writes solutions of three steps, with digits that are right now and then."""
-    tokenizer, policy = make_word_tokenizer(), make_policy(len(WORDS))
+    tokenizer, policy = make_word_tokenizer(), make_policy(len(WORDS), **changes)
     solutions = []
     for one, other in itertools.product(range(10), range(10)):
         total = (one + other) % 10
