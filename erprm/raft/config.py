@@ -57,7 +57,8 @@ class RaftConfig:
         output_dir: folder of the run; the same settings again continue a run that was interrupted.
         selector: who chooses the solutions: a name in ``scorers``, ``random``, or ``oracle`` (only right ones).
         scorers: process reward models by name, such as ``er: runs/prm``: a folder or hub id, or any class with
-            ``score_steps`` by its ``class_path`` and ``init_args``. Only those that are used are loaded.
+            ``score_steps`` (of steps) or ``scores`` (of candidates) by its ``class_path`` and ``init_args``. Only
+            those that are used are loaded.
         problems: the problems whose solutions the policy learns from.
         held_out: the problems on which every policy is evaluated.
         rounds: rounds of sampling, choosing and fine-tuning.

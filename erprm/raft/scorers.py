@@ -16,6 +16,7 @@ from erprm.models import AdaptedRewardModel, ProcessRewardModel
 from erprm.models.adapters.choice import choose_adapter
 from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
 from erprm.models.scorer import StepScorer
+from erprm.raft.selectors import Selector
 from erprm.rollout.pools import model_key
 from erprm.steps import StepFormat
 
@@ -23,8 +24,8 @@ ScorerSetting = str | dict[str, Any]
 
 
 @contextmanager
-def open_scorer(setting: ScorerSetting, key: str, device: torch.device) -> Iterator[StepScorer]:
-    """The scorer that a setting names, on a device if it is a model; closed afterwards if it has a ``close`` method.
+def open_scorer(setting: ScorerSetting, key: str, device: torch.device) -> Iterator[StepScorer | Selector]:
+    """What a setting names, on a device if it is a model; closed afterwards if it has a ``close`` method.
 
     Args:
         setting: folder or hub id of a process reward model, or ``class_path`` with ``init_args``.
@@ -32,9 +33,9 @@ def open_scorer(setting: ScorerSetting, key: str, device: torch.device) -> Itera
         device: where a model goes.
 
     Raises:
-        ValueError: if there is no such thing, or it has no ``score_steps``.
+        ValueError: if there is no such thing, or it scores neither steps nor candidates.
     """
-    made = make_scorer(setting, key)
+    made = _make(setting, key)
     if isinstance(made, ProcessRewardModel):
         made.configure_model()
     if isinstance(made, torch.nn.Module):
@@ -47,8 +48,8 @@ def open_scorer(setting: ScorerSetting, key: str, device: torch.device) -> Itera
             close()
 
 
-def make_scorer(setting: ScorerSetting, key: str) -> StepScorer:
-    """The scorer without its weights; see :func:`open_scorer`."""
+def _make(setting: ScorerSetting, key: str) -> StepScorer | Selector:
+    """The scorer, a model without its weights."""
     if isinstance(setting, str):
         return AdaptedRewardModel(setting)
     made_by = _class_of(setting, key)
@@ -56,8 +57,8 @@ def make_scorer(setting: ScorerSetting, key: str) -> StepScorer:
         made = made_by(**(setting.get("init_args") or {}))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{key}: {setting['class_path']!r} cannot be made: {error}") from error
-    if not isinstance(made, StepScorer):
-        raise ValueError(f"{key}: {setting['class_path']!r} has no score_steps(solutions)")
+    if not isinstance(made, StepScorer | Selector):
+        raise ValueError(f"{key}: {setting['class_path']!r} has neither score_steps(solutions) nor scores(problems)")
     return made
 
 

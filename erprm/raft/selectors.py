@@ -10,7 +10,7 @@ import logging
 import math
 import random
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ NEVER = -math.inf
 """The score of a candidate that is not to be kept, however few there are."""
 
 
+@runtime_checkable
 class Selector(Protocol):
     """Scores candidates: the higher, the better."""
 

@@ -80,7 +80,10 @@ def open_selector(config: RaftConfig, name: str) -> Iterator[Selector]:
     else:
         with open_scorer(config.scorers[name], f"scorers.{name}", device_of(config)) as scorer:
             check_step_formats(config.model, getattr(scorer, "step_format", None), f"scorers.{name}")
-            yield RewardModelSelector(scorer, config.style, config.aggregation)
+            if isinstance(scorer, Selector):
+                yield scorer
+            else:
+                yield RewardModelSelector(scorer, config.style, config.aggregation)
 
 
 def sample_solutions(

@@ -14,7 +14,7 @@ from erprm.cli import main
 from erprm.raft import ProblemSet, run_raft
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.selectors import SelectionError
-from erprm.raft.solutions import read_rows, read_solutions
+from erprm.raft.solutions import SampledProblem, read_rows, read_solutions
 from erprm.raft.stage_folders import ChangedSettingsError
 from erprm.rollout.transformers_engine import TransformersEngine
 from erprm.steps import StepFormat, split_steps
@@ -137,6 +137,22 @@ def test_a_round_in_which_nothing_passes_the_threshold_can_be_gone_on_with(world
     assert all(row["score"] == 1.0 for row in read_rows(world / "threshold/round-1/selected"))
 
 
+class LastOne:
+    """A selector of one's own: the candidate sampled last is the best."""
+
+    def scores(self, problems: Sequence[SampledProblem]) -> list[list[float]]:
+        return [[float(place) for place in range(len(each.candidates))] for each in problems]
+
+
+def test_a_class_that_scores_candidates_is_a_selector(world: Path) -> None:
+    run(world, "own", scorers={"er": {"class_path": "tests.raft.test_rounds.LastOne"}}, rounds=1, prompts_per_round=4)
+    sampled = read_solutions(world / "own/round-1/samples")
+    last = {each.problem.problem_id: each.candidates[-1] for each in sampled if each.finished[-1]}
+    kept = {row["problem_id"]: row["text"] for row in read_rows(world / "own/round-1/selected")}
+    assert last
+    assert kept.items() >= last.items()
+
+
 @pytest.mark.parametrize("selector", ["random", "oracle"])
 def test_selectors_without_a_model_need_none(world: Path, selector: str) -> None:
     initial, after = run(world, selector, selector=selector, scorers={}, rounds=1, prompts_per_round=6)
@@ -199,7 +215,7 @@ class TaggedScorer:
             {"class_path": "nowhere.Scorer"},
             "scorers.er: 'nowhere.Scorer' cannot be imported: No module named 'nowhere'",
         ),
-        ({"class_path": "pathlib.Path"}, r"scorers.er: 'pathlib.Path' has no score_steps\(solutions\)"),
+        ({"class_path": "pathlib.Path"}, "scorers.er: 'pathlib.Path' has neither score_steps"),
         ({"class": "x"}, "scorers.er is {'class': 'x'}; it must be a folder, a hub id, or class_path with init_args"),
         ("./nowhere", "'nowhere' does not exist"),
     ],
