@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ TRAINER = ["accelerator=cpu", "devices=1", "max_epochs=1", "logger=false", "enab
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     save_tiny_llama(tmp_path / "policy")
-    rows = [{"prompt": f"What is {i}?\n", "completion": f"Step 1: {i}"} for i in range(6)]
+    rows: list[dict[str, Any]] = [{"prompt": f"What is {i}?\n", "completion": f"Step 1: {i}"} for i in range(6)]
     rows += [{"prompt": [10, 11, 12 + i], "completion": [20 + i, 21, 1]} for i in range(6)]
     (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return tmp_path
@@ -47,7 +48,7 @@ def test_sft_writes_a_policy_that_transformers_loads(folder: Path, more: list[st
     before, after = (load_file(folder / name / "model.safetensors") for name in ("policy", "tuned"))
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    tuned = AutoModelForCausalLM.from_pretrained(folder / "tuned")
+    tuned: Any = AutoModelForCausalLM.from_pretrained(folder / "tuned")
     assert tuned.generate(torch.tensor([[10, 11]]), max_new_tokens=1).shape == (1, 3)
 
 

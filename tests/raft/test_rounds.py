@@ -196,9 +196,9 @@ def test_a_policy_saved_with_another_step_format_than_the_reward_model_s_is_refu
     with pytest.raises(ValueError, match=r"that of scorers\.er differ: separator"):
         run(world, "formats", **{**changes, "scorers": {"er": named}})
     assert list((world / "formats/round-1/samples").glob("*.jsonl"))
-    before = files(world / "formats")
+    before = files(world / "formats/round-1")
     assert len(run(world, "formats", **{**changes, "scorers": {"er": SCORER}})) == 2
-    assert files(world / "formats").items() >= before.items()
+    assert files(world / "formats/round-1").items() >= before.items()
 
 
 class TaggedScorer:
