@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.raft.config import RaftConfig
-from erprm.rollout.vllm_engine import kill_when_this_process_ends
+from erprm.rollout.vllm_process import kill_when_this_process_ends
 
 SETTINGS_FILE, LOG_FILE, TRAINING_FOLDER = "sft.json", "sft.log", "training"
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from erprm.grading import BatchGrader, Kind, OutcomeGrader, outcome_rewards
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention import AttentionError
-from erprm.models.scorer import StepScorer, checked_scores
+from erprm.models.scorer import ScorerError, StepScorer, checked_scores
 from erprm.raft.solutions import SampledProblem
 from erprm.steps import Solution, split_steps
 
@@ -59,13 +59,15 @@ class RewardModelSelector:
         Raises:
             SelectionError: if candidates have lines but none of them has two steps, so that the style cannot be the
                 policy's, or the model can read none of them; says why.
-            ValueError: if the model does not return one score for each step.
+            ScorerError: if the model does not return one score for each step, and a number.
         """
         texts = {(each.problem.question, text): NEVER for each in problems for text in each.candidates}
         solutions = {key: Solution(key[0], split_steps(key[1], self._style)) for key in texts}
         readable = {key: solution for key, solution in solutions.items() if solution.steps}
         self._check_steps(list(readable), list(readable.values()))
         for key, scores in zip(readable, self._step_scores(list(readable.values())), strict=True):
+            if scores is not None and scores.isnan().any():
+                raise ScorerError(f"score_steps returned NaN for a step of a solution of {key[0][:60]!r}")
             if scores is not None:
                 texts[key] = aggregate_steps(scores, self._aggregation).item()
         return [[texts[each.problem.question, text] for text in each.candidates] for each in problems]
@@ -86,12 +88,12 @@ class RewardModelSelector:
             return []
         try:
             found = self._scorer.score_steps(solutions)
-        except AttentionError:
+        except (AttentionError, ScorerError):
             raise  # No fault of a solution.
         except ValueError as error:
             log.warning("a solution cannot be scored, so they are scored one by one: %s", error)
             return self._one_by_one(solutions)
-        return list(checked_scores(solutions, found))
+        return list(checked_scores(found, solutions))
 
     def _one_by_one(self, solutions: list[Solution]) -> list[Tensor | None]:
         scores: list[Tensor | None] = []
@@ -103,7 +105,7 @@ class RewardModelSelector:
                 scores.append(None)
                 reason = reason or error
             else:
-                scores += checked_scores([solution], found)
+                scores += checked_scores(found, [solution])
         if all(each is None for each in scores):
             raise SelectionError(f"none of {len(solutions)} solution(s) can be scored; {reason}") from reason
         return scores

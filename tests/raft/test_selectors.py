@@ -76,6 +76,15 @@ def test_a_scorer_that_returns_too_few_scores_is_named() -> None:
         RewardModelSelector(Forgetful(), "lines", "min").scores([sampled(0, "a\nb", "c\nd")])
 
 
+def test_a_score_that_is_no_number_is_named() -> None:
+    class Confused:
+        def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+            return [torch.full((len(solution.steps),), torch.nan) for solution in solutions]
+
+    with pytest.raises(ValueError, match="score_steps returned NaN for a step of a solution of 'question 0'"):
+        RewardModelSelector(Confused(), "lines", "min").scores([sampled(0, "a\nb")])
+
+
 def test_chance_depends_on_seed_problem_and_place_alone() -> None:
     one, other = sampled(0, "a", "b"), sampled(1, "a", "b")
     scores = RandomSelector(0).scores([one, other])
