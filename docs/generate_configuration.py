@@ -31,6 +31,7 @@ from erprm.cli.estimate_fit import EstimateConfig
 from erprm.cli.estimate_rollout import RolloutEstimateConfig
 from erprm.cli.export import ExportConfig
 from erprm.cli.merge import MergeConfig
+from erprm.cli.report import ReportConfig
 from erprm.cli.rollout import RolloutCommand
 from erprm.cli.score import ScoreConfig
 from erprm.data import ProcessRewardDataModule
@@ -57,6 +58,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "data stats": StatsConfig,
     "estimate fit": EstimateConfig,
     "estimate rollout": RolloutEstimateConfig,
+    "report": ReportConfig,
     "demo": DemoConfig,
 }
 # Keys that stand on the page under another command.

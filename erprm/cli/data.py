@@ -21,6 +21,7 @@ from erprm.data.sources import load_problems
 from erprm.data.statistics import DataStatistics, TokenCounter, problem_fingerprint, shared_problems
 from erprm.data.whole_file import whole_file
 from erprm.report.data_statistics import draw_statistics, statistics_tables
+from erprm.report.short_names import short_names
 
 _GSM8K, _MATH_500 = "openai/gsm8k", "HuggingFaceH4/MATH-500"
 
@@ -95,7 +96,7 @@ def _statistics(config: StatsConfig, console: Console) -> list[DataStatistics]:
     }
     options = ImportOptions(config.first_step, config.neutral, config.alternatives)
     data = []
-    for path, name in zip(config.paths, _short_names(config.paths), strict=True):
+    for path, name in zip(config.paths, short_names(config.paths), strict=True):
         rejected = _RejectedRows()
         reject = rejected.add if config.on_error == "skip" else stop
         statistics = DataStatistics(name, etas, benchmarks, count_tokens)
@@ -118,16 +119,6 @@ class _RejectedRows:
     def add(self, place: Place, reason: str, row: object) -> None:
         self.first = self.first or f"{place}: {reason}"
         self.count += 1
-
-
-def _short_names(paths: Sequence[str]) -> list[str]:
-    """The last part of each path, or as many as tell them apart."""
-    parts = [path.rstrip("/").split("/") for path in paths]
-    for kept in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(path[-kept:]) for path in parts]
-        if len(set(names)) == len(names):
-            return names
-    return list(paths)
 
 
 def _benchmark(source: str, path: str | None, default: str, console: Console) -> set[int] | None:

@@ -14,16 +14,17 @@ from erprm.data.whole_file import whole_file
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Writes a JSON file; numbers that are not finite, which JSON has no word for, become null."""
     with whole_file(path) as file:
-        file.write((json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        file.write((json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null for each number in it that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {name: _finite(entry) for name, entry in value.items()}
+        return {name: finite(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return value
 
 

@@ -1,0 +1,61 @@
+// Elements of the page. Text goes in as text nodes alone, so whatever it holds is shown and never read as markup.
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+// el('a', {href: '#x', class: 'y'}, 'text', otherElement); false and null children are left out.
+function el(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+function svg(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, '');
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.flat().filter((child) => child != null && child !== false));
+  return element;
+}
+
+// A labelled choice; options are {value, text} or {label, options}.
+function choice(label, options, onchange) {
+  const option = (each) => (each.options ? el('optgroup', {label: each.label}, each.options.map(option)) : el('option', {value: each.value}, each.text));
+  const select = el('select', {onchange: () => onchange(select.value)}, options.map(option));
+  return el('label', {class: 'control'}, el('span', {}, label), select);
+}
+
+// Rows of cells; numbers are right-aligned, and a cell may be an element.
+function table(caption, header, rows, {numeric = (column) => column > 0} = {}) {
+  const cell = (tag, content, column, more = {}) => el(tag, {class: numeric(column) && 'number', ...more}, content ?? '–');
+  return el('div', {class: 'scrolled', tabindex: '0', role: 'group', 'aria-label': caption},
+    el('table', {},
+      el('caption', {}, caption),
+      el('thead', {}, el('tr', {}, header.map((each, column) => cell('th', each, column, {scope: 'col'})))),
+      el('tbody', {}, rows.map((row) => el('tr', {}, row.map((each, column) =>
+        (column ? cell('td', each, column) : cell('th', each, column, {scope: 'row'}))))))));
+}
+
+const isNumber = (value) => typeof value === 'number';
+const count = (value) => value.toLocaleString('en');
+const percent = (share) => (isNumber(share) ? (100 * share).toFixed(1) : '–');
+const interval = (mean, low, high) => (isNumber(mean) ? `${percent(mean)} [${percent(low)}, ${percent(high)}]` : '–');
+const signed = (share) => (share >= 0 ? '+' : '−') + Math.abs(100 * share).toFixed(1);
+const signedInterval = (mean, low, high) => (isNumber(mean) ? `${signed(mean)} [${signed(low)}, ${signed(high)}]` : '–');
+const decimals = (value, digits = 2) => (isNumber(value) ? value.toFixed(digits).replace('-', '−') : '–');
+const short = (value) => (isNumber(value) ? String(Number(value.toPrecision(3))).replace('-', '−') : '–');
+
+// Right and wrong: a sign and a word, not a colour alone.
+function verdict(isRight, word = true) {
+  return el('span', {class: isRight ? 'right' : 'wrong'},
+    el('span', {'aria-hidden': 'true'}, isRight ? '✓' : '✗'),
+    el('span', {class: !word && 'unseen'}, isRight ? ' right' : ' wrong'));
+}
+
+// The powers of two among some n, and the last of them: what a table has room for.
+function fewPlaces(ns) {
+  return ns.map((n, place) => place).filter((place) => Number.isInteger(Math.log2(ns[place])) || place === ns.length - 1);
+}

@@ -1,0 +1,181 @@
+"""Everything the page shows, as one JSON value: evaluations of the same pool, or of the same step labels, together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import erprm
+from erprm.report.page.comparisons import differences_to_first_run
+from erprm.report.page.label_histograms import ablation_histograms, label_histograms
+from erprm.report.page.run_folders import Ablation, Evaluation, read_run, split_name
+from erprm.report.page.solutions import browsable_solutions, read_candidates
+from erprm.report.pool_results import CANDIDATES_FILE
+from erprm.report.short_names import short_names
+
+
+def page_content(
+    runs: Sequence[str],
+    labels: Sequence[str] = (),
+    etas: Sequence[float] = (0.0, 2.0, float("inf")),
+    max_solutions: int = 20_000,
+    title: str = "Process reward models, evaluated",
+) -> dict[str, Any]:
+    """Reads all that goes into the page.
+
+    Args:
+        runs: folders that ``erprm test`` or ``erprm ablate`` wrote to, each as ``FOLDER`` or ``NAME=FOLDER``.
+        labels: rollouts, or JSON files of ``erprm data stats``, for histograms of labels.
+        etas: at which etas labels of rollouts are counted.
+        max_solutions: about how many solutions of a pool can be looked at; 0 leaves the browser out.
+        title: of the page.
+
+    Raises:
+        FileNotFoundError: if a folder is not there, or holds no results.
+        ValueError: if two runs have one name, or a file cannot be read or is not what this version writes.
+    """
+    evaluations: list[Evaluation] = []
+    ablations: list[Ablation] = []
+    for name, folder in named_folders(runs):
+        found, ablation = read_run(name, folder)
+        evaluations += found
+        ablations += [] if ablation is None else [ablation]
+    return {
+        "title": title,
+        "version": erprm.__version__,
+        "pools": _pools(evaluations, max_solutions),
+        "steps": _steps([evaluation for evaluation in evaluations if evaluation.kind == "steps"]),
+        "ablations": [ablation.content["curves"] for ablation in ablations],
+        "labels": [
+            *label_histograms(labels, etas),
+            *(each for a in ablations for each in ablation_histograms(a.content.get("label_histograms", []))),
+        ],
+        "costs": [cost for ablation in ablations for cost in ablation.content.get("costs", [])],
+    }
+
+
+def named_folders(runs: Sequence[str]) -> list[tuple[str, Path]]:
+    """Runs as they were given, each with its name or the end of its path that tells it from the others.
+
+    Raises:
+        ValueError: if two have one name.
+    """
+    given = [split_name(run) for run in runs]
+    short = short_names([str(path) for _, path in given])
+    named = [(name or end, path) for (name, path), end in zip(given, short, strict=True)]
+    name, times = Counter(name for name, _ in named).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"{times} runs are called {name!r}; give them names: erprm report NAME=FOLDER NAME=FOLDER")
+    return named
+
+
+# Pools ------------------------------------------------------------------------------------------------------------
+
+
+def _same_pools(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Evaluations of the same candidates, graded and split in the same way, together."""
+    of_pool: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        if evaluation.kind == "pool":
+            by = evaluation.results["determined_by"]
+            key = repr((by["pool"]["sha256"], *(by[name] for name in ("kind", "correct_threshold", "step_style"))))
+            of_pool.setdefault(key, []).append(evaluation)
+    return list(of_pool.values())
+
+
+def _pools(evaluations: Sequence[Evaluation], max_solutions: int) -> list[dict[str, Any]]:
+    pools = [_pool(of_pool, max_solutions) for of_pool in _same_pools(evaluations)]
+    times = Counter(pool["name"] for pool in pools)
+    for pool in pools:
+        if times[pool["name"]] > 1:
+            pool["name"] += f" ({pool['sha256'][:6]})"
+    return pools
+
+
+def _pool(evaluations: Sequence[Evaluation], max_solutions: int) -> dict[str, Any]:
+    first = evaluations[0].results
+    runs = [
+        {"name": name, **_run_on_pool(evaluation.results)}
+        for name, evaluation in zip(_distinct_names(evaluations), evaluations, strict=True)
+    ]
+    files = [evaluation.folder / CANDIDATES_FILE for evaluation in evaluations]
+    missing = [str(file) for file in files if not file.is_file()]
+    content = {
+        "name": first["name"],
+        "file": first["determined_by"]["pool"]["file"],
+        "sha256": first["determined_by"]["pool"]["sha256"],
+        "size": first["pool"],
+        "runs": runs,
+        "differences": [],
+        "browser": None,
+        "missing": missing,
+    }
+    if not missing:
+        tables = [
+            read_candidates(file, evaluation.results["pool"]["candidates"])
+            for file, evaluation in zip(files, evaluations, strict=True)
+        ]
+        content["differences"] = differences_to_first_run(tables)
+        if max_solutions:
+            content["browser"] = browsable_solutions(tables, max_solutions)
+    return content
+
+
+def _run_on_pool(results: Mapping[str, Any]) -> dict[str, Any]:
+    own = f"bon_{results['aggregation']}"
+    return {
+        "model": _model(results),
+        "aggregation": results["aggregation"],
+        "methods": results["methods"],
+        "differences": [each for each in results["differences"] if own in (each["method"], each["baseline"])],
+        "groups": results["groups"],
+        "hacking": results["reward_hacking"],
+    }
+
+
+def _model(results: Mapping[str, Any]) -> dict[str, Any]:
+    model = results["determined_by"].get("model") or {}
+    return {key: model.get(key) for key in ("class", "path", "sha256")}
+
+
+def _distinct_names(evaluations: Sequence[Evaluation]) -> list[str]:
+    """The name of each run, with that of the evaluation where a run has several."""
+    times = Counter(evaluation.run for evaluation in evaluations)
+    ends = short_names([str(evaluation.folder) for evaluation in evaluations])
+    return [
+        each.run if times[each.run] == 1 else f"{each.run}: {end}" for each, end in zip(evaluations, ends, strict=True)
+    ]
+
+
+# Step labels ------------------------------------------------------------------------------------------------------
+
+
+def _steps(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    """Results on the same labelled solutions together."""
+    of_data: dict[str, tuple[str, list[tuple[Evaluation, dict[str, Any]]]]] = {}
+    for evaluation in evaluations:
+        for name, results in evaluation.results["data"].items():
+            sha256 = evaluation.results["determined_by"].get("data", {}).get(name, {}).get("sha256")
+            of_data.setdefault(f"{name} {sha256}", (name, []))[1].append((evaluation, results))
+    return [
+        {
+            "name": name,
+            "runs": [_run_on_steps(run, *member) for run, member in zip(_names(members), members, strict=True)],
+        }
+        for name, members in of_data.values()
+    ]
+
+
+def _names(members: Sequence[tuple[Evaluation, Mapping[str, Any]]]) -> list[str]:
+    return _distinct_names([evaluation for evaluation, _ in members])
+
+
+def _run_on_steps(name: str, evaluation: Evaluation, results: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "model": _model(evaluation.results),
+        "chosen_on": evaluation.results["threshold"].get("chosen_on"),
+        **results,
+    }

@@ -1,0 +1,179 @@
+"""The evaluations that ``erprm test`` has left in a folder, read and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import erprm
+from erprm.report.pool_results import RESULTS_FILE
+
+ABLATION_FILE = "ablation.json"
+ABLATION_FORMAT, ABLATION_VERSION = "erprm-ablation", 1
+
+# key -> type of its value: what the page takes from the results of a pool, and of step labels.
+_POOL_KEYS: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "determined_by": dict,
+    "pool": dict,
+    "aggregation": str,
+    "methods": dict,
+    "differences": list,
+    "groups": dict,
+    "reward_hacking": (dict, type(None)),
+}
+_STEP_KEYS: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "determined_by": dict,
+    "threshold": dict,
+    "data": dict,
+}
+_ABLATION_KEYS: Mapping[str, type | tuple[type, ...]] = {"runs": list, "curves": list}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One folder of results.
+
+    Attributes:
+        run: name of the run it belongs to.
+        kind: whether candidates of a pool were ranked, or labelled steps judged.
+        folder: where it is.
+        results: what ``results.json`` holds.
+    """
+
+    run: str
+    kind: Literal["pool", "steps"]
+    folder: Path
+    results: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What ``erprm ablate`` has written.
+
+    Attributes:
+        path: the file.
+        content: what it holds.
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+
+def split_name(run: str) -> tuple[str | None, Path]:
+    """A run as it was given: ``FOLDER``, or ``NAME=FOLDER`` where no folder is called that."""
+    name, equals, path = run.partition("=")
+    if equals and name and not Path(run).exists():
+        return name, Path(path)
+    return None, Path(run)
+
+
+def read_run(name: str, folder: Path) -> tuple[list[Evaluation], Ablation | None]:
+    """Every evaluation in a folder: its own, those below it, and those of its ablation (the first seed of each).
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or no results in it.
+        ValueError: if a file of results cannot be read, or is not what this version writes.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{str(folder)!r} is no folder; expected one that erprm test wrote to")
+    files = [folder / RESULTS_FILE] if (folder / RESULTS_FILE).is_file() else []
+    files += sorted(path for kind in ("best_of_n", "steps") for path in folder.glob(f"**/{kind}/*/{RESULTS_FILE}"))
+    ablation = read_ablation(folder / ABLATION_FILE) if (folder / ABLATION_FILE).is_file() else None
+    if ablation is not None:
+        return _ablated_runs(ablation), ablation
+    if not files:
+        raise FileNotFoundError(
+            f"{str(folder)!r} holds no {RESULTS_FILE}; expected a folder that erprm test wrote to, with "
+            f"best_of_n/NAME/{RESULTS_FILE} or steps/NAME/{RESULTS_FILE} in it"
+        )
+    return [read_evaluation(name, path) for path in files], None
+
+
+def read_evaluation(run: str, path: Path) -> Evaluation:
+    """One file of results.
+
+    Raises:
+        ValueError: if it is no JSON, or lacks what this version of the package writes.
+    """
+    results = _read_object(path)
+    determined_by = results.get("determined_by")
+    versions = determined_by.get("versions") if isinstance(determined_by, dict) else None
+    writer = versions.get("erprm", "unknown") if isinstance(versions, dict) else "unknown"
+    if "threshold" in results and "data" in results:
+        _check_keys(path, results, _STEP_KEYS, writer)
+        for of_data in results["data"].values():
+            _check_keys(path, of_data, {"processbench": dict, "sweep": dict}, writer)
+        return Evaluation(run, "steps", path.parent, results)
+    _check_keys(path, results, _POOL_KEYS, writer)
+    _check_keys(path, determined_by, {"pool": dict, "correct_threshold": (int, float), "step_style": str}, writer)
+    _check_keys(path, results["determined_by"]["pool"], {"file": str, "sha256": str}, writer)
+    _check_keys(path, results["pool"], {"candidates": int}, writer)
+    for method, curve in results["methods"].items():
+        _check_curve(path, curve, f"methods.{method}")
+    if results["reward_hacking"] is not None:
+        for name in ("accuracy", "score", "gap", "outscored"):
+            _check_curve(path, results["reward_hacking"].get(name), f"reward_hacking.{name}")
+    return Evaluation(run, "pool", path.parent, results)
+
+
+def read_ablation(path: Path) -> Ablation:
+    """What ``erprm ablate`` has written.
+
+    Raises:
+        ValueError: if it is no JSON, of another format or version, or lacks a key.
+    """
+    content = _read_object(path)
+    found = content.get("format"), content.get("version")
+    if found != (ABLATION_FORMAT, ABLATION_VERSION):
+        raise ValueError(
+            f"{path}: is of format {found[0]!r}, version {found[1]!r}; expected {ABLATION_FORMAT!r}, {ABLATION_VERSION}"
+        )
+    _check_keys(path, content, _ABLATION_KEYS, erprm.__version__)
+    for number, curve in enumerate(content["curves"]):
+        _check_curve(path, curve, f"curves[{number}]", mean="accuracy")
+    return Ablation(path, content)
+
+
+def _ablated_runs(ablation: Ablation) -> list[Evaluation]:
+    """The first seed of each setting: those of all seeds are in the curves."""
+    evaluations: dict[str, list[Evaluation]] = {}
+    for run in ablation.content["runs"]:
+        _check_keys(ablation.path, run, {"name": str, "results": str}, erprm.__version__)
+        if run["name"] not in evaluations:
+            path = ablation.path.parent / run["results"]
+            if not path.is_file():
+                raise FileNotFoundError(f"{ablation.path}: names {str(path)!r}, which does not exist")
+            evaluations[run["name"]] = [read_evaluation(run["name"], path)]
+    return [evaluation for of_name in evaluations.values() for evaluation in of_name]
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is no JSON that can be read ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}; expected an object")
+    return content
+
+
+def _check_keys(path: Path, found: object, keys: Mapping[str, type | tuple[type, ...]], written_by: str) -> None:
+    entries = found if isinstance(found, dict) else {}
+    wrong = [key for key, kind in keys.items() if key not in entries or not isinstance(entries[key], kind)]
+    if wrong:
+        raise ValueError(
+            f"{path}: {', '.join(map(repr, wrong))} missing or of another type; this is not what version "
+            f"{erprm.__version__} writes (written by: {written_by})"
+        )
+
+
+def _check_curve(path: Path, curve: object, name: str, mean: str = "mean") -> None:
+    names: Sequence[str] = ("n", mean, "low", "high")
+    lists = [curve.get(each) for each in names] if isinstance(curve, dict) else []
+    if not lists or not all(isinstance(each, list) and len(each) == len(lists[0] or []) for each in lists):
+        raise ValueError(f"{path}: {name} is no curve; expected lists {', '.join(names)} of one length")
