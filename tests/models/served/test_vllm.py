@@ -131,9 +131,11 @@ def expected(folder: Path) -> list[torch.Tensor]:
 @pytest.fixture(scope="module")
 def server(folder: Path, expected: list[torch.Tensor]) -> Iterator[ServedPolicy]:
     served = ServedPolicy(folder / "prm", folder / "log.txt", runner="pooling")
-    served.start()
-    yield served
-    served.kill()
+    try:
+        served.start()
+        yield served
+    finally:
+        served.kill()
 
 
 @pytest.fixture(autouse=True)
