@@ -56,7 +56,7 @@ class RaftConfig:
         model: the initial policy: local folder or hub id.
         output_dir: folder of the run; the same settings again continue a run that was interrupted.
         selector: who chooses the solutions: a name in ``scorers``, ``random``, or ``oracle`` (only right ones).
-        scorers: process reward models by name, such as ``er: runs/prm``: a folder or hub id, or any class with
+        scorers: process reward models by name, such as ``er: runs/prm``: a folder, hub id or URL, or any class with
             ``score_steps`` (of steps) or ``scores`` (of candidates) by its ``class_path`` and ``init_args``. Only
             those that are used are loaded.
         problems: the problems whose solutions the policy learns from.

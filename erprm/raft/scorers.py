@@ -16,6 +16,7 @@ from erprm.models import AdaptedRewardModel, ProcessRewardModel
 from erprm.models.adapters.choice import choose_adapter
 from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
 from erprm.models.scorer import StepScorer
+from erprm.models.served import HTTPStepScorer, is_url
 from erprm.raft.selectors import Selector
 from erprm.rollout.pools import model_key
 from erprm.steps import StepFormat
@@ -28,7 +29,8 @@ def open_scorer(setting: ScorerSetting, key: str, device: torch.device) -> Itera
     """What a setting names, on a device if it is a model; closed afterwards if it has a ``close`` method.
 
     Args:
-        setting: folder or hub id of a process reward model, or ``class_path`` with ``init_args``.
+        setting: folder, hub id or URL (see docs/serving.md) of a process reward model, or ``class_path`` with
+            ``init_args``.
         key: the configuration key, for messages.
         device: where a model goes.
 
@@ -51,7 +53,7 @@ def open_scorer(setting: ScorerSetting, key: str, device: torch.device) -> Itera
 def _make(setting: ScorerSetting, key: str) -> StepScorer | Selector:
     """The scorer, a model without its weights."""
     if isinstance(setting, str):
-        return AdaptedRewardModel(setting)
+        return HTTPStepScorer(setting) if is_url(setting) else AdaptedRewardModel(setting)
     made_by = _class_of(setting, key)
     try:
         made = made_by(**(setting.get("init_args") or {}))
@@ -68,6 +70,8 @@ def check_scorer(setting: ScorerSetting, key: str, policy: str) -> None:
     Raises:
         ValueError: if it names nothing, or the formats differ.
     """
+    if isinstance(setting, str) and is_url(setting):
+        return  # Its server is asked when something is to be scored.
     if isinstance(setting, str):
         check_step_formats(policy, choose_adapter(setting).step_format, key)
     else:
@@ -77,7 +81,7 @@ def check_scorer(setting: ScorerSetting, key: str, policy: str) -> None:
 def _class_of(setting: dict[str, Any], key: str) -> Any:
     path, arguments = setting.get("class_path"), setting.get("init_args") or {}
     if not isinstance(path, str) or not isinstance(arguments, dict) or set(setting) - {"class_path", "init_args"}:
-        raise ValueError(f"{key} is {setting!r}; it must be a folder, a hub id, or class_path with init_args")
+        raise ValueError(f"{key} is {setting!r}; it must be a folder, a hub id, a URL, or class_path with init_args")
     try:
         return pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:

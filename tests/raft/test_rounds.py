@@ -216,7 +216,7 @@ class TaggedScorer:
             "scorers.er: 'nowhere.Scorer' cannot be imported: No module named 'nowhere'",
         ),
         ({"class_path": "pathlib.Path"}, "scorers.er: 'pathlib.Path' has neither score_steps"),
-        ({"class": "x"}, "scorers.er is {'class': 'x'}; it must be a folder, a hub id, or class_path with init_args"),
+        ({"class": "x"}, "scorers.er is {'class': 'x'}; it must be a folder, a hub id, a URL, or class_path with"),
         ("./nowhere", "'nowhere' does not exist"),
     ],
 )

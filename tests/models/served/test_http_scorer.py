@@ -13,6 +13,7 @@ import torch
 from erprm.models import HTTPStepScorer, ProcessRewardModel, ScorerError
 from erprm.models.adapters import AdapterError
 from erprm.models.token_classifier import save_token_classifier
+from erprm.raft.scorers import check_scorer, open_scorer
 from erprm.rollout.openai_client import ServerError
 from erprm.steps import Solution
 from tests.failing_server import FailingServer, failing_servers
@@ -58,6 +59,14 @@ def test_scores_are_the_good_class_at_the_tags_of_the_very_tokens_of_training(se
     assert set(server.paths) == {"/pooling"}
     assert (scorer.served_name, scorer.backbone_path) == ("policy", str(folders / "prm"))
     assert scorer.score_steps([]) == []
+
+
+def test_raft_takes_a_served_model_by_its_url(serve: Serve) -> None:
+    server = serve(position_over_1000)
+    check_scorer(server.url, "scorers.er", policy="a-policy")
+    with open_scorer(server.url, "scorers.er", torch.device("cpu")) as scorer:
+        assert isinstance(scorer, HTTPStepScorer)
+        assert [len(each) for each in scorer.score_steps(SOLUTIONS)] == [2, 1]
 
 
 def test_the_url_may_end_as_that_of_an_openai_server(serve: Serve) -> None:
