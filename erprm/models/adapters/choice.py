@@ -127,9 +127,12 @@ def _config(path: str) -> tuple[Path, dict[str, Any]]:
         remedy = ": LoRA adapters have to be merged into their base model first" if is_lora else ""
         raise AdapterError(f"{path!r} has no {CONFIG_NAME}{remedy}")
     try:
-        return file, dict(json.loads(file.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise AdapterError(f"{file}: is no object of JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{file}: is no object of JSON: {str(config)[:40]}")
+    return file, config
 
 
 def _architecture(file: Path, config: Mapping[str, Any]) -> str:

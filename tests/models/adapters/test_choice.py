@@ -155,11 +155,31 @@ def test_an_adapter_of_another_architecture_is_refused(tmp_path: Path) -> None:
         choose_adapter(path, "qwen_prm")
 
 
-@pytest.mark.parametrize("config", ["{}", "[]", "no JSON", '{"architectures": null}', '{"architectures": []}'])
+@pytest.mark.parametrize("config", ["{}", '{"architectures": null}', '{"architectures": []}'])
 def test_a_configuration_without_an_architecture_is_refused(tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(AdapterError, match=r"config\.json: names no architecture"):
         choose_adapter(str(tmp_path))
+
+
+@pytest.mark.parametrize("config", ["[]", "[1]", "null", "no JSON"])
+def test_a_configuration_that_is_no_object_is_refused(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(AdapterError, match=r"config\.json: is no object of JSON"):
+        choose_adapter(str(tmp_path))
+
+
+def test_a_step_format_in_the_configuration_alone_is_read(tmp_path: Path) -> None:
+    path = config_only(tmp_path, "LlamaForTokenClassification")
+    file = tmp_path / "config.json"
+    saved = {"step_format": {"tag": " x", "positive": None, "negative": None}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **saved}))
+    choice = choose_adapter(path)
+    assert (choice.name, choice.step_format.tag) == ("erprm", " x")
+    assert choice.reason == "there is a step format in config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "step_format": {"tags": " x"}}))
+    with pytest.raises(AdapterError, match=r"config\.json: step_format has no field 'tags'"):
+        choose_adapter(path)
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
