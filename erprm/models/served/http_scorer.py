@@ -14,6 +14,7 @@ from torch import Tensor
 from erprm.models.adapters import AdapterError
 from erprm.models.backbone import BackboneError
 from erprm.models.scorer import ScorerError
+from erprm.models.scoring_progress import tell_scored
 from erprm.models.served.token_classifier import ServedTokenClassifier
 from erprm.rollout.engine import PromptError
 from erprm.rollout.engines import require_package
@@ -157,6 +158,8 @@ class HTTPStepScorer(ServedTokenClassifier):
         try:
             (of_input,) = answer["data"]
             probabilities = np.frombuffer(base64.b64decode(of_input["data"]), dtype="<f4").astype(np.float32)
-            return torch.from_numpy(probabilities).reshape(-1, 2)
+            probabilities_T2 = torch.from_numpy(probabilities).reshape(-1, 2)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ScorerError(f"{self._place} answers {str(answer)[:200]}, not as vLLM's /pooling does") from error
+        tell_scored(1)
+        return probabilities_T2

@@ -15,7 +15,7 @@ from torch import Tensor
 from erprm.models.adapters import AdapterError, choose_adapter
 from erprm.models.backbone import load_tokenizer
 from erprm.models.scorer import ScorerError
-from erprm.steps import Solution, StepEncoder
+from erprm.steps import EncodedSolution, Solution, StepEncoder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -68,18 +68,29 @@ class ServedTokenClassifier(ABC):
         if not solutions:
             return []
         encoded = self.step_encoder.encode_batch(solutions)
-        context = self._context()
-        for solution, each in zip(solutions, encoded, strict=True):
-            if context is not None and len(each.input_ids) > context:
-                raise ValueError(
-                    f"the solution of {solution.question[:60]!r} has {len(each.input_ids)} tokens; {self._place} reads "
-                    f"{context}"
-                )
+        for place, length in self._too_long(encoded).items():
+            raise ValueError(
+                f"the solution of {solutions[place].question[:60]!r} has {length} tokens; {self._place} reads "
+                f"{self._context()}"
+            )
         classes = self._classify([each.input_ids for each in encoded])
         return [
             self._scores(probabilities_T2, each.input_ids, each.tag_positions)
             for each, probabilities_T2 in zip(encoded, classes, strict=True)
         ]
+
+    def too_long(self, solutions: Sequence[Solution]) -> dict[int, int]:
+        """The solutions that :meth:`score_steps` would refuse as longer than the context.
+
+        Returns:
+            The number of tokens of each, by its place.
+        """
+        return self._too_long(self.step_encoder.encode_batch(solutions))
+
+    def _too_long(self, encoded: Sequence[EncodedSolution]) -> dict[int, int]:
+        context = self._context()
+        lengths = enumerate(len(each.input_ids) for each in encoded)
+        return {} if context is None else {place: length for place, length in lengths if length > context}
 
     def _scores(self, probabilities_T2: Tensor, input_ids: Sequence[int], tags: Sequence[int]) -> Tensor:
         if probabilities_T2.shape != (len(input_ids), 2):

@@ -12,6 +12,7 @@ import torch
 
 from erprm.models import HTTPStepScorer, ProcessRewardModel, ScorerError
 from erprm.models.adapters import AdapterError
+from erprm.models.scoring_progress import listening
 from erprm.models.token_classifier import save_token_classifier
 from erprm.raft.scorers import check_scorer, open_scorer
 from erprm.rollout.openai_client import ServerError
@@ -169,6 +170,17 @@ def test_a_solution_beyond_the_served_context_is_refused_before_any_is_sent(serv
     with pytest.raises(ValueError, match=r"solution of 'What is 3 and 4 more\?' has \d+ tokens; server .* reads 20"):
         HTTPStepScorer(server.url).score_steps(SOLUTIONS)
     assert server.requests == []
+    scorer = HTTPStepScorer(server.url)
+    lengths = [len(each.input_ids) for each in scorer.step_encoder.encode_batch(SOLUTIONS)]
+    assert lengths[0] > 20 >= lengths[1]
+    assert scorer.too_long(SOLUTIONS) == {0: lengths[0]}
+
+
+def test_each_answer_is_told_as_progress(serve: Serve) -> None:
+    told: list[int] = []
+    with listening(told.append):
+        HTTPStepScorer(serve(position_over_1000).url).score_steps(SOLUTIONS)
+    assert told == [1, 1]
 
 
 def test_a_model_that_is_not_to_be_found_here_asks_for_its_folder(serve: Serve, folders: Path) -> None:
