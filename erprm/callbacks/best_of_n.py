@@ -15,7 +15,7 @@ from torch import Tensor
 
 from erprm.callbacks.logged_media import log_figure, log_samples
 from erprm.callbacks.rank_shares import score_on_all_ranks
-from erprm.callbacks.scoring_setup import check_scoring_setup
+from erprm.callbacks.scoring_setup import check_scoring_setup, is_due
 from erprm.callbacks.too_long import TooLong, find_too_long
 from erprm.data.datamodule import default_cache_dir
 from erprm.data.pools import GradedPool, PoolProblem, grade_pool, pool_fingerprint, read_pool
@@ -94,7 +94,7 @@ class BestOfN(L.Callback):
             ns: numbers of candidates; by default the powers of two up to the candidates of the problem that has fewest
                 (in the files of ``test``, every number up to that).
             limit: use the first so many problems of the pool.
-            every_n_epochs: evaluate at every so many validation epochs.
+            every_n_epochs: in ``fit``, evaluate at every so many epochs.
             correct_threshold: reward from which a candidate counts as correct.
             baseline: folder that ``test`` wrote for another model on the same pool, to compare with.
             samples: number of problems, the first ones, of which the chosen solution is shown (and, if that is wrong,
@@ -213,7 +213,7 @@ class BestOfN(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates, except in the sanity check."""
-        if not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+        if is_due(trainer, self.every_n_epochs):
             self._evaluate(trainer, pl_module)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

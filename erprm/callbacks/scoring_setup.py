@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 
 from erprm.models.scorer import StepScorer
 
@@ -30,3 +31,10 @@ def check_scoring_setup(callback: L.Callback, name: str, trainer: L.Trainer, mod
     namesakes = sum(isinstance(each, kind) and getattr(each, "name", None) == name for each in callbacks)
     if namesakes > 1:
         raise ValueError(f"{namesakes} {kind.__name__} callbacks are named {name!r}; give each a name of its own")
+
+
+def is_due(trainer: L.Trainer, every_n_epochs: int) -> bool:
+    """Whether to evaluate after this validation epoch: in ``fit`` at every so many, and never in its sanity check."""
+    if trainer.state.fn != TrainerFn.FITTING:
+        return True
+    return not trainer.sanity_checking and (trainer.current_epoch + 1) % every_n_epochs == 0

@@ -12,7 +12,7 @@ import lightning as L
 
 from erprm.callbacks.logged_media import log_figure, log_samples
 from erprm.callbacks.rank_shares import score_on_all_ranks
-from erprm.callbacks.scoring_setup import check_scoring_setup
+from erprm.callbacks.scoring_setup import check_scoring_setup, is_due
 from erprm.callbacks.too_long import TooLong, find_too_long
 from erprm.data.step_labels import LabelledSolution, labels_fingerprint, read_step_labels
 from erprm.models.identity import model_identity, versions
@@ -79,7 +79,7 @@ class StepEvaluation(L.Callback):
             split: split of hub data sets; by default the name of each, as in ``gsm8k: Qwen/ProcessBench``.
             limit: at most so many solutions of each data set.
             seed: of the choice of these problems.
-            every_n_epochs: evaluate at every so many validation epochs.
+            every_n_epochs: in ``fit``, evaluate at every so many epochs.
             samples: solutions of each data set, half of them with a wrong step, that are shown.
             too_long: what becomes of solutions that are longer than the model's context: ``skip`` warns, and leaves
                 them out of the results, which say how many they are; ``stop`` refuses the data.
@@ -173,7 +173,7 @@ class StepEvaluation(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates, except in the sanity check."""
-        if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs:
+        if not is_due(trainer, self.every_n_epochs):
             return
         self._evaluate(trainer, pl_module)
         log_dir = trainer.log_dir  # The first process tells the others, so all ask.

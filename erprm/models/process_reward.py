@@ -9,22 +9,18 @@ import json
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
 from erprm.data.datamodule import PackedSteps
-from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, budget_bounds, pack_solutions
+from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
 from erprm.data.resumption import check_unchanged
 from erprm.data.solutions import SolutionRow
-from erprm.data.tries import cut_tries, trie_order
 from erprm.models.attention import ATTENTIONS, Attention, row_inputs
 from erprm.models.backbone import (
     Dtype,
@@ -38,10 +34,11 @@ from erprm.models.lora import LoRA
 from erprm.models.losses import LOSSES, Loss, step_losses, vocabulary_losses
 from erprm.models.packing_check import check_layout
 from erprm.models.schedule import CosineWithWarmup
+from erprm.models.scoring_packs import scoring_packs
 from erprm.models.scoring_progress import tell_scored
 from erprm.models.sharding import forwards_of_every_process
 from erprm.models.step_metrics import StepMetrics
-from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat, StepFormatError
+from erprm.steps import Solution, StepEncoder, StepFormat, StepFormatError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -258,7 +255,13 @@ class ProcessRewardModel(BackboneModule):
         """
         encoded = self.step_encoder.encode_batch(solutions)
         self._check_context([len(solution.input_ids) for solution in encoded], solutions)
-        packs = self._scoring_packs(solutions, encoded)
+        packs = scoring_packs(
+            solutions,
+            encoded,
+            packing=self.score_packing,
+            max_tokens=self.score_max_tokens,
+            row_tokens=self.score_row_tokens,
+        )
         scores: list[Tensor] = [torch.empty(0)] * len(solutions)
         for members, shared in packs:
             batch = pack_solutions(
@@ -275,43 +278,6 @@ class ProcessRewardModel(BackboneModule):
         for _ in range(len(packs), forwards_of_every_process(self, len(packs))):
             self(self.transfer_batch_to_device(pack_solutions([[0]], [[0]]), self.device, 0))
         return scores
-
-    def _scoring_packs(
-        self, solutions: Sequence[Solution], encoded: Sequence[EncodedSolution]
-    ) -> list[tuple[list[int], npt.NDArray[np.int32]]]:
-        """Which solutions are scored in one batch, and how much each shares with the one before it."""
-        if not solutions:
-            return []
-        lengths = [len(solution.input_ids) for solution in encoded]
-        order, shared = self._scoring_order(solutions, encoded)
-        bounds = budget_bounds(lengths, max([self.score_max_tokens, *lengths]), order, shared).tolist()
-        # The first solution of a batch shares with none.
-        shared[bounds[:-1]] = 0
-        return [(order[start:stop].tolist(), shared[start:stop]) for start, stop in pairwise(bounds)]
-
-    def _scoring_order(
-        self, solutions: Sequence[Solution], encoded: Sequence[EncodedSolution]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """The order to score solutions in, longest first, and how much each shares with the one before it.
-
-        Solutions of one question stand together as trees, of the size that rows hold.
-        """
-        lengths = np.array([len(solution.input_ids) for solution in encoded])
-        longest_first = np.argsort(-lengths, kind="stable")
-        if self.score_packing == "rows":
-            return longest_first, np.zeros(len(lengths), dtype=np.int32)
-        of_question: dict[str, list[int]] = {}
-        for i in longest_first.tolist():
-            of_question.setdefault(solutions[i].question, []).append(i)
-        orders, shared = [], []
-        for members in of_question.values():
-            by_tokens, shared_by_tokens = trie_order([np.array(encoded[i].input_ids) for i in members])
-            orders.append(np.array(members)[by_tokens])
-            shared.append(shared_by_tokens)
-        order, shared_N = np.concatenate(orders), np.concatenate(shared)
-        if self.score_row_tokens is not None:
-            shared_N = cut_tries(lengths[order], shared_N, self.score_row_tokens)
-        return order, shared_N
 
     @property
     def _context(self) -> float:

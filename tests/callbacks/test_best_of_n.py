@@ -131,6 +131,17 @@ def test_every_n_epochs_thins_out_evaluations(tmp_path: Path) -> None:
     assert module.calls == 2
 
 
+def test_validate_evaluates_however_seldom_training_does(tmp_path: Path) -> None:
+    module = ForeignModule()
+    pool = write_pool(tmp_path / "pool.jsonl", POOL)
+    trainer = L.Trainer(
+        accelerator="cpu", default_root_dir=tmp_path, logger=False, enable_progress_bar=False,
+        callbacks=[BestOfN(pool, kind="gsm8k", every_n_epochs=2)],
+    )  # fmt: skip
+    trainer.validate(module, DataLoader(TensorDataset(torch.ones(1, 1))), verbose=False)
+    assert module.calls == 1
+
+
 def test_a_checkpoint_can_monitor_the_logged_value(tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(dirpath=tmp_path / "checkpoints", monitor="sums/bon@2", mode="max")
     run(

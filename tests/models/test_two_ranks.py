@@ -189,6 +189,10 @@ def test_validation_and_best_of_n_give_the_numbers_of_one_process(
     assert {name: metrics[name] for name in alone} == pytest.approx(alone, abs=1e-6)
 
 
+def files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "fsdp1"])
 @pytest.mark.usefixtures("ranks")
 def test_the_results_that_test_writes_are_those_of_one_process(strategy: str, folder: Path, tmp_path: Path) -> None:
@@ -198,6 +202,8 @@ def test_the_results_that_test_writes_are_those_of_one_process(strategy: str, fo
         # The weights are gathered for their hash, which also is that of one process.
         assert sharded.pop("determined_by") == alone.pop("determined_by")
         assert numbers_of(sharded) == pytest.approx(numbers_of(alone), abs=1e-5)
+    # Figures, tables and all: one process wrote them, and whole.
+    assert files_of(folder / f"{strategy}-tested") == files_of(tmp_path)
 
 
 def numbers_of(results: Any) -> list[float]:
