@@ -92,7 +92,7 @@ def run_lightning(
     model: type[L.LightningModule],
     data: type[L.LightningDataModule],
     arguments: Sequence[str],
-    **parser_arguments: Any,
+    prog: str,
 ) -> int:
     """Runs a LightningCLI.
 
@@ -101,7 +101,7 @@ def run_lightning(
         model: what its models are subclasses of.
         data: what its data modules are subclasses of.
         arguments: Lightning's subcommand, and its arguments.
-        **parser_arguments: of the parser.
+        prog: the command's name, for messages.
     """
     torch.set_float32_matmul_precision("high")
     # Lightning suspects a mistake when it is handed arguments rather than left to read the process's own.
@@ -113,7 +113,7 @@ def run_lightning(
         # The module takes its optimizer and its schedule as settings of its own.
         auto_configure_optimizers=False,
         parser_class=ErprmArgumentParser,
-        parser_kwargs=parser_arguments,
+        parser_kwargs={"prog": prog},
         subclass_mode_model=True,
         subclass_mode_data=True,
         # A resumed run writes the same file again; the name keeps it off a config.yaml of the user's, since without a

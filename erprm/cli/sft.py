@@ -12,6 +12,4 @@ from erprm.models import PolicyModel
 def main(arguments: Sequence[str]) -> int:
     """Trains a policy."""
     keys = list(arguments)[1:]
-    return run_lightning(
-        PolicyCLI, PolicyModel, PolicyDataModule, ["fit", *keys], prog="erprm", fit={"prog": "erprm sft"}
-    )
+    return run_lightning(PolicyCLI, PolicyModel, PolicyDataModule, ["fit", *keys], prog="erprm sft")

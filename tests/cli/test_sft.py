@@ -40,7 +40,7 @@ def sft(folder: Path, *more: str) -> int:
     )
 
 
-@pytest.mark.parametrize("more", [[], ["--model.lora.rank=2"]], ids=["weights", "lora"])
+@pytest.mark.parametrize("more", [[], ["--model.lora.r=2"]], ids=["weights", "lora"])
 def test_sft_writes_a_policy_that_transformers_loads(folder: Path, more: list[str]) -> None:
     assert (
         sft(folder, "--model.optimizer.class_path=torch.optim.AdamW", "--model.optimizer.init_args.lr=0.01", *more) == 0

@@ -37,6 +37,6 @@ def check_killed_runs(folder: Path, every: int) -> int:
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_of_writing_and_continued_has_the_files_of_a_whole_run(tmp_path: Path) -> None:
-    # Of 8 stages the manifests, of 5 of them a part or two, the evaluations, the checkpoints of the training.
-    assert check_killed_runs(tmp_path, 1) >= 20
+def test_a_run_killed_while_it_writes_and_continued_has_the_files_of_a_whole_run(tmp_path: Path) -> None:
+    # Every fifth of more than sixty moments: manifests, parts, evaluations, checkpoints of the training.
+    assert check_killed_runs(tmp_path, 5) >= 10
