@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from erprm.data.whole_file import leftovers_of
 from erprm.rollout.shards import content_hash, differing_settings, read_sealed, write_json_atomically
 
 MANIFEST = "manifest.json"
@@ -91,6 +92,9 @@ class StageFolders:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             write_json_atomically(content, begun)
+        for part in (unfinished, *(path for path in unfinished.rglob("*") if path.is_dir())):
+            for left_over in leftovers_of(part, "*"):
+                left_over.unlink()
         build(unfinished)
         unfinished.rename(folder)
 

@@ -12,6 +12,7 @@ SETTINGS = {"threshold": 0.5, "sampling": {"n": 4}}
 def test_a_stage_is_there_wholly_or_not_at_all(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "half").touch()
+        (folder / f".part.jsonl.{'0' * 32}.tmp").touch()  # what a kill leaves of a file that was to appear whole
         raise RuntimeError("killed")
 
     stages = StageFolders(tmp_path)
