@@ -69,7 +69,7 @@ def write_document(content: Mapping[str, Any], path: Path) -> int:
 
 
 def _asset(name: str) -> str:
-    return files("erprm.report.page").joinpath("assets", name).read_text(encoding="utf-8")
+    return (files("erprm.report.page") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _hash(source: str) -> str:
