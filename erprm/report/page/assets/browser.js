@@ -188,7 +188,7 @@ class Browser {
 
   counts() {
     const {data} = this.view;
-    const shown = `${count(this.shownProblems.length)} of ${count(data.problems.length)} problems shown, ${count(data.steps.length)} distinct solutions.`;
+    const shown = `${count(this.shownProblems.length)} of ${many(data.problems.length, 'problem')} shown, ${many(data.steps.length, 'distinct solution')}.`;
     const cut = data.steps.length < data.solutions ? ` Of ${count(data.solutions)} solutions to ${count(data.all_problems)} problems, those ranked highest were kept, and the best right one of each problem; all accuracies are over all.` : '';
     return shown + cut;
   }

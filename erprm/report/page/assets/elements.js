@@ -43,7 +43,11 @@ const isNumber = (value) => typeof value === 'number';
 const count = (value) => value.toLocaleString('en');
 const percent = (share) => (isNumber(share) ? (100 * share).toFixed(1) : '–');
 const interval = (mean, low, high) => (isNumber(mean) ? `${percent(mean)} [${percent(low)}, ${percent(high)}]` : '–');
-const signed = (share) => (share >= 0 ? '+' : '−') + Math.abs(100 * share).toFixed(1);
+const many = (number, name) => `${count(number)} ${name}${number === 1 ? '' : 's'}`;
+const signed = (share) => {
+  const digits = Math.abs(100 * share).toFixed(1);
+  return digits === '0.0' ? digits : (share > 0 ? '+' : '−') + digits;
+};
 const signedInterval = (mean, low, high) => (isNumber(mean) ? `${signed(mean)} [${signed(low)}, ${signed(high)}]` : '–');
 const decimals = (value, digits = 2) => (isNumber(value) ? value.toFixed(digits).replace('-', '−') : '–');
 const short = (value) => (isNumber(value) ? String(Number(value.toPrecision(3))).replace('-', '−') : '–');

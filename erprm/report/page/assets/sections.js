@@ -43,7 +43,7 @@ function poolSummary(pool) {
   });
   return el('div', {class: 'block'},
     el('h3', {}, pool.name),
-    prose(`${count(pool.size.problems)} problems, ${count(pool.size.candidates)} candidates, ${count(pool.size.distinct_texts)} of them distinct. `,
+    prose(`${many(pool.size.problems, 'problem')}, ${many(pool.size.candidates, 'candidate')}, ${count(pool.size.distinct_texts)} of them distinct. Without scores: `,
       ways.map(([method, name], place) => [place ? ', ' : '', `${name} `, el('b', {}, lastOf(pool.runs[0].methods[method]))]).flat(), '.'),
     table(`Best-of-n on ${pool.name}, accuracy in %`, header, rows, {numeric: (column) => column > 1}),
     modelDetails(pool));
@@ -202,7 +202,7 @@ function stepsSection({steps}) {
     const chosen = [...new Set(data.runs.filter((run) => run.chosen_on !== 'given').map((run) => `${run.name}: ${run.chosen_on}`))];
     const calibrated = data.runs.map((run, colour) => ({...run, colour})).filter((run) => run.calibration);
     return el('div', {class: 'block'}, el('h3', {}, data.name),
-      prose(`${count(data.runs[0].solutions)} solutions, ${count(data.runs[0].solutions_with_error)} with a wrong step; ${count(data.runs[0].labelled_steps)} labelled steps.`),
+      prose(`${many(data.runs[0].solutions, 'solution')}, ${count(data.runs[0].solutions_with_error)} with a wrong step; ${many(data.runs[0].labelled_steps, 'labelled step')}.`),
       table(`Is the wrong step found? ${data.name}`, ['run', 'ProcessBench F1', 'wrong solutions', 'right solutions', 'first error', 'steps', 'AUROC', 'ECE', 'threshold'], rows),
       chosen.length > 0 && el('p', {class: 'note'}, `* chosen on ${chosen.join('; ')}.`),
       el('div', {class: 'pair'}, calibrated.length > 0 && calibrationFigure(data, calibrated), sweepFigure(data)));
