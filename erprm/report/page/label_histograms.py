@@ -32,12 +32,17 @@ def label_histograms(paths: Sequence[str], etas: Sequence[float]) -> list[dict[s
 
 
 def ablation_histograms(histograms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Those of an ablation, with the same bins beside each other."""
-    of_bins: dict[tuple[float, ...], list[dict[str, Any]]] = {}
+    """Those of an ablation, the same bins beside each other; labels of exactly 0 and 1 apart where they are known."""
+    of_bins: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for each in histograms:
-        series = {"name": str(each["name"]), "counts": list(each["counts"])}
-        of_bins.setdefault(tuple(each["edges"]), []).append(series)
-    return [{"name": "ablation", "bins": _bins(edges), "series": series} for edges, series in of_bins.items()]
+        bins, counts = _bins(each["edges"]), list(each["counts"])
+        if "zeros" in each and "ones" in each:
+            bins = ["exactly 0", *bins, "exactly 1"]
+            counts = [each["zeros"], *counts, each["ones"]]
+            counts[1] -= each["zeros"]
+            counts[-2] -= each["ones"]
+        of_bins.setdefault(tuple(bins), []).append({"name": str(each["name"]), "counts": counts})
+    return [{"name": "the ablation", "bins": list(bins), "series": series} for bins, series in of_bins.items()]
 
 
 def _of_path(path: str, etas: Sequence[float]) -> list[dict[str, Any]]:

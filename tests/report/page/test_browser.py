@@ -56,7 +56,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ablation,
         {
             name: write_pool_run(ablation / name, small_pool()[:1], scores[:4], "one sum")
-            for name, scores in {"eta 0": FOOLED, "eta 2": SEEING, "eta inf": SEEING}.items()
+            for name, scores in {"eta inf": SEEING, "outcome": FOOLED, "eta 0": FOOLED, "eta 2": SEEING}.items()
         },
     )
     return write_page(folder, *(str(folder / name) for name in ("fooled", "seeing", "ablation")))
@@ -143,7 +143,9 @@ def test_the_pointer_reads_values_from_a_chart(opened: Page) -> None:
 
 def test_etas_are_in_order_and_costs_are_shown(opened: Page) -> None:
     names = opened.texts("#ablation svg .axes text")
-    assert [name for name in names if name in ("0", "2", "inf")][-3:] == ["0", "2", "inf"]
+    assert [name for name in names if name in ("2", "inf", "outcome")] == ["2", "inf", "outcome"]
+    path = opened.one("#ablation svg g.series path.curve").get_attribute("d")
+    assert [path.count(letter) for letter in "ML"] == [2, 2]
     assert any("62.0 (60.0 to 64.0)" in text for text in opened.texts("#costs td"))
 
 

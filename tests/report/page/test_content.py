@@ -10,7 +10,7 @@ import pytest
 from erprm.cli.report import main
 from erprm.data.records import write_records
 from erprm.report.page.content import named_folders, page_content
-from erprm.report.page.label_histograms import label_histograms
+from erprm.report.page.label_histograms import ablation_histograms, label_histograms
 from tests.report.page.example_runs import (
     FOOLED,
     RIGHT,
@@ -93,7 +93,7 @@ def test_an_ablation_brings_its_curves_its_costs_and_the_first_seed_of_each_run(
     assert [curve["eta"] for curve in content["ablations"][0][::2]] == [0.0, 2.0, "inf"]
     assert content["labels"] == [
         {
-            "name": "ablation",
+            "name": "the ablation",
             "bins": ["0 to 0.5", "0.5 to 1"],
             "series": [{"name": name, "counts": [3, 5]} for name in names],
         }
@@ -173,6 +173,13 @@ def test_labels_are_read_from_the_file_of_data_stats(tmp_path: Path) -> None:
             "series": [{"name": "eta inf (hard)", "counts": [4, 1, 2, 5]}],
         }
     ]
+
+
+def test_of_an_ablation_labels_of_exactly_0_and_1_stand_apart_where_they_are_known() -> None:
+    histogram = {"name": "eta 2", "edges": [0, 0.5, 1], "counts": [5, 4], "zeros": 3, "ones": 4}
+    (found,) = ablation_histograms([histogram])
+    assert found["bins"] == ["exactly 0", "0 to 0.5", "0.5 to 1", "exactly 1"]
+    assert found["series"] == [{"name": "eta 2", "counts": [3, 2, 0, 4]}]
 
 
 # Bad input --------------------------------------------------------------------------------------------------------

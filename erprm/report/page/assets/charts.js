@@ -1,5 +1,6 @@
 // Charts as inline SVG, each a figure with a legend and a table of its numbers.
-// A series is {name, points: [{x, y, low, high}], dashed}; low and high may be missing.
+// A series is {name, points: [{x, y, low, high}], dashed}; low and high may be missing, and no line leads
+// to a point that is `apart`.
 
 let figures = 0;
 
@@ -112,11 +113,9 @@ function spread(xTicks, atX) {
 
 function path(points, atX, atY) {
   let pen = 'M';
-  return points.map(({x, y}) => {
-    if (!isNumber(y)) {
-      pen = 'M';
-      return '';
-    }
+  return points.map(({x, y, apart}) => {
+    if (!isNumber(y) || apart) pen = 'M';
+    if (!isNumber(y)) return '';
     const part = `${pen}${atX(x).toFixed(1)} ${atY(y).toFixed(1)}`;
     pen = 'L';
     return part;

@@ -41,7 +41,7 @@ function table(caption, header, rows, {numeric = (column) => column > 0} = {}) {
 
 const isNumber = (value) => typeof value === 'number';
 const count = (value) => value.toLocaleString('en');
-const percent = (share) => (isNumber(share) ? (100 * share).toFixed(1) : '–');
+const percent = (share) => (isNumber(share) ? (100 * share).toFixed(1).replace('-', '−') : '–');
 const interval = (mean, low, high) => (isNumber(mean) ? `${percent(mean)} [${percent(low)}, ${percent(high)}]` : '–');
 const many = (number, name) => `${count(number)} ${name}${number === 1 ? '' : 's'}`;
 const signed = (share) => {

@@ -137,12 +137,12 @@ function ablationSection({ablations}) {
         name: aggregation,
         points: curves.filter((curve) => curve.aggregation === aggregation && curve.n.includes(n)).map((curve) => {
           const place = curve.n.indexOf(n);
-          return {x: order.indexOf(curve.name), y: curve.accuracy[place], low: curve.low[place], high: curve.high[place]};
+          return {x: order.indexOf(curve.name), apart: curve.eta == null, y: curve.accuracy[place], low: curve.low[place], high: curve.high[place]};
         }).sort((a, b) => a.x - b.x),
       }));
       const rows = series.flatMap((each) => each.points.map((point) => [order[point.x], each.name, interval(point.y, point.low, point.high)]));
       holder.replaceChildren(lineChart(`Best-of-${n} by the eta of the labels`,
-        'A line for each aggregation of step scores, with 95% intervals.', series,
+        'A line for each aggregation of step scores, with 95% intervals. Labels without an eta stand apart.', series,
         {x: order.map((name) => name.replace(/^eta /, '')), xLabel: 'eta', y: ACCURACY, numbers: table(`Best-of-${n}, accuracy in %`, ['labels', 'aggregation', 'accuracy'], rows, {numeric: (column) => column > 1})}));
     };
     show(ns.at(-1));
