@@ -46,6 +46,7 @@ from erprm.models import (
 )
 from erprm.raft import RaftConfig
 from erprm.rollout.config import RolloutConfig
+from erprm.search.config import SearchConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 COMMAND_SETTINGS: dict[str, type] = {
@@ -53,6 +54,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "export": ExportConfig,
     "rollout": RolloutCommand,
     "raft": RaftConfig,
+    "search": SearchConfig,
     "merge": MergeConfig,
     "convert": ConvertConfig,
     "data stats": StatsConfig,

@@ -16,7 +16,7 @@ LAYERS = [
     {"rewards", "steps", "grading"},
     {"data", "rollout", "metrics"},
     {"models"},
-    {"callbacks", "raft", "report"},
+    {"callbacks", "raft", "report", "search"},
     {"demo"},
     {"cli"},
     {"__main__"},

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from erprm.callbacks.scoring_progress import shown_progress
-from erprm.models.scorer import StepScorer, checked_scores
+from erprm.models.scorer import StepScorer, checked_scores, refuse_nan
 from erprm.steps import Solution
 
 
@@ -63,10 +63,5 @@ def _scores(trainer: L.Trainer, module: L.LightningModule, solutions: Sequence[S
         else:
             scores = module.score_steps(solutions)
     checked = checked_scores(scores, solutions)
-    for solution, step_scores in zip(solutions, checked, strict=True):
-        if (is_nan := step_scores.isnan()).any():
-            raise ValueError(
-                f"score_steps returned NaN for step {int(is_nan.nonzero()[0])} (from 0) of a solution of "
-                f"{solution.question[:60]!r}; its steps begin {[step[:40] for step in solution.steps[:3]]}"
-            )
+    refuse_nan(checked, solutions)
     return checked

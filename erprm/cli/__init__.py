@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "improve a policy: sample, keep what a reward model scores best, fine-tune, round by round",
     ),
     "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
+    "search": ("erprm.cli.search", "solve problems step by step, guided by a reward model, under a budget of tokens"),
     "merge": ("erprm.cli.merge", "make one folder of the parts of a rollout run (rollout --shard)"),
     "convert": ("erprm.cli.convert", "turn step-labelled data of other projects into rollout records, and back"),
     "data": ("erprm.cli.data", "data stats: what is in step-labelled data, with plots, duplicates and contamination"),

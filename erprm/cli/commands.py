@@ -35,9 +35,18 @@ def key_of(field: dataclasses.Field[Any]) -> str:
 class CommandParser(ArgumentParser):
     """Adds to the message on an unknown key the known key it resembles."""
 
-    def __init__(self, settings: type[Any], **kwargs: Any) -> None:
-        """Takes a dataclass of settings as the keys of the command."""
+    def __init__(self, settings: type[Any] | None = None, **kwargs: Any) -> None:
+        """Takes a dataclass of settings as the keys of the command; without one it has none.
+
+        For the arguments of a class that a value names, jsonargparse makes a parser of the same kind.
+        """
         super().__init__(**kwargs)
+        self._known: set[str] = set()
+        self._switches: set[str] = set()
+        if settings is not None:
+            self._add_keys(settings)
+
+    def _add_keys(self, settings: type[Any]) -> None:
         fields, types = dataclasses.fields(settings), typing.get_type_hints(settings)
         self._known = {key_of(field) for field in fields}
         self._switches = {f"--{key_of(field)}" for field in fields if types[field.name] is bool}
@@ -90,8 +99,8 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
     description = (settings.__doc__ or "").partition("\n")[0]
     parser = CommandParser(settings, prog=f"erprm {command}", description=description)
     parsed = parser.parse_args(parser.with_values(keys))
-    values = parser.instantiate_classes(parsed).as_dict()
     try:
+        values = parser.instantiate_classes(parsed).as_dict()
         return settings(**{field.name: values[key_of(field)] for field in dataclasses.fields(settings)})  # type: ignore[arg-type]
     except ValueError as error:
         parser.error(str(error))

@@ -118,12 +118,14 @@ class ProblemSource:
         path: a local ``.jsonl`` or ``.json`` file, or a hub id; by default the source's own hub id.
         split: split of a hub data set; for a local file only a part of the problem ids.
         limit: at most so many problems, from the start.
+        unanswered: keep problems without a final answer, too; their answer is blank.
     """
 
     source: str
     path: str | None = None
     split: str = "train"
     limit: int | None = None
+    unanswered: bool = False
 
     def __post_init__(self) -> None:
         if self.source not in _SOURCES:
@@ -157,8 +159,8 @@ class ProblemSource:
                 break
             given_id = row.get("problem_id")
             problem_id = f"{self.source}/{self.split}/{number}" if given_id in (None, "") else str(given_id)
-            question, answer = _question(row, spec, where), _final_answer(row, spec, where)
-            if answer:
+            question, answer = _question(row, spec, where), _final_answer(row, spec, where, self.unanswered)
+            if answer or self.unanswered:
                 count += 1
                 problem = Problem(problem_id, question, answer, str(row.get("source") or self.source))
                 yield where, classified(problem, row)
@@ -169,7 +171,7 @@ class ProblemSource:
                 "%d problem(s) without a final answer left out, the first at %s", len(unanswered), unanswered[0]
             )
         if not count:
-            raise ValueError(f"{self._location}: holds no problem with a final answer")
+            raise ValueError(f"{self._location}: holds no problem" + " with a final answer" * (not self.unanswered))
 
 
 def load_problems(
@@ -177,6 +179,7 @@ def load_problems(
     path: str | None = None,
     split: str = "train",
     limit: int | None = None,
+    unanswered: bool = False,
 ) -> list[Problem]:
     """The problems of a :class:`ProblemSource`, whose attributes the arguments are, all in memory.
 
@@ -186,7 +189,7 @@ def load_problems(
     """
     problems: list[Problem] = []
     place_of: dict[str, str] = {}
-    for where, problem in ProblemSource(source, path, split, limit).with_places():
+    for where, problem in ProblemSource(source, path, split, limit, unanswered).with_places():
         refuse_second(problem.problem_id, where, place_of)
         problems.append(problem)
     return problems
@@ -212,10 +215,10 @@ def _question(row: Row, spec: _Source, where: str) -> str:
     return question
 
 
-def _final_answer(row: Row, spec: _Source, where: str) -> str:
+def _final_answer(row: Row, spec: _Source, where: str, may_be_missing: bool) -> str:
     """The final answer's text; empty if the fields are there but hold none."""
     present = [field for field in spec.answer_fields if field in row]
-    if not present:
+    if not present and not may_be_missing:
         raise ValueError(f"{where}: no answer in the fields {', '.join(row)}; expected {_either(spec.answer_fields)}")
     for field in present:
         value = "" if row[field] is None else row[field]

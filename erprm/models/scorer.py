@@ -64,6 +64,20 @@ def checked_scores(scores: Sequence[Any], solutions: Sequence[Solution]) -> list
     return [torch.as_tensor(step_scores).float().cpu() for step_scores in scores]
 
 
+def refuse_nan(scores: Sequence[Tensor], solutions: Sequence[Solution]) -> None:
+    """Refuses checked scores that nothing can be chosen by.
+
+    Raises:
+        ScorerError: if a step has the score NaN; names the solution.
+    """
+    for solution, step_scores in zip(solutions, scores, strict=True):
+        if (is_nan := step_scores.isnan()).any():
+            raise ScorerError(
+                f"score_steps returned NaN for step {int(is_nan.nonzero()[0])} (from 0) of a solution of "
+                f"{solution.question[:60]!r}; its steps begin {[step[:40] for step in solution.steps[:3]]}"
+            )
+
+
 class ScorerModule(L.LightningModule):
     """Any :class:`StepScorer` in the place of a model, for ``test`` and ``validate`` with callbacks that score.
 

@@ -15,6 +15,7 @@ from erprm.rollout.completing import Completer, ProblemRollout, StepRewards, com
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.engine import Completion, Engine, PromptError, TokenUsage, decode_after, request_seed
 from erprm.rollout.prefixes import build_record, cut_solution
+from erprm.rollout.prompts import PromptFormat
 from erprm.rollout.summary import RolloutSummary
 
 _HOW_COMPLETED = ("reuse_solutions", "enough_successes", "bisection")
@@ -56,7 +57,7 @@ def roll_out(
 def _sample_solutions(
     problems: Sequence[Problem], engine: Engine, completer: Completer, config: RolloutConfig
 ) -> list[ProblemRollout]:
-    prompts = [_prompt_ids(problem, engine, config) for problem in problems]
+    prompts = [problem_prompt(problem, engine, config.prompt) for problem in problems]
     samples_of_prompts = engine.generate(prompts, config.solution_sampling)
     cut = []
     for prompt_ids, samples in zip(prompts, samples_of_prompts, strict=True):
@@ -100,8 +101,13 @@ def _records(
     ]
 
 
-def _prompt_ids(problem: Problem, engine: Engine, config: RolloutConfig) -> list[int]:
-    prompt_ids = config.prompt.token_ids(problem.question, engine.tokenizer)
+def problem_prompt(problem: Problem, engine: Engine, prompt: PromptFormat) -> list[int]:
+    """The prompt of a problem as tokens.
+
+    Raises:
+        PromptError: if the policy's context does not take it.
+    """
+    prompt_ids = prompt.token_ids(problem.question, engine.tokenizer)
     if not 0 < len(prompt_ids) < engine.max_length:
         raise PromptError(
             f"problem {problem.problem_id!r}: its prompt has {len(prompt_ids)} tokens; the policy's context of "

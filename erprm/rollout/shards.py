@@ -170,13 +170,7 @@ class ShardStore:
         # A run that stopped before its first shard binds nobody to its settings.
         if not self._shared and not any(self.folder.glob("data/*.parquet")):
             return
-        differing = differing_settings(stored, {**stored, **self._settings})
-        if differing:
-            lines = "".join(f"\n  {key}: {there!r} there, {now!r} now" for key, there, now in differing)
-            raise OutputFolderError(
-                f"output_dir {str(self.folder)!r} holds a run with other settings:{lines}\n"
-                "Give another output_dir, or the same settings to continue that run."
-            )
+        refuse_other_settings(self.folder, stored, {**stored, **self._settings})
         self._settings = stored
 
     @property
@@ -305,6 +299,21 @@ def _settings_in(manifest: Path) -> Json | None:
         log.warning("%s", error)
         return None
     return settings
+
+
+def refuse_other_settings(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compares the settings of the run in a folder with those of this one.
+
+    Raises:
+        OutputFolderError: if some differ; names them with both values.
+    """
+    differing = differing_settings(there, now)
+    if differing:
+        lines = "".join(f"\n  {key}: {there!r} there, {now!r} now" for key, there, now in differing)
+        raise OutputFolderError(
+            f"output_dir {str(folder)!r} holds a run with other settings:{lines}\n"
+            "Give another output_dir, or the same settings to continue that run."
+        )
 
 
 def differing_settings(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

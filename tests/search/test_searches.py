@@ -1,0 +1,151 @@
+"""Each search by hand: what it asks for, given what it got."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from erprm.search import START, BeamSearch, BestOfNSearch, Budget, Expand, PartialSolution, SearchSteps, StepRejection
+from tests.search.conftest import partial
+
+
+def make_budget(tokens: int) -> Budget:
+    return Budget(tokens, max_tokens=30, max_step_tokens=5)
+
+
+def answer(steps: SearchSteps, budget: Budget, continued: Sequence[Sequence[PartialSolution]], spent: int) -> Expand:
+    budget.spent += spent
+    return steps.send([list(each) for each in continued])
+
+
+def last_answer(
+    steps: SearchSteps, budget: Budget, continued: Sequence[Sequence[PartialSolution]], spent: int
+) -> list[PartialSolution]:
+    with pytest.raises(StopIteration) as end:
+        answer(steps, budget, continued, spent)
+    found: list[PartialSolution] = end.value.value
+    return found
+
+
+def test_best_of_n_begins_as_many_solutions_as_are_sure_to_fit_and_more_with_what_they_leave() -> None:
+    budget = make_budget(100)
+    steps = BestOfNSearch().search(budget)
+    assert next(steps) == Expand([START], 3, whole=True)
+    first = [partial(name, 0.5, 15, "stop") for name in (1, 2, 3)]
+    # 45 tokens spent, 55 left: one more is sure to fit. Then 30 are left: exactly one.
+    assert answer(steps, budget, [first], 45) == Expand([START], 1, whole=True)
+    assert answer(steps, budget, [[partial(4, 0.5, 25, "stop")]], 25) == Expand([START], 1, whole=True)
+    found = last_answer(steps, budget, [[partial(5, 0.5, 30, "length")]], 30)
+    assert [solution.token_ids[0] for solution in found] == [1, 2, 3, 4, 5]
+
+
+def test_best_of_n_takes_no_more_than_n() -> None:
+    budget = make_budget(1000)
+    steps = BestOfNSearch(n=2).search(budget)
+    assert next(steps).n == 2
+    solutions = [partial(name, 0.5, 10, "stop") for name in (1, 2)]
+    assert last_answer(steps, budget, [solutions], 20) == solutions
+
+
+def test_beam_search_keeps_the_best_and_samples_on_from_each() -> None:
+    budget = make_budget(200)
+    steps = BeamSearch(width=2, expansions=2).search(budget)
+    assert next(steps) == Expand([START], 4)
+    a, b, c, d = partial(1, 0.3), partial(2, 0.8), partial(3, 0.5), partial(4, 0.1)
+    assert answer(steps, budget, [[a, b, c, d]], 12) == Expand([b, c], 2)
+
+
+def test_beam_search_keeps_one_of_equal_continuations() -> None:
+    budget = make_budget(200)
+    steps = BeamSearch(width=2, expansions=2).search(budget)
+    next(steps)
+    a, b = partial(1, 0.8), partial(2, 0.3)
+    assert answer(steps, budget, [[a, a, b, a]], 12) == Expand([a, b], 2)
+
+
+def test_beam_search_ends_once_the_best_beams_have_ended_and_returns_every_solution_that_has() -> None:
+    budget = make_budget(90)
+    steps = BeamSearch(width=2, expansions=2).search(budget)
+    next(steps)
+    ended, low, going_on = partial(1, 0.8, end="stop"), partial(2, 0.1, end="stop"), partial(3, 0.5)
+    # The ended beam keeps its place, so one other is continued.
+    assert answer(steps, budget, [[ended, low, going_on, going_on]], 12) == Expand([going_on], 2)
+    also, worse = partial(4, 0.6, 6, "stop"), partial(5, 0.2, 6)
+    # 72 tokens are left: the search begins anew, with all three solutions kept; 90 - 18 = 72 >= 30.
+    assert answer(steps, budget, [[also, worse]], 6) == Expand([START], 4)
+    budget.spent = 61  # No other solution is sure to fit.
+    again = partial(6, 0.4, end="stop")
+    assert last_answer(steps, budget, [[again] * 4], 0) == [ended, low, also, again]
+
+
+def test_beam_search_narrows_where_the_budget_does_not_allow_a_round_and_writes_one_beam_to_its_end() -> None:
+    budget = make_budget(52)
+    steps = BeamSearch(width=2, expansions=2).search(budget)
+    # 52 - 30 to end a solution: four steps of five tokens.
+    assert next(steps) == Expand([START], 4)
+    a, b = partial(1, 0.8), partial(2, 0.5)
+    # 12 spent: 40 are left, 27 may be needed to end a beam, so two steps: the best beam alone.
+    assert answer(steps, budget, [[a, b, b, b]], 12) == Expand([a], 2)
+    # 8 spent: 32 are left, 26 may be needed for a beam of 4 tokens: one step.
+    c = partial(3, 0.7, 4)
+    assert answer(steps, budget, [[c, partial(4, 0.1, 4)]], 8) == Expand([c], 1)
+    # 5 spent: 27 are left, 21 may be needed.
+    d = partial(5, 0.7, 9)
+    assert answer(steps, budget, [[d]], 5) == Expand([d], 1)
+    e = partial(6, 0.7, 12, "stop")
+    assert last_answer(steps, budget, [[e]], 3) == [e]
+
+
+def test_step_rejection_samples_a_step_again_until_it_passes() -> None:
+    budget = make_budget(200)
+    steps = StepRejection(threshold=0.5, tries=3).search(budget)
+    assert next(steps) == Expand([START])
+    assert answer(steps, budget, [[partial(1, 0.2)]], 3) == Expand([START])
+    passes = partial(2, 0.5)
+    assert answer(steps, budget, [[passes]], 3) == Expand([passes])
+
+
+def test_step_rejection_takes_the_best_of_its_tries() -> None:
+    budget = make_budget(200)
+    steps = StepRejection(threshold=0.9, tries=3).search(budget)
+    next(steps)
+    answer(steps, budget, [[partial(1, 0.2)]], 3)
+    best = partial(2, 0.6)
+    assert answer(steps, budget, [[best]], 3) == Expand([START])
+    assert answer(steps, budget, [[partial(3, 0.4)]], 3) == Expand([best])
+
+
+def test_step_rejection_judges_a_step_by_its_own_score_not_by_those_before_it() -> None:
+    budget = make_budget(60)
+    steps = StepRejection(threshold=0.5, tries=1).search(budget)
+    next(steps)
+    answer(steps, budget, [[partial(1, 0.1)]], 3)
+    better = PartialSolution((1,) * 6, "", ("a", "b"), (0.1, 0.9), 0.1)
+    assert answer(steps, budget, [[better]], 3) == Expand([better])
+
+
+def test_step_rejection_tries_no_more_once_the_budget_is_needed_to_end_the_solution() -> None:
+    budget = make_budget(34)
+    steps = StepRejection(threshold=0.9, tries=5).search(budget)
+    next(steps)
+    # 34 - 4 = 30 tokens are left, and 30 may be needed: no second try.
+    rejected = partial(1, 0.2, 4)
+    assert answer(steps, budget, [[rejected]], 4) == Expand([rejected])
+    ended = partial(2, 0.2, 20, "stop")
+    assert last_answer(steps, budget, [[ended]], 16) == [ended]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BestOfNSearch(n=0), "n is 0; it must be at least 1"),
+        (lambda: BeamSearch(width=0), "width is 0; it must be at least 1"),
+        (lambda: BeamSearch(expansions=0), "expansions is 0; it must be at least 1"),
+        (lambda: StepRejection(threshold=1.5), r"threshold is 1.5; it must be in \[0, 1\]"),
+        (lambda: StepRejection(threshold=float("nan")), r"threshold is nan; it must be in \[0, 1\]"),
+        (lambda: StepRejection(tries=0), "tries is 0; it must be at least 1"),
+    ],
+)
+def test_settings_that_make_no_search_are_refused(make: object, message: str) -> None:
+    assert callable(make)
+    with pytest.raises(ValueError, match=message):
+        make()
