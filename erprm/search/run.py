@@ -30,8 +30,7 @@ from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.identity import model_identity, versions
 from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
 from erprm.models.scorer import ScorerModule, StepScorer
-from erprm.models.served import HTTPStepScorer
-from erprm.models.served.http_scorer import is_url
+from erprm.models.served import HTTPStepScorer, is_url
 from erprm.rollout.engine import Engine
 from erprm.rollout.engines import open_engine
 from erprm.rollout.shards import (
