@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import FSDPStrategy, Strategy
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from erprm.callbacks import BestOfN, ExportHF, StepEvaluation
+from erprm.callbacks import BestOfN, ExportHF, StepEvaluation, Throughput
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.models import FSDP2Strategy, LoRA, PolicyModel, ProcessRewardModel
@@ -203,6 +203,11 @@ def main(folder: Path) -> None:
         optimizer = partial(torch.optim.AdamW, lr=LEARNING_RATE)
         policy = PolicyModel(str(folder / "lm"), optimizer=optimizer, scheduler=None)
         told[f"policy {name}"] = fit(folder, policy, strategy=name, max_steps=4, data=policy_data(folder))
+    # The rates are those of the last four steps, and all batches are of the training data.
+    speed = Throughput(every_n_steps=4)
+    told["throughput"] = fit(
+        folder, build_model(folder / "lm"), speed, strategy="ddp", max_steps=5, limit_val_batches=0
+    )
     added = StepFormat(add_tokens=True)
     told["lora"] = fit(
         folder, build_model(folder / "tied", lora=LoRA(r=2), step_format=added), ExportHF(str(folder / "lora")),

@@ -167,6 +167,17 @@ def test_accumulated_batches_count_by_their_steps(ranks: list[dict[str, Any]], f
     assert means == pytest.approx(expected, abs=1e-4)
 
 
+def test_throughput_is_that_of_both_processes_together(ranks: list[dict[str, Any]]) -> None:
+    told = [rank["throughput"] for rank in ranks]
+    assert told[0]["metrics"] == told[1]["metrics"]
+    rates = {name.removeprefix("throughput/"): value for name, value in told[0]["metrics"].items()}
+    solutions = sum(len(names) for rank in told for names in rank["records"][1:5])
+    # A process may begin its four steps a little before the other; counted once or on one alone it would be off by two.
+    assert rates["solutions_per_s"] / rates["steps_per_s"] == pytest.approx(solutions / 4, rel=0.3)
+    # A solution of this data is of some 25 to 120 tokens, on whichever process.
+    assert 25 < rates["tokens_per_s"] / rates["solutions_per_s"] < 120
+
+
 def steps_of(names: list[str]) -> int:
     return sum(int(re.findall(r"\(row (\d+)\)", name)[0]) % 5 + 1 for name in names)
 
