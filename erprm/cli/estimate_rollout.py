@@ -17,6 +17,7 @@ from erprm.data.sources import ProblemSource
 from erprm.data.whole_file import whole_file
 from erprm.grading import open_grader
 from erprm.rollout.config import RolloutConfig
+from erprm.rollout.engine import EngineError
 from erprm.rollout.engines import open_engine
 from erprm.rollout.estimate import LEVEL, Expected, RolloutEstimate, estimate_rollouts
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_settings(RolloutEstimateConfig, [f"{arguments[0]} rollout", *arguments[2:]])
     try:
         _show(_estimate(config), config)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, EngineError) as error:
         print(f"erprm estimate rollout: {error}", file=sys.stderr)
         return 1
     return 0

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         keys = ["--model", "", *keys]
     config = parse_settings(RolloutCommand, [command, *keys])
 
+    from erprm.rollout.engine import EngineError
     from erprm.rollout.pipeline import run_rollouts
     from erprm.rollout.ray_executor import ActorError
     from erprm.rollout.shard_maker import TooManyRejectedError
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
             print(found)
             return 0 if found.is_whole else 1
         run_rollouts(config)
-    except (ValueError, OSError, ImportError, TooManyRejectedError, ActorError) as error:
+    except (ValueError, OSError, ImportError, EngineError, TooManyRejectedError, ActorError) as error:
         print(f"erprm rollout: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,5 @@
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,18 @@ def test_a_wrong_key_ends_the_command(
 def test_what_is_not_there_is_named(config: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
     assert estimate(config, f"--{key}=nowhere.jsonl") == 1
     assert "nowhere.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["estimate", "rollout"], ["rollout"]])
+def test_a_server_that_is_away_is_named(
+    command: list[str], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openai")
+    with socket.socket() as closed:  # bound but not listening
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        keys = [f"--server.base_url={url}", f"--server.tokenizer={tmp_path / 'policy'}", "--server.retries=0"]
+        assert main([*command, "--config", str(config), "--engine=openai", "--device=auto", *keys]) == 1
+    message = capsys.readouterr().err
+    assert f"erprm {' '.join(command)}: server {url}" in message
+    assert "after up to 0 retries: no answer" in message
