@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import ssl
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from erprm.data.compressed import COMPRESSED_SUFFIXES
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_SECONDS_FOR_ANSWER = 10
 _FILE_SUFFIXES = {".parquet", ".json", ".jsonl", *COMPRESSED_SUFFIXES}
 
 
@@ -27,9 +32,32 @@ def load_hub_dataset(hub_id: str, what: str, config: str | None = None, split: s
     """
     import datasets
 
+    cached = Path(datasets.config.HF_DATASETS_CACHE) / hub_id.replace("/", "___")
     try:
+        if not cached.exists() and (reason := why_hub_is_away(datasets.config.HF_ENDPOINT)) is not None:
+            # huggingface_hub 2.4 would try for 23 seconds first, which no setting of its shortens.
+            raise ConnectionError(f"cannot reach {datasets.config.HF_ENDPOINT}: {reason}")
         return datasets.load_dataset(hub_id, config, split=split)
     except OSError as error:
         raise FileNotFoundError(
             f"{what}: {hub_id!r} is no local path, and loading it as a hub data set failed: {error}"
         ) from error
+
+
+@functools.cache
+def why_hub_is_away(endpoint: str) -> str | None:
+    """What keeps a connection from the hub, if anything does; asked once, without another try."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
+        return None  # datasets says so itself, and at once.
+    try:
+        with urlopen(Request(endpoint, method="HEAD"), timeout=_SECONDS_FOR_ANSWER):
+            return None
+    except HTTPError:
+        return None  # an answer
+    except URLError as error:
+        is_network = isinstance(error.reason, OSError) and not isinstance(error.reason, ssl.SSLError)
+        return str(error.reason) if is_network else None
+    except OSError as error:
+        return str(error)
