@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import ssl
 from pathlib import Path
@@ -13,7 +12,7 @@ from urllib.request import Request, urlopen
 from erprm.data.compressed import COMPRESSED_SUFFIXES
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_SECONDS_FOR_ANSWER = 10
+_SECONDS_FOR_ANSWER = 5
 _FILE_SUFFIXES = {".parquet", ".json", ".jsonl", *COMPRESSED_SUFFIXES}
 
 
@@ -32,11 +31,13 @@ def load_hub_dataset(hub_id: str, what: str, config: str | None = None, split: s
     """
     import datasets
 
-    cached = Path(datasets.config.HF_DATASETS_CACHE) / hub_id.replace("/", "___")
+    endpoint, cached = datasets.config.HF_ENDPOINT, Path(datasets.config.HF_DATASETS_CACHE, hub_id.replace("/", "___"))
+    # What is cached is loaded without the hub, and where that is switched off, `datasets` says so at once.
+    is_needed = not cached.exists() and not datasets.config.HF_HUB_OFFLINE
     try:
-        if not cached.exists() and (reason := why_hub_is_away(datasets.config.HF_ENDPOINT)) is not None:
-            # huggingface_hub 2.4 would try for 23 seconds first, which no setting of its shortens.
-            raise ConnectionError(f"cannot reach {datasets.config.HF_ENDPOINT}: {reason}")
+        if is_needed and (reason := why_hub_is_away(endpoint)) is not None:
+            # huggingface_hub 2.4 would try for 24 seconds first, which no setting of its shortens.
+            raise ConnectionError(f"cannot reach {endpoint}: {reason}")
         return datasets.load_dataset(hub_id, config, split=split)
     except OSError as error:
         raise FileNotFoundError(
@@ -44,13 +45,8 @@ def load_hub_dataset(hub_id: str, what: str, config: str | None = None, split: s
         ) from error
 
 
-@functools.cache
 def why_hub_is_away(endpoint: str) -> str | None:
-    """What keeps a connection from the hub, if anything does; asked once, without another try."""
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-
-    if HF_HUB_OFFLINE:
-        return None  # datasets says so itself, and at once.
+    """What keeps a connection from the hub, if anything does; asked without another try."""
     try:
         with urlopen(Request(endpoint, method="HEAD"), timeout=_SECONDS_FOR_ANSWER):
             return None
