@@ -28,9 +28,9 @@ from erprm.data.whole_file import leftovers_of, whole_file
 from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
 from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.identity import model_identity, versions
-from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
 from erprm.models.scorer import ScorerModule, StepScorer
 from erprm.models.served import HTTPStepScorer, is_url
+from erprm.raft.scorers import check_step_formats
 from erprm.rollout.engine import Engine
 from erprm.rollout.engines import open_engine
 from erprm.rollout.shards import (
@@ -43,8 +43,7 @@ from erprm.rollout.shards import (
 from erprm.search.config import SearchConfig, described
 from erprm.search.protocol import PartialSolution
 from erprm.search.results import SearchResults, summarize
-from erprm.search.together import Searcher, SearchError, SearchResult
-from erprm.steps import StepFormat
+from erprm.search.together import Searcher, SearchResult
 
 Row = dict[str, Any]
 
@@ -63,7 +62,8 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
     Raises:
         OutputFolderError: if ``config.output_dir`` holds a run with other settings.
         SearchError: if a search, the policy and the scorer do not go together.
-        ValueError: if there is no problem, two share an id, or the scorer returns not one score for each step.
+        ValueError: if the policy was saved with another step format than the scorer's, there is no problem, two share
+            an id, or the scorer returns not one score for each step.
         FileNotFoundError: if the policy, the scorer or the problems are not there.
         EngineError: if the engine has failed for good.
     """
@@ -74,7 +74,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
     ]
     with ExitStack() as stack:
         scorer = stack.enter_context(_open_scorer(config))
-        _check_step_formats(config.model, scorer)
+        check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")
         policy = engine if engine is not None else stack.enter_context(closing(open_engine(config)))
         settings = {
             **config.content_settings(),
@@ -177,24 +177,6 @@ def _open_scorer(config: SearchConfig) -> Iterator[StepScorer]:
     finally:
         if callable(close := getattr(scorer, "close", None)):
             close()
-
-
-def _check_step_formats(model: str, scorer: StepScorer) -> None:
-    """Refuses a policy that was saved with another step format than that of the scorer."""
-    saved, of_scorer = Path(model) / STEP_FORMAT_FILE, getattr(scorer, "step_format", None)
-    if not saved.exists() or not isinstance(of_scorer, StepFormat):
-        return
-    of_policy = read_step_format(saved).to_dict()
-    differing = [
-        f"{name} is {of_policy[name]!r} there and {value!r} in the scorer"
-        for name, value in of_scorer.to_dict().items()
-        if of_policy[name] != value
-    ]
-    if differing:
-        raise SearchError(
-            f"{saved}: the policy's step format is not the scorer's: {'; '.join(differing)}. Give a scorer that was "
-            "trained on such steps, or delete the file if the policy's steps are laid out for the scorer all the same"
-        )
 
 
 def _identity(scorer: StepScorer) -> dict[str, Any]:

@@ -271,10 +271,8 @@ def test_a_policy_saved_with_another_step_format_than_the_scorer_s_is_refused(
     finally:
         other.unlink()
     message = capsys.readouterr().err
-    assert (
-        f"{other}: the policy's step format is not the scorer's: separator is '\\n' there and '' in the scorer"
-        in message
-    )
+    assert f"the step format of model {str(models / 'my-llama')!r}" in message
+    assert "and that of scorer differ: separator: '\\n' and ''" in message
 
 
 @pytest.mark.parametrize(
