@@ -15,6 +15,7 @@ from torch import Tensor
 
 from erprm.callbacks.logged_media import log_figure, log_samples
 from erprm.callbacks.rank_shares import score_on_all_ranks
+from erprm.callbacks.run_cost import Cost, Stopwatch
 from erprm.callbacks.scoring_setup import check_scoring_setup, is_due
 from erprm.callbacks.too_long import TooLong, find_too_long
 from erprm.data.datamodule import default_cache_dir
@@ -27,6 +28,7 @@ from erprm.models.identity import model_identity, versions
 from erprm.report.best_of_n import best_of_n_figure
 from erprm.report.pool_results import pool_results, read_step_scores, write_pool_results
 from erprm.report.samples import pool_samples
+from erprm.report.result_files import write_json
 from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.steps import Solution, check_step_style
 
@@ -76,6 +78,7 @@ class BestOfN(L.Callback):
         baseline: str | None = None,
         samples: int = 8,
         too_long: TooLong = "skip",
+        cost_file: str | None = None,
     ) -> None:
         """Notes the settings; nothing is read yet.
 
@@ -101,6 +104,8 @@ class BestOfN(L.Callback):
                 the best-scored right one).
             too_long: what becomes of candidates that are longer than the model's context: ``skip`` warns, and leaves
                 them without a score, so they are chosen last and cast no vote; ``stop`` refuses the pool.
+            cost_file: JSON file for what the scoring of the pool takes in ``test`` (see
+                :class:`erprm.callbacks.run_cost.Cost`).
 
         Raises:
             ValueError: if a number is below 1, the step style is unknown, or ``correct_threshold`` is not in (0, 1].
@@ -128,12 +133,14 @@ class BestOfN(L.Callback):
         self.baseline = baseline
         self.samples = samples
         self.too_long: TooLong = too_long
+        self.cost_file = cost_file
         self.results: dict[str, Curve] = {}
         self._pool: list[PoolProblem] = []
         self._baseline_scores: list[Tensor] | None = None
         self._graded: GradedPool | None = None
         self._pool_results: dict[str, Curve] = {}
         self._unreadable: set[int] | None = None
+        self._cost: Cost | None = None
 
     @property
     def state_key(self) -> str:
@@ -219,6 +226,9 @@ class BestOfN(L.Callback):
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates, and writes all that the scores say."""
         step_scores = self._evaluate(trainer, pl_module)
+        if self.cost_file is not None and trainer.is_global_zero:
+            assert self._cost is not None
+            write_json(asdict(self._cost), Path(self.cost_file))
         model, log_dir = model_identity(pl_module), trainer.log_dir  # Both take all processes.
         if not trainer.is_global_zero or log_dir is None:
             return
@@ -249,8 +259,10 @@ class BestOfN(L.Callback):
         pool, ns = self._graded, self.ns
         assert pool is not None, "setup has not been called"
         assert ns is not None
+        stopwatch = Stopwatch()
         with trainer.precision_plugin.forward_context():
             step_scores = self.score_candidates(trainer, pl_module, pool)
+        self._cost = stopwatch.read()
         scores_PN = aggregate_pool(step_scores, pool.valid_PN, self.aggregation)
         curves = score_curves(scores_PN, pool.correct_PN, pool.answers_PN, pool.valid_PN, ns)
         self.results = {**curves, **self._pool_results}

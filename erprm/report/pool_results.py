@@ -6,7 +6,7 @@ Shape suffixes: P problems, N candidates.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -111,13 +111,17 @@ def pool_results(
 def _score_values(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str, Tensor]:
     """Value of each problem at every n, of every method that the scores allow."""
     values: dict[str, Tensor] = {}
-    are_shares = all(bool(((scores >= 0) & (scores <= 1)).all()) for scores in step_scores)
-    for aggregation in get_args(Aggregation):
-        if aggregation != "sum_logits" or are_shares:
-            scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
-            of_scores = score_values(scores_PN, graded.correct_PN, graded.answers_PN, graded.valid_PN)
-            values.update({f"{method}_{aggregation}": values_PN for method, values_PN in of_scores.items()})
+    for aggregation in score_aggregations(step_scores):
+        scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
+        of_scores = score_values(scores_PN, graded.correct_PN, graded.answers_PN, graded.valid_PN)
+        values.update({f"{method}_{aggregation}": values_PN for method, values_PN in of_scores.items()})
     return values
+
+
+def score_aggregations(step_scores: Iterable[Tensor]) -> list[Aggregation]:
+    """The aggregations that step scores allow: logits are summed up only of scores in [0, 1]."""
+    are_shares = all(bool(((scores >= 0) & (scores <= 1)).all()) for scores in step_scores)
+    return [each for each in get_args(Aggregation) if each != "sum_logits" or are_shares]
 
 
 def _description(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str, int]:

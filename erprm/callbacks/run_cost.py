@@ -1,0 +1,107 @@
+"""What a run took: time and memory, written to a file when it ends."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from erprm.report.result_files import write_json
+
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What something took on one process.
+
+    Attributes:
+        seconds: by the clock.
+        cpu_seconds: of all threads of the process on CPUs; unlike ``seconds`` it says nothing of waiting for others.
+        peak_bytes: the most memory the process has held since its start, libraries and all.
+        cuda_peak_bytes: the most that tensors have held on its GPU; 0 without one.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    cuda_peak_bytes: int
+
+
+class Stopwatch:
+    """Measures from its making on."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> Cost:
+        """What was taken until now; waits for the GPU to finish."""
+        cuda_peak_bytes = 0
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+            cuda_peak_bytes = torch.cuda.max_memory_allocated()
+        return Cost(time.perf_counter() - self._wall, time.process_time() - self._cpu, _peak_bytes(), cuda_peak_bytes)
+
+
+def _peak_bytes() -> int:
+    if _STATUS.exists():
+        # Not getrusage: on Linux its peak begins with what the process that started this one held.
+        found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
+        if found is not None:
+            return int(found[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class RunCost(L.Callback):
+    """Writes what ``fit`` took, from the first batch to the end with all validations, as JSON; see :class:`Cost`.
+
+    A training that was continued from a checkpoint counts with what it had taken until that. Of several processes the
+    first writes what it took itself.
+    """
+
+    def __init__(self, output: str) -> None:
+        """Names the file.
+
+        Args:
+            output: JSON file to write.
+        """
+        self.output = Path(output)
+        self._stopwatch: Stopwatch | None = None
+        self._before: Cost | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts to measure."""
+        self._stopwatch = Stopwatch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the training has taken so far."""
+        return asdict(self._total()) if self._stopwatch is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from what the training had taken."""
+        self._before = Cost(**state_dict) if state_dict else None
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the file."""
+        if trainer.is_global_zero:
+            write_json(asdict(self._total()), self.output)
+
+    def _total(self) -> Cost:
+        assert self._stopwatch is not None, "training has not begun"
+        now, before = self._stopwatch.read(), self._before
+        if before is None:
+            return now
+        return Cost(
+            before.seconds + now.seconds,
+            before.cpu_seconds + now.cpu_seconds,
+            max(before.peak_bytes, now.peak_bytes),
+            max(before.cuda_peak_bytes, now.cuda_peak_bytes),
+        )
