@@ -23,6 +23,7 @@ import jsonargparse
 
 import erprm.callbacks
 from erprm.cli import COMMANDS
+from erprm.cli.ablate import AblateConfig
 from erprm.cli.commands import key_of
 from erprm.cli.convert import ConvertConfig
 from erprm.cli.data import StatsConfig
@@ -61,6 +62,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "estimate fit": EstimateConfig,
     "estimate rollout": RolloutEstimateConfig,
     "report": ReportConfig,
+    "ablate": AblateConfig,
     "demo": DemoConfig,
 }
 # Keys that stand on the page under another command.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import resource
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +10,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from erprm.data.process_memory import peak_memory
 from erprm.report.result_files import write_json
-
-_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -47,17 +43,7 @@ class Stopwatch:
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
             cuda_peak_bytes = torch.cuda.max_memory_allocated()
-        return Cost(time.perf_counter() - self._wall, time.process_time() - self._cpu, _peak_bytes(), cuda_peak_bytes)
-
-
-def _peak_bytes() -> int:
-    if _STATUS.exists():
-        # Not getrusage: on Linux its peak begins with what the process that started this one held.
-        found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
-        if found is not None:
-            return int(found[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return Cost(time.perf_counter() - self._wall, time.process_time() - self._cpu, peak_memory(), cuda_peak_bytes)
 
 
 class RunCost(L.Callback):

@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from erprm.data.process_memory import peak_memory
 from erprm.data.records import RolloutRecord, validate_record
 from erprm.data.sources import Problem
 from erprm.grading import BatchGrader, Grader, OutcomeGrader, extract_answer, open_grader
@@ -105,6 +106,7 @@ class ShardMaker:
             prompt_tokens=self.engine.usage.prompt - usage.prompt,
             completion_tokens=self.engine.usage.completion - usage.completion,
             seconds=time.perf_counter() - started,
+            peak_bytes=peak_memory(),
         )
         counts = replace(summary, rejected_problems=len(rejected), ungraded_answers=len(ungraded))
         return store.write(shard, _in_order(problems, [*kept, *records]), asdict(counts), rejected, ungraded)

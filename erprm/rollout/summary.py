@@ -32,6 +32,8 @@ class RolloutSummary:
         seconds: time spent, over all interruptions.
         rejected_problems: problems that could not be rolled out; counted nowhere else.
         ungraded_answers: answers that the grader had to give up on; they count as wrong.
+        peak_bytes: the most memory that the process had held by then; of several shards or processes the largest. What
+            an engine holds in processes of its own is not in it.
     """
 
     problems: int
@@ -49,6 +51,7 @@ class RolloutSummary:
     seconds: float
     rejected_problems: int = 0
     ungraded_answers: int = 0
+    peak_bytes: int = 0
 
     @classmethod
     def nothing(cls) -> RolloutSummary:
@@ -64,10 +67,13 @@ class RolloutSummary:
         sums = {
             item.name: getattr(self, item.name) + getattr(other, item.name)
             for item in fields(self)
-            if item.name != "steps_by_successes"
+            if item.name not in ("steps_by_successes", "peak_bytes")
         }
+        peak_bytes = max(self.peak_bytes, other.peak_bytes)
         pairs = zip_longest(self.steps_by_successes, other.steps_by_successes, fillvalue=0)
-        return RolloutSummary(**sums, steps_by_successes=[one + another for one, another in pairs])
+        return RolloutSummary(
+            **sums, peak_bytes=peak_bytes, steps_by_successes=[one + another for one, another in pairs]
+        )
 
     @property
     def records(self) -> int:
@@ -111,6 +117,7 @@ class RolloutSummary:
             ("tokens generated", f"{self.completion_tokens:,}"),
             ("tokens of prompts", f"{self.prompt_tokens:,}"),
             ("seconds", f"{self.seconds:,.1f}"),
+            ("peak memory, MiB", f"{self.peak_bytes / 2**20:,.0f}"),
         ):
             table.add_row(name, value)
         return Group(table, self._histogram())

@@ -63,7 +63,7 @@ def run(folder: Path, name: str, grading: Any = "gsm8k", **keys: Any) -> Rollout
 
 
 def counts(summary: RolloutSummary) -> dict[str, Any]:
-    return {**summary.to_dict(), "seconds": None}
+    return {**summary.to_dict(), "seconds": None, "peak_bytes": None}
 
 
 def test_two_actors_one_of_which_is_killed_make_the_rows_of_one_process(folder: Path) -> None:
