@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from erprm.callbacks.run_cost import Cost
+from erprm.data.labels import LabelMethod
 from erprm.data.whole_file import whole_file
 from erprm.report.pool_results import RESULTS_FILE
 from erprm.rollout.shards import differing_settings
@@ -55,7 +56,7 @@ class Method:
     eta: float | None
 
     @property
-    def labels(self) -> str:
+    def labels(self) -> LabelMethod:
         """The label method of the data module."""
         return "outcome" if self.eta is None else "er"
 

@@ -62,14 +62,14 @@ def _draw_labels(histograms: Sequence[Mapping[str, Any]], path: Path) -> None:
     columns = min(3, len(histograms))
     rows = -(len(histograms) // -columns)
     figure = Figure(figsize=(3.2 * columns, 2.3 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+    grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for axes, histogram in zip(grid, histograms, strict=False):
         total = max(1, sum(histogram["counts"]))
         shares = [100 * count / total for count in histogram["counts"]]
         axes.stairs(shares, histogram["edges"], fill=True)
         axes.set_title(histogram["name"], fontsize=9)
         axes.grid(alpha=0.25)
-    for axes in list(grid)[len(histograms) :]:
+    for axes in grid[len(histograms) :]:
         axes.set_axis_off()
     figure.supxlabel("label of a step", fontsize=9)
     figure.supylabel("steps, %", fontsize=9)

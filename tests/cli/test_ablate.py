@@ -13,8 +13,10 @@ import pytest
 
 from erprm.callbacks.run_cost import Cost
 from erprm.cli import main
-from erprm.cli.ablate import parsed_etas
+from erprm.cli.ablate import AblateConfig, parsed_etas
 from erprm.cli.ablation_runs import AblationFolder, Method, Run, RunError
+from erprm.cli.commands import parse_settings
+from erprm.rollout.pools import PoolSampling
 from tests.conftest import REPOSITORY
 from tests.working_folder import make_working_folder
 
@@ -110,6 +112,13 @@ def test_settings_that_cannot_be_are_refused(keys: list[str], message: str, caps
 
 def test_etas_are_read_as_yaml_and_as_python_write_them() -> None:
     assert parsed_etas("[0, .inf, -.inf,1e-1]") == [0.0, float("inf"), float("-inf"), 0.1]
+
+
+def test_a_pool_may_be_given_as_what_to_sample() -> None:
+    pool = '{"model": "my-llama", "candidates": 256, "prompt": {"template": "{question}?"}}'
+    settings = parse_settings(AblateConfig, ["ablate", "--fit", "fit.yaml", "--pool", pool])
+    assert isinstance(settings.pool, PoolSampling)
+    assert (settings.pool.candidates, settings.pool.prompt.template) == (256, "{question}?")
 
 
 def test_a_pool_without_gold_is_refused_before_anything_is_trained(

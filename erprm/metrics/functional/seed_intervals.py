@@ -9,6 +9,7 @@ Shape suffixes: S seeds, P problems, C columns (such as one for each n).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -75,20 +76,19 @@ def seeds_and_problems_interval(values_SPC: Tensor, level: float = 0.95) -> tupl
         dim=-1,
     )
     half_C = torch.tensor(
-        [_half_width(*mean_squares, degrees, n_seeds * n_problems, level) for mean_squares in mean_squares_C3.tolist()],
+        [_half_width(mean_squares, degrees, n_seeds * n_problems, level) for mean_squares in mean_squares_C3.tolist()],
         dtype=torch.float64,
     )
     return mean_C - half_C, mean_C + half_C
 
 
 def _half_width(
-    of_seeds: float,
-    of_problems: float,
-    of_residual: float,
+    mean_squares: Sequence[float],
     degrees: tuple[float, float, float],
     n_values: int,
     level: float,
 ) -> float:
+    of_seeds, of_problems, of_residual = mean_squares
     if of_seeds <= of_residual:
         terms = [(of_problems, degrees[1])]
     elif of_problems <= of_residual:

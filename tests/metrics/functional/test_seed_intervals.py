@@ -75,7 +75,7 @@ def test_one_seed_leaves_the_bootstrap_over_problems() -> None:
 
 def test_columns_have_intervals_of_their_own_and_equal_values_one_of_no_width() -> None:
     low, high = seeds_and_problems_interval(torch.tensor([[[1.0, 0.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]]))
-    assert (low[0], high[0]) == (1.0, 1.0)
+    assert low[0] == high[0] == 1.0
     assert high[1] > low[1]
 
 
