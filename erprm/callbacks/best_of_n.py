@@ -27,8 +27,8 @@ from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
 from erprm.models.identity import model_identity, versions
 from erprm.report.best_of_n import best_of_n_figure
 from erprm.report.pool_results import pool_results, read_step_scores, write_pool_results
-from erprm.report.samples import pool_samples
 from erprm.report.result_files import write_json
+from erprm.report.samples import pool_samples
 from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.steps import Solution, check_step_style
 
