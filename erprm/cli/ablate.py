@@ -182,7 +182,8 @@ class _Ablation:
         for number, run in enumerate(runs, 1):
             started = time.perf_counter()
             try:
-                was_missing = self.folder.make(run)
+                with self.console.status(f"{number}/{len(runs)} {run.name}; its logs are in {run.folder}"):
+                    was_missing = self.folder.make(run)
             except RunError as error:
                 if not any(each.is_done for each in runs):
                     raise  # What does not do for the first is likely to do for none.

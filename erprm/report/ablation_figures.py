@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erprm.metrics.evaluation import Curve
 from erprm.report.ablation import Ablation
 from erprm.report.best_of_n import best_of_n_figure
+from erprm.report.figure import empty_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ETA_FIGURE, BEST_OF_N_FIGURE, LABELS_FIGURE = "eta.png", "best_of_n.png", "labels.png"
 
@@ -21,19 +25,21 @@ def draw_ablation(ablation: Ablation, histograms: Sequence[Mapping[str, Any]], f
     """
     models = {each.name: each.curve for each in ablation.chosen}
     title = f"Best-of-n by {ablation.aggregation}"
-    best_of_n_figure(models, ablation.pool, folder / BEST_OF_N_FIGURE, title)
-    _draw_eta(ablation, folder / ETA_FIGURE, title)
+    figures = {
+        BEST_OF_N_FIGURE: best_of_n_figure(models, ablation.pool, title),
+        ETA_FIGURE: eta_figure(ablation, title),
+    }
     if histograms:
-        _draw_labels(histograms, folder / LABELS_FIGURE)
+        figures[LABELS_FIGURE] = labels_figure(histograms)
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=150)
 
 
-def _draw_eta(ablation: Ablation, path: Path, title: str) -> None:
-    """A place on the axis for each eta, in order but not to scale, since they may reach from 0 to inf."""
-    from matplotlib.figure import Figure
-
+def eta_figure(ablation: Ablation, title: str) -> Figure:
+    """Accuracy against eta. Etas stand in order but not to scale, since they may reach from 0 to inf."""
     of_eta = sorted((each for each in ablation.chosen if each.eta is not None), key=lambda each: each.eta or 0.0)
     others: dict[str, Curve] = {each.name: each.curve for each in ablation.chosen if each.eta is None}
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    figure = empty_figure(7.5, 4.8)
     axes = figure.add_subplot()
     places = range(len(of_eta) + len(others))
     curves = [*(each.curve for each in of_eta), *others.values()]
@@ -53,15 +59,14 @@ def _draw_eta(ablation: Ablation, path: Path, title: str) -> None:
     axes.set_title(f"{title} against eta, intervals over seeds and problems", fontsize=10)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
+    return figure
 
 
-def _draw_labels(histograms: Sequence[Mapping[str, Any]], path: Path) -> None:
-    from matplotlib.figure import Figure
-
+def labels_figure(histograms: Sequence[Mapping[str, Any]]) -> Figure:
+    """How the labels are spread for each way of making them."""
     columns = min(3, len(histograms))
     rows = -(len(histograms) // -columns)
-    figure = Figure(figsize=(3.2 * columns, 2.3 * rows), layout="constrained")
+    figure = empty_figure(3.2 * columns, 2.3 * rows)
     grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for axes, histogram in zip(grid, histograms, strict=False):
         total = max(1, sum(histogram["counts"]))
@@ -73,4 +78,4 @@ def _draw_labels(histograms: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set_axis_off()
     figure.supxlabel("label of a step", fontsize=9)
     figure.supylabel("steps, %", fontsize=9)
-    figure.savefig(path, dpi=150)
+    return figure

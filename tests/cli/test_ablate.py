@@ -58,9 +58,13 @@ def test_an_ablation_that_was_killed_trains_what_is_missing_and_compares_all(fol
     assert killed.wait() == -signal.SIGKILL
     assert not hard.exists()
     trained = (soft / "training.json").stat().st_mtime_ns
+    # As if it had been killed a little later, in the next training.
+    (hard / "fit").mkdir(parents=True)
 
     assert main(command) == 0
     assert (soft / "training.json").stat().st_mtime_ns == trained
+    assert "ckpt_path: last" in (hard / "fit.yaml").read_text(encoding="utf-8")
+    assert "ckpt_path: null" in (soft / "fit.yaml").read_text(encoding="utf-8")
     assert not (folder / "elsewhere").exists()
     content = json.loads((folder / "out/ablation.json").read_text(encoding="utf-8"))
     assert (content["format"], content["version"]) == ("erprm-ablation", 1)
@@ -173,7 +177,8 @@ def test_two_processes_do_not_work_on_one_ablation(tmp_path: Path) -> None:
 def test_a_training_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     with AblationFolder(tmp_path / "out", resolved(), {}, {}) as ablation:
         (run,) = ablation.runs([Method(2.0)], 1)
-        with pytest.raises(RunError, match=r"(?s)fit of eta 2, seed 0 ended with status .*fit\.log ends with.*nowhere"):
+        message = r"(?s)fit of eta 2, seed 0 ended with status 1; .*fit\.log ends with.*data\.rollouts is not set"
+        with pytest.raises(RunError, match=message):
             ablation.make(run)
         assert not run.is_done
 
