@@ -16,7 +16,7 @@ LAYERS = [
     {"rewards", "steps", "grading"},
     {"data", "rollout", "metrics"},
     {"models"},
-    {"callbacks", "raft", "report", "search"},
+    {"callbacks", "raft", "report", "reward_fn", "search"},
     {"demo"},
     {"cli"},
     {"__main__"},

@@ -10,6 +10,7 @@ from erprm.models.schedule import CosineWithWarmup
 from erprm.models.scorer import ScorerError, ScorerModule, StepScorer
 from erprm.models.served import HTTPStepScorer, VLLMStepScorer
 from erprm.models.strategy import FSDP2Strategy
+from erprm.models.token_classification import TokenClassificationRewardModel
 
 __all__ = [
     "AdaptedRewardModel",
@@ -25,6 +26,7 @@ __all__ = [
     "ScorerError",
     "ScorerModule",
     "StepScorer",
+    "TokenClassificationRewardModel",
     "VLLMStepScorer",
     "WholeCheckpointIO",
 ]

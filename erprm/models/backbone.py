@@ -86,7 +86,14 @@ def _load_gguf(path: str, gguf_file: str, settings: dict[str, Any]) -> PreTraine
     return model
 
 
-def load_pretrained(loader: Any, path: str, *, dtype: Dtype, attn_implementation: Attention) -> PreTrainedModel:
+def load_pretrained(
+    loader: Any,
+    path: str,
+    *,
+    dtype: Dtype,
+    attn_implementation: Attention,
+    may_lack: Callable[[str, PreTrainedModel], bool] | None = None,
+) -> PreTrainedModel:
     """Loads a model of transformers, without code of the hub and with every weight from its safetensors files.
 
     Args:
@@ -94,6 +101,7 @@ def load_pretrained(loader: Any, path: str, *, dtype: Dtype, attn_implementation
         path: folder or hub id.
         dtype: type of the weights.
         attn_implementation: attention of transformers.
+        may_lack: whether the model may lack the weight of a name, which is then random; by default none.
 
     Raises:
         BackboneError: if it cannot be loaded, or the files lack weights, which transformers would make up at random.
@@ -110,7 +118,8 @@ def load_pretrained(loader: Any, path: str, *, dtype: Dtype, attn_implementation
         )
     except (OSError, ValueError) as error:
         raise BackboneError(f"{loader.__name__} cannot load {path!r}: {error}") from error
-    if missing := sorted(info["missing_keys"]):
+    missing = sorted(name for name in info["missing_keys"] if may_lack is None or not may_lack(name, model))
+    if missing:
         raise BackboneError(
             f"the safetensors files of {path!r} lack {len(missing)} weights of a {type(model).__name__}, "
             f"{missing[0]} for one"

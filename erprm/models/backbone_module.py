@@ -79,6 +79,10 @@ class BackboneModule(ResumableModule):
         """Whether tokens were added that the backbone has not learned yet."""
         return False
 
+    def is_trained_beside_adapters(self, name: str) -> bool:
+        """Whether, with LoRA, this weight of the backbone is trained all the same; override for a head that is new."""
+        return False
+
     def build_backbone(self) -> PreTrainedModel:
         """The backbone with its weights; override for one that ``AutoModelForCausalLM`` does not load.
 
@@ -127,6 +131,9 @@ class BackboneModule(ResumableModule):
                 # FSDP2 gathers the weights of a layer together, for which they have to be of one type.
                 in_float32=not shards_weights(self),
             )
+            for name, parameter in backbone.named_parameters():
+                if self.is_trained_beside_adapters(name):
+                    parameter.requires_grad_(True)
         if self.gradient_checkpointing:
             backbone.gradient_checkpointing_enable({"use_reentrant": False})
         if self.compile_layers:

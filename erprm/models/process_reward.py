@@ -56,6 +56,8 @@ class ProcessRewardModel(BackboneModule):
 
     ranks_may_differ = True
     """Processes may score different solutions at the same time; see :class:`erprm.models.StepScorer`."""
+    default_step_format = "er_prm"
+    """Preset of a model that is given no step format, and has none saved beside its backbone."""
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class ProcessRewardModel(BackboneModule):
             compile_layers=compile,
         )
         _check_choices(attn_implementation=attn_implementation, loss=loss, score_packing=score_packing)
-        self.step_format = _resolve_step_format(step_format, backbone)
+        self.step_format = _resolve_step_format(step_format, backbone, self.default_step_format)
         self._format_is_guessed = step_format is None and not (Path(backbone) / STEP_FORMAT_FILE).is_file()
         if self.step_format.positive is None and type(self).step_logits is ProcessRewardModel.step_logits:
             raise ValueError(
@@ -388,13 +390,13 @@ def _check_choices(**settings: str) -> None:
             raise ValueError(f"model.{name} is {value!r}; it must be one of {', '.join(choices[name])}")
 
 
-def _resolve_step_format(step_format: StepFormat | str | None, backbone: str) -> StepFormat:
+def _resolve_step_format(step_format: StepFormat | str | None, backbone: str, default: str) -> StepFormat:
     if isinstance(step_format, StepFormat):
         return step_format
     if isinstance(step_format, str):
         return StepFormat.preset(step_format)
     saved = Path(backbone) / STEP_FORMAT_FILE
-    return read_step_format(saved) if saved.is_file() else StepFormat.preset("er_prm")
+    return read_step_format(saved) if saved.is_file() else StepFormat.preset(default)
 
 
 def read_step_format(file: Path) -> StepFormat:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
 from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, ProcessRewardModel
+from erprm.models.token_classification import CLASSES
 
-_CLASSES = ("bad", "good")
 _TOLERANCE = 1e-4
 _SMALL_TOLERANCE = 0.02  # of scores that are computed in 16 bits
 _CHECKED_TOKENS = 32
@@ -59,8 +59,8 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
             classifier: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
                 plain,
                 dtype="auto",
-                id2label=dict(enumerate(_CLASSES)),
-                label2id={name: number for number, name in enumerate(_CLASSES)},
+                id2label=dict(enumerate(CLASSES)),
+                label2id={name: number for number, name in enumerate(CLASSES)},
             ).eval()
         except ValueError as error:
             raise ValueError(f"transformers has no token classifier for {type(causal).__name__}") from error
@@ -77,7 +77,7 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
 
 @torch.no_grad()
 def _fill_head(classifier: PreTrainedModel, causal: PreTrainedModel, label_tokens: list[int]) -> None:
-    heads = [m for m in classifier.modules() if isinstance(m, nn.Linear) and m.out_features == len(_CLASSES)]
+    heads = [m for m in classifier.modules() if isinstance(m, nn.Linear) and m.out_features == len(CLASSES)]
     output = causal.get_output_embeddings()
     if len(heads) != 1 or not isinstance(output, nn.Linear):
         raise ValueError(f"the head of {type(classifier).__name__} is not one linear layer of two classes")

@@ -229,11 +229,11 @@ def test_a_checkpoint_without_safetensors_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_that_reads_what_follows_is_refused(tmp_path: Path) -> None:
     token_classifier(tmp_path, tiny_tokenizer(), "Bert")
-    with pytest.raises(AdapterError, match=r"a BertForTokenClassification, judges a token by what follows it, too"):
+    with pytest.raises(BackboneError, match=r"a BertForTokenClassification, judges a token by what follows it, too"):
         AdaptedRewardModel.from_pretrained(tmp_path)
 
 
 def test_a_head_of_three_classes_is_refused(tmp_path: Path) -> None:
     token_classifier(tmp_path, tiny_tokenizer(), num_labels=3)
-    with pytest.raises(AdapterError, match=r"has 3 classes; adapter 'trl' reads two, bad and good"):
+    with pytest.raises(BackboneError, match=r"has 3 classes; a step is judged by two, bad and good"):
         AdaptedRewardModel.from_pretrained(tmp_path)

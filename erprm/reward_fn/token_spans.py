@@ -1,0 +1,73 @@
+"""Which tokens of a policy a step of its completion is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tokenizers.decoders import DecodeStream
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Span = tuple[int, int]
+# What decoders write for bytes that are no character, such as half of one where a completion was cut off.
+_NO_CHARACTER = "\ufffd"
+
+
+def token_offsets(token_ids: Sequence[int], text: str, tokenizer: PreTrainedTokenizerBase) -> list[Span]:
+    """Where in a text the tokens stand that it was decoded from.
+
+    The tokens are decoded one after the other, so they need not be those that the tokenizer would make of the text.
+    Tokens that share a character have the same place; control tokens at the end have an empty one.
+
+    Args:
+        token_ids: the tokens, control tokens included.
+        text: what was decoded from them, perhaps without white space at its ends.
+        tokenizer: their tokenizer.
+
+    Returns:
+        Start and stop in ``text`` of each token.
+
+    Raises:
+        TypeError: if the tokenizer is not a fast one.
+        ValueError: if the tokens are not those of the text.
+    """
+    if not tokenizer.is_fast:
+        raise TypeError(f"token spans need a fast tokenizer, which {type(tokenizer).__name__} is not: give offsets")
+    stream = DecodeStream(skip_special_tokens=True)
+    decoded = ""
+    bounds: list[Span] = []
+    waiting = 0
+    for token in token_ids:
+        waiting += 1
+        if piece := stream.step(tokenizer.backend_tokenizer, int(token)):
+            bounds += [(len(decoded), len(decoded) + len(piece))] * waiting
+            decoded, waiting = decoded + piece, 0
+    bounds += [(len(decoded), len(decoded))] * waiting
+    begin = decoded.find(text.rstrip(_NO_CHARACTER))
+    if begin < 0:
+        raise ValueError(f"the tokens are those of {decoded[:60]!r}, not of the completion {text[:60]!r}")
+    return [(max(0, start - begin), max(0, stop - begin)) for start, stop in bounds]
+
+
+def token_spans(char_spans: Sequence[Span], offsets: Sequence[Span]) -> list[Span]:
+    """The tokens of each step.
+
+    A token belongs to the first step of which it holds a character; one that holds none of any step, to none.
+
+    Args:
+        char_spans: start and stop of each step in the text, in order.
+        offsets: start and stop of each token in the text.
+
+    Returns:
+        First token and the one after the last of each step; spans do not overlap. A step within a token of the step
+        before it has an empty span after that token.
+    """
+    spans: list[Span] = []
+    free = 0
+    for start, stop in char_spans:
+        own = [i for i, (first, last) in enumerate(offsets) if i >= free and first < stop and last > start]
+        spans.append((own[0], own[-1] + 1) if own else (free, free))
+        free = spans[-1][1]
+    return spans
