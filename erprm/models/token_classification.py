@@ -53,13 +53,16 @@ class TokenClassificationRewardModel(ProcessRewardModel):
         Raises:
             BackboneError: as :func:`load_token_classifier`.
         """
-        return load_token_classifier(
+        model = load_token_classifier(
             AutoModelForTokenClassification,
             self.backbone_path,
             dtype=self.dtype_name,
             attn_implementation=self.attn_implementation,
             new_head=True,
         )
+        model.config.id2label = dict(enumerate(CLASSES))
+        model.config.label2id = {name: number for number, name in enumerate(CLASSES)}
+        return model
 
     def is_trained_beside_adapters(self, name: str) -> bool:
         """With LoRA the head is trained whole."""
