@@ -43,6 +43,7 @@ from erprm.models import (
     HTTPStepScorer,
     PolicyModel,
     ProcessRewardModel,
+    TokenClassificationRewardModel,
     VLLMStepScorer,
 )
 from erprm.raft import RaftConfig
@@ -234,6 +235,10 @@ def page() -> str:
         f"`class_path: erprm.models.AdaptedRewardModel`. {summary(AdaptedRewardModel)}",
         "Its other keys are those of `ProcessRewardModel`.\n",
         table(AdaptedRewardModel, "model.", skip=("settings",)),
+        f"### model: {TokenClassificationRewardModel.__name__}\n",
+        f"`class_path: erprm.models.TokenClassificationRewardModel`. {summary(TokenClassificationRewardModel)}",
+        "Its other keys are those of `ProcessRewardModel`; a backbone without a step format of its own gets `trl`.\n",
+        table(TokenClassificationRewardModel, "model.", skip=("settings",)),
     ]
     for cls in (HTTPStepScorer, VLLMStepScorer):
         parts += [

@@ -40,6 +40,7 @@ def parameters(model: ProcessRewardModel) -> dict[str, torch.Tensor]:
 
 def test_a_language_model_gets_a_head_of_two_classes_and_the_layout_of_trl(tmp_path: Path) -> None:
     model = TokenClassificationRewardModel.from_pretrained(save_tiny_llama(tmp_path / "lm"))
+    assert model.backbone is not None
     assert type(model.backbone).__name__ == "LlamaForTokenClassification"
     assert model.step_format == StepFormat.preset("trl")
     base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "lm").state_dict()

@@ -26,7 +26,7 @@ transformers_: Any = transformers
 EPOCHS = 4
 LEARNING_RATE = 2e-3
 # Of different lengths, some with steps in common, one that max_length cuts.
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {
         "prompt": f"What is {i % 7} and 4 more?",
         "completions": [f"{i % 7} + 4 = {i % 7 + 4 + j}.\n\nCheck {j}"[: 30 - j] for j in range(1 + i % 4)],
@@ -126,6 +126,7 @@ def test_the_losses_are_those_of_trl(tag: str, labels: str, max_length: int, las
     assert len(losses) == len(model.losses) > 2 * EPOCHS
     assert model.losses == pytest.approx(losses, abs=5e-5)
     assert max(losses) - min(losses) > 0.05
+    assert model.backbone is not None
     found, expected = model.backbone.state_dict(), trained.state_dict()
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0)
