@@ -10,7 +10,7 @@ from erprm.models.schedule import CosineWithWarmup
 from erprm.models.scorer import ScorerError, ScorerModule, StepScorer
 from erprm.models.served import HTTPStepScorer, VLLMStepScorer
 from erprm.models.strategy import FSDP2Strategy
-from erprm.models.token_classification import TokenClassificationRewardModel
+from erprm.models.two_class_head import TokenClassificationRewardModel
 
 __all__ = [
     "AdaptedRewardModel",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
 from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, ProcessRewardModel
-from erprm.models.token_classification import CLASSES
+from erprm.models.two_class_head import CLASSES
 
 _TOLERANCE = 1e-4
 _SMALL_TOLERANCE = 0.02  # of scores that are computed in 16 bits
