@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from erprm.metrics import Aggregation, aggregate_solutions
 from erprm.models import StepScorer
+from erprm.models.scorer import checked_scores
 from erprm.reward_fn.credit import CreditForm, check_credit_form, step_credit
 from erprm.reward_fn.messages import completion_text, question_text
 from erprm.reward_fn.shared_model import SCORING, SharedModel
@@ -282,11 +283,8 @@ class ProcessReward:
         # Of several threads, one at a time; a served model takes them all.
         with SCORING if isinstance(self.scorer, nn.Module) else nullcontext():
             scores = self.scorer.score_steps(solutions) if solutions else []
-        found, expected = [len(each) for each in scores], [len(each.steps) for each in solutions]
-        if found != expected:
-            raise ValueError(f"{type(self.scorer).__name__} returned {found} scores for solutions of {expected} steps")
-        rest = iter(scores)
-        return splits, [next(rest).cpu() if split.spans else torch.empty(0) for split in splits]
+        rest = iter(checked_scores(scores, solutions))
+        return splits, [next(rest) if split.spans else torch.empty(0) for split in splits]
 
     def _aggregated(self, step_scores: Sequence[Tensor]) -> list[float]:
         if not step_scores:

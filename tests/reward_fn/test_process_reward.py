@@ -1,5 +1,6 @@
 import copy
 import pickle
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erprm.models import ProcessRewardModel
+from erprm.models import ProcessRewardModel, ScorerError
 from erprm.models.adapters import AdapterError
 from erprm.reward_fn import ProcessReward
 from erprm.reward_fn.shared_model import _MODELS
@@ -338,14 +339,20 @@ def test_a_missing_column_is_named_with_those_there_are() -> None:
         ProcessReward(Rule(), question_column="problem")(["q"], ["0.5"], answer=["5"], level=[1])
 
 
-@pytest.mark.parametrize(("scores", "found"), [([], r"\[\]"), ([torch.ones(1)], r"\[1\]")])
-def test_a_scorer_that_returns_too_few_scores_is_named(scores: list[Tensor], found: str) -> None:
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([], "returned scores for 0 of 1 solutions; the first without is of 'What is 5?'"),
+        ([torch.ones(1)], "returned 1 scores for the 2 steps of a solution of 'What is 5?'"),
+    ],
+)
+def test_a_scorer_that_returns_too_few_scores_is_refused(scores: list[Tensor], message: str) -> None:
     class Short:
         def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
             return scores
 
-    with pytest.raises(ValueError, match=rf"Short returned {found} scores for solutions of \[2\] steps"):
-        ProcessReward(Short())(["q"], ["a\nb"])
+    with pytest.raises(ScorerError, match=re.escape(message)):
+        ProcessReward(Short())(["What is 5?"], ["a\nb"])
 
 
 def test_a_score_that_is_not_a_number_is_refused() -> None:
