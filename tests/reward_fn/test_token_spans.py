@@ -1,3 +1,4 @@
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -5,9 +6,10 @@ import pytest
 
 from erprm.reward_fn.token_spans import token_offsets, token_spans
 from erprm.steps import segment_steps
-from tests.steps.real_tokenizers import mistral_tokenizer, smollm2_tokenizer
+from tests.steps.real_tokenizers import mistral_tokenizer
 from tests.tiny import make_tokenizer
 
+MISTRAL = cache(mistral_tokenizer)
 TEXTS = [
     "Step 1: 3 + 4 = 7.\n\nStep 2: The answer is: 7",
     "  3 → é\n日本 7\n \n🙂🙂 = 2 ",
@@ -18,7 +20,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("make", [make_tokenizer, mistral_tokenizer, smollm2_tokenizer])
+@pytest.mark.parametrize("make", [make_tokenizer, MISTRAL], ids=["bytes", "SentencePiece"])
 def test_tokens_stand_where_their_characters_do(make: Any, text: str) -> None:
     tokenizer = make()
     ids = tokenizer.encode(text, add_special_tokens=False)
@@ -70,7 +72,7 @@ def test_a_token_belongs_to_the_first_step_it_has_a_character_of() -> None:
     assert token_spans([(0, 2), (3, 5)], [(0, 5), (0, 0)]) == [(0, 1), (1, 1)]
 
 
-@pytest.mark.parametrize("make", [make_tokenizer, mistral_tokenizer, smollm2_tokenizer])
+@pytest.mark.parametrize("make", [make_tokenizer, MISTRAL], ids=["bytes", "SentencePiece"])
 def test_the_tokens_of_a_step_decode_to_it(make: Any) -> None:
     tokenizer = make()
     text = "First, 3 + 4 = 7.\n\n日本 🙂 7 + 1 = 8.\n#### 8"
