@@ -26,7 +26,7 @@ from erprm.steps import Solution, StepFormat
 from tests.rollout.recorded_engine import RecordedEngine
 from tests.search.conftest import DECODING, PROBLEMS, SevenIsRight, make_searcher, two_steps
 
-SEARCHES = [BestOfNSearch(), BeamSearch(2, 2), BeamSearch(1, 3), StepRejection(0.5, 3)]
+SEARCHES: list[Search] = [BestOfNSearch(), BeamSearch(2, 2), BeamSearch(1, 3), StepRejection(0.5, 3)]
 
 
 @pytest.mark.parametrize(("search", "budget"), list(product(SEARCHES, (16, 17, 40, 100))))
@@ -86,7 +86,8 @@ def test_a_solution_is_made_of_the_sampled_tokens_and_scored_in_the_steps_of_its
 def test_wide_searches_find_the_right_steps_that_a_single_sample_misses() -> None:
     # A right solution has the chance 0.16; that 30 samples of one digit hold no 7 has the chance 2e-7.
     searcher, _ = make_searcher()
-    for search in (BeamSearch(1, 30), StepRejection(0.5, 30)):
+    searches: list[Search] = [BeamSearch(1, 30), StepRejection(0.5, 30)]
+    for search in searches:
         results = searcher.search_all(search, PROBLEMS, 1000, seed=0)
         assert all(result.candidates[0].score == pytest.approx(0.9) for result in results)
 
@@ -101,7 +102,8 @@ def test_the_answer_is_the_best_scored_of_the_solutions_that_the_policy_has_ende
         return {"2": 0.5, "7": 0.5} if not words else {"7": 1.0}
 
     searcher, _ = make_searcher(may_go_on)
-    for search in (BestOfNSearch(), BeamSearch(2, 2), StepRejection(0.0, 1)):
+    searches: list[Search] = [BestOfNSearch(), BeamSearch(2, 2), StepRejection(0.0, 1)]
+    for search in searches:
         (result,) = searcher.search_all(search, PROBLEMS[:1], 200, seed=0)
         ends = {candidate.end for candidate in result.candidates}
         assert ends == {"stop", "length"}
