@@ -6,12 +6,14 @@ Shape suffixes: P problems, N candidates.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -118,9 +120,10 @@ def _score_values(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str
     return values
 
 
-def score_aggregations(step_scores: Iterable[Tensor]) -> list[Aggregation]:
+def score_aggregations(step_scores: Sequence[Tensor]) -> list[Aggregation]:
     """The aggregations that step scores allow: logits are summed up only of scores in [0, 1]."""
-    are_shares = all(bool(((scores >= 0) & (scores <= 1)).all()) for scores in step_scores)
+    scores_S = torch.cat([*step_scores])
+    are_shares = bool(((scores_S >= 0) & (scores_S <= 1)).all())
     return [each for each in get_args(Aggregation) if each != "sum_logits" or are_shares]
 
 
@@ -189,8 +192,9 @@ def read_step_scores(folder: Path, pool_sha256: str) -> list[Tensor]:
             f"baseline: {folder} holds the results of another pool (sha256 {found[:16]}, here {pool_sha256[:16]}); "
             "only scores of the same candidates can be compared"
         )
-    table = pq.read_table(folder / CANDIDATES_FILE, columns=["step_scores"])
-    return [torch.tensor(scores, dtype=torch.float32) for scores in table["step_scores"].to_pylist()]
+    scores = pq.read_table(folder / CANDIDATES_FILE, columns=["step_scores"])["step_scores"].combine_chunks()
+    scores_S = torch.from_numpy(scores.flatten().to_numpy().astype(np.float32))
+    return list(scores_S.split(pc.list_value_length(scores).to_pylist()))
 
 
 def write_pool_results(
