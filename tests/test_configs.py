@@ -50,7 +50,7 @@ def test_fit_exports_a_model_that_predict_scores_with(working_folder: Path) -> N
     assert main(["fit", "--config", "configs/fit.yaml", "--model.optimizer.lr=0.1", "--model.scheduler=null"]) == 0
     (run,) = (working_folder / "runs/fit/lightning_logs").iterdir()
     assert {"resolved_config.yaml", "best_of_n", "checkpoints"} <= {path.name for path in run.iterdir()}
-    (best_of_n,) = (run / "best_of_n").iterdir()
+    (best_of_n,) = (run / "best_of_n").glob("*.json")
     assert set(json.loads(best_of_n.read_text())["curves"]) == {
         "bon", "weighted_vote", "majority", "random", "random_text", "pass"
     }  # fmt: skip

@@ -44,6 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_an_ablation_that_was_killed_trains_what_is_missing_and_compares_all(folder: Path) -> None:
     command = [*COMMAND, "--etas", "0,inf", "--seeds", "1", "--outcome", "false"]
     killed = subprocess.Popen(
