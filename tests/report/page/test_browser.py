@@ -325,6 +325,17 @@ def test_a_narrow_screen_scrolls_downwards_only(opened: Page) -> None:
     opened.screenshot("report-narrow", whole=True)
 
 
+def test_a_solution_that_was_too_long_to_be_scored_says_so_and_is_not_shaded(page: Page, tmp_path: Path) -> None:
+    pool = [problem("p", "What is 1?", "1", ["It is 1.\n#### 1", "No.\nIt is 2.\n#### 2"])]
+    write_pool_run(tmp_path / "run", pool, [[0.9, 0.8], []])
+    page.open(write_page(tmp_path, str(tmp_path / "run")))
+    assert "too long" not in page.texts(".solution")[0]
+    page.press("j")
+    assert "too long, not scored" in page.texts(".solution")[0]
+    assert page.run("return document.querySelectorAll('.solution td.shaded').length") == 0
+    assert page.complaints() == []
+
+
 # Text is data -----------------------------------------------------------------------------------------------------
 
 HOSTILE = [

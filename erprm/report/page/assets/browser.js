@@ -279,6 +279,7 @@ class Browser {
       this.stepCell(step, data.runs[run].step_scores[each][place])));
     const facts = [
       `rank ${data.runs[run].ranks[each]}`,
+      steps.length > 0 && !data.runs[run].step_scores[each].length && 'too long, not scored',
       data.copies[each] > 1 && `${data.copies[each]} copies, first: candidate ${data.candidates[each]}`,
       data.copies[each] === 1 && `candidate ${data.candidates[each]}`].filter(Boolean).join(' · ');
     return [
@@ -292,6 +293,8 @@ class Browser {
   }
 
   stepCell(step, score) {
+    // Longer than the model's context: there is no score to shade it by.
+    if (score === undefined) return el('td', {class: 'text'}, this.text(step));
     const cell = el('td', {class: 'text shaded'}, this.text(step));
     cell.style.setProperty('--score', this.view.share(score));
     return cell;
