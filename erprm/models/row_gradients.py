@@ -34,7 +34,11 @@ class _Rows(torch.autograd.Function):
             gradient = gradient.masked_fill((index == ctx.padding).unsqueeze(-1), 0)
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
-        weight.grad.index_add_(0, index.flatten(), gradient.flatten(0, -2).to(weight.dtype))
+        # What one row gets is summed first, as autograd does: then the rounding is the same.
+        rows, place = index.unique(return_inverse=True)
+        sums = gradient.new_zeros(len(rows), gradient.shape[-1], dtype=weight.dtype)
+        sums.index_add_(0, place.flatten(), gradient.flatten(0, -2).to(weight.dtype))
+        weight.grad.index_add_(0, rows, sums)
         return None, None, None
 
 

@@ -48,6 +48,18 @@ def test_rows_and_whole_weight_of_tied_embeddings_add_up() -> None:
     assert weight.grad.tolist() == [[2.0], [1.0]]
 
 
+def test_a_tied_weight_gets_its_gradient_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    weight, ids, labels = nn.Parameter(torch.randn(7, 5)), torch.randint(7, (200,)), torch.tensor([1, 4])
+    gradients = []
+    for take in (rows_of, lambda rows, index: rows[index]):
+        weight.grad = None
+        hidden = take(weight, ids).tanh()
+        (hidden @ take(weight, labels).T).square().sum().backward()
+        gradients.append(weight.grad)
+    assert torch.equal(*gradients)
+
+
 def test_a_weight_is_left_to_autograd_where_somebody_waits_for_its_gradient_or_none_is_wanted() -> None:
     weight = nn.Parameter(torch.zeros(4, 1))
     assert takes_rows(weight)
