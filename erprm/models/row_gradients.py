@@ -34,11 +34,13 @@ class _Rows(torch.autograd.Function):
             gradient = gradient.masked_fill((index == ctx.padding).unsqueeze(-1), 0)
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
-        # What one row gets is summed first, as autograd does: then the rounding is the same.
-        rows, place = index.unique(return_inverse=True)
-        sums = gradient.new_zeros(len(rows), gradient.shape[-1], dtype=weight.dtype)
-        sums.index_add_(0, place.flatten(), gradient.flatten(0, -2).to(weight.dtype))
-        weight.grad.index_add_(0, rows, sums)
+        rows, gradient = index.flatten(), gradient.flatten(0, -2).to(weight.dtype)
+        # Tensors without content, which only a dry step has, cannot be looked through.
+        if not is_fake(rows):
+            # What one row gets is summed first, as autograd does: then the rounding is the same.
+            rows, place = rows.unique(return_inverse=True)
+            gradient = gradient.new_zeros(len(rows), gradient.shape[-1]).index_add_(0, place, gradient)
+        weight.grad.index_add_(0, rows, gradient)
         return None, None, None
 
 
