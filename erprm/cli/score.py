@@ -21,6 +21,7 @@ from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.attention import Attention
 from erprm.models.backbone import Dtype
+from erprm.models.open_scorer import device_named
 from erprm.models.scored_file import score_file
 from erprm.models.scoring_progress import listening
 from erprm.models.served import HTTPStepScorer, ServedModel, is_url
@@ -122,18 +123,9 @@ def _load(config: ScoreConfig) -> AdaptedRewardModel | HTTPStepScorer:
         score_row_tokens=config.row_tokens,
         score_packing=config.packing,
     )
-    device = _device(config.device)
+    device = device_named(config.device)
     model.configure_model()
     return model.eval().to(device)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"device is {name!r}, which cannot be used here: {error}") from error
 
 
 # One solution -----------------------------------------------------------------------------------------------------

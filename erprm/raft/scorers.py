@@ -12,14 +12,12 @@ from typing import Any
 
 import torch
 
-from erprm.models import AdaptedRewardModel, ProcessRewardModel
 from erprm.models.adapters.choice import choose_adapter
-from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
+from erprm.models.open_scorer import check_step_formats, named_scorer, opened_scorer
 from erprm.models.scorer import StepScorer
-from erprm.models.served import HTTPStepScorer, is_url
+from erprm.models.served import is_url
 from erprm.raft.selectors import Selector
 from erprm.rollout.pools import model_key
-from erprm.steps import StepFormat
 
 ScorerSetting = str | dict[str, Any]
 
@@ -37,23 +35,14 @@ def open_scorer(setting: ScorerSetting, key: str, device: torch.device) -> Itera
     Raises:
         ValueError: if there is no such thing, or it scores neither steps nor candidates.
     """
-    made = _make(setting, key)
-    if isinstance(made, ProcessRewardModel):
-        made.configure_model()
-    if isinstance(made, torch.nn.Module):
-        made.eval().to(device)
-    try:
-        yield made
-    finally:
-        close = getattr(made, "close", None)
-        if callable(close):
-            close()
+    with opened_scorer(_make(setting, key), device) as scorer:
+        yield scorer
 
 
 def _make(setting: ScorerSetting, key: str) -> StepScorer | Selector:
     """The scorer, a model without its weights."""
     if isinstance(setting, str):
-        return HTTPStepScorer(setting) if is_url(setting) else AdaptedRewardModel(setting)
+        return named_scorer(setting)
     made_by = _class_of(setting, key)
     try:
         made = made_by(**(setting.get("init_args") or {}))
@@ -95,27 +84,3 @@ def scorer_key(setting: ScorerSetting) -> str:
     named = [value for value in (setting.get("init_args") or {}).values() if isinstance(value, str)]
     folders = {value: model_key(value, None) for value in named if Path(value).is_dir()}
     return hashlib.sha256(json.dumps([setting, folders], sort_keys=True).encode()).hexdigest()
-
-
-def check_step_formats(policy: str, step_format: object, key: str) -> None:
-    """Refuses a policy that was saved with another step format than the reward model reads.
-
-    Args:
-        policy: folder or hub id; without a file of a step format in the folder there is nothing to compare.
-        step_format: the reward model's, if it has one.
-        key: of the reward model, for the message.
-
-    Raises:
-        ValueError: naming the fields that differ, with both values.
-    """
-    saved = Path(policy) / STEP_FORMAT_FILE
-    if not isinstance(step_format, StepFormat) or not saved.is_file():
-        return
-    own, theirs = read_step_format(saved).to_dict(), step_format.to_dict()
-    differing = [f"{name}: {own[name]!r} and {theirs[name]!r}" for name in own if own[name] != theirs[name]]
-    if differing:
-        raise ValueError(
-            f"the step format of model {policy!r} ({STEP_FORMAT_FILE} in its folder) and that of {key} differ: "
-            f"{'; '.join(differing)}. Give a reward model that was trained on the policy's format; or remove that "
-            "file, if style says how the policy's solutions are split"
-        )

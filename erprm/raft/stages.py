@@ -10,17 +10,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import torch
-
 from erprm.data.policy import PolicySample
 from erprm.data.sources import Problem
 from erprm.data.whole_file import whole_file
 from erprm.grading import open_grader
 from erprm.models.backbone import load_causal_lm
+from erprm.models.open_scorer import check_step_formats, device_named
 from erprm.raft.config import ORACLE, RANDOM, RaftConfig
 from erprm.raft.evaluation import EvaluatedProblem, Evaluation, evaluate
 from erprm.raft.log_probs import solution_log_probs
-from erprm.raft.scorers import check_step_formats, open_scorer
+from erprm.raft.scorers import open_scorer
 from erprm.raft.selection import keep_best
 from erprm.raft.selectors import (
     NEVER,
@@ -62,13 +61,6 @@ class OpenedWhenAsked(Generic[Resource]):
         self._stack.close()
 
 
-def device_of(config: RaftConfig) -> torch.device:
-    """Where models are scored and score."""
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
 @contextmanager
 def open_selector(config: RaftConfig, name: str) -> Iterator[Selector]:
     """The selector of a name, with the reward model or the grader that it needs."""
@@ -78,7 +70,7 @@ def open_selector(config: RaftConfig, name: str) -> Iterator[Selector]:
         with open_grader(config.grading, "grading") as grader:
             yield OracleSelector(grader, config.problems.kind(config.grading), config.correct_threshold)
     else:
-        with open_scorer(config.scorers[name], f"scorers.{name}", device_of(config)) as scorer:
+        with open_scorer(config.scorers[name], f"scorers.{name}", device_named(config.device)) as scorer:
             check_step_formats(config.model, getattr(scorer, "step_format", None), f"scorers.{name}")
             if isinstance(scorer, Selector):
                 yield scorer
@@ -222,7 +214,7 @@ def _log_ratios(config: RaftConfig, policy: str, sampled: Sequence[SampledProble
 
 
 def _log_probs(config: RaftConfig, model: str, gguf_file: str | None, samples: Sequence[PolicySample]) -> list[float]:
-    device = device_of(config)
+    device = device_named(config.device)
     dtype: Any = config.dtype if config.dtype != "auto" else "float32" if device.type == "cpu" else "bfloat16"
     policy = load_causal_lm(model, gguf_file, dtype=dtype)
     return solution_log_probs(policy.eval().to(device), samples, config.temperature, config.batch_tokens)

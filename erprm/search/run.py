@@ -13,12 +13,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
@@ -26,11 +25,9 @@ from torch import nn
 from erprm.data.sources import Problem, load_problems
 from erprm.data.whole_file import leftovers_of, whole_file
 from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
-from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.identity import model_identity, versions
+from erprm.models.open_scorer import check_step_formats, device_named, named_scorer, opened_scorer
 from erprm.models.scorer import ScorerModule, StepScorer
-from erprm.models.served import HTTPStepScorer, is_url
-from erprm.raft.scorers import check_step_formats
 from erprm.rollout.engine import Engine
 from erprm.rollout.engines import open_engine
 from erprm.rollout.shards import (
@@ -73,7 +70,8 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         for start in range(0, len(problems), config.problems_per_part)
     ]
     with ExitStack() as stack:
-        scorer = stack.enter_context(_open_scorer(config))
+        named = named_scorer(config.scorer) if isinstance(config.scorer, str) else config.scorer
+        scorer: StepScorer = stack.enter_context(opened_scorer(named, device_named(config.device)))
         check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")
         policy = engine if engine is not None else stack.enter_context(closing(open_engine(config)))
         settings = {
@@ -158,25 +156,6 @@ def _row(
         "correct": candidates[result.chosen]["correct"],
         "candidates": candidates,
     }
-
-
-@contextmanager
-def _open_scorer(config: SearchConfig) -> Iterator[StepScorer]:
-    scorer: StepScorer
-    if not isinstance(config.scorer, str):
-        scorer = config.scorer
-    else:
-        scorer = HTTPStepScorer(config.scorer) if is_url(config.scorer) else AdaptedRewardModel(config.scorer)
-    if isinstance(scorer, nn.Module):
-        if callable(configure := getattr(scorer, "configure_model", None)):
-            configure()  # where a LightningModule loads its weights
-        has_gpu = config.device == "auto" and torch.cuda.is_available()
-        scorer.eval().to("cuda" if has_gpu else "cpu" if config.device == "auto" else config.device)
-    try:
-        yield scorer
-    finally:
-        if callable(close := getattr(scorer, "close", None)):
-            close()
 
 
 def _identity(scorer: StepScorer) -> dict[str, Any]:
