@@ -29,7 +29,7 @@ import torch
 from label_error import ETAS, Measurement, reward, rms
 
 from erprm.data.sources import load_problems
-from erprm.rollout.transformers_engine import TransformersEngine
+from erprm.engines.transformers import TransformersEngine
 
 Values = npt.NDArray[np.float64]
 # For success probabilities [S], everything that may come of a rule: probabilities [S], mean of what is stored, draws.

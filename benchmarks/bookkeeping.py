@@ -27,8 +27,8 @@ from rich.console import Console
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from erprm.engines.base import Prompt, TokenUsage, encode_prompt
 from erprm.rollout import Completion, RolloutConfig, Sampling, run_rollouts
-from erprm.rollout.engine import Prompt, TokenUsage, encode_prompt
 
 SOLUTION = (
     "First there are 3 + 4 = 7 of them, which she puts into a box.\nThen 7 * 2 = 14 are in two such boxes.\n#### 14"

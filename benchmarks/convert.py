@@ -22,12 +22,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from erprm.data.conversion import convert
+from erprm.data.files.json_rows import json_rows
+from erprm.data.files.row_files import write_rows
 from erprm.data.formats import RecordImport
-from erprm.data.json_rows import json_rows
+from erprm.data.formats.conversion import convert
 from erprm.data.records import read_records
-from erprm.data.row_files import write_rows
-from erprm.data.statistics import DataStatistics
+from erprm.data.statistics.summary import DataStatistics
 
 
 def solutions(count: int) -> Iterator[tuple[str, list[str], list[float]]]:

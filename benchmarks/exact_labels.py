@@ -25,7 +25,7 @@ from erprm.demo.exact import exact_reward, success_probability
 from erprm.demo.stages import LABEL_METHODS, PROMPT
 from erprm.grading import grade
 from erprm.models import ProcessRewardModel
-from erprm.models.backbone import load_causal_lm, load_tokenizer
+from erprm.models.backbone.loading import load_causal_lm, load_tokenizer
 from erprm.steps import Solution
 
 

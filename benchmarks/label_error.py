@@ -34,13 +34,13 @@ from erprm.data.records import RolloutRecord
 from erprm.data.sources import Problem, load_problems
 from erprm.demo.exact import success_probability
 from erprm.demo.stages import PROMPT
+from erprm.engines.base import Completion, Prompt, Sampling, decode_after
+from erprm.engines.transformers import TransformersEngine
 from erprm.grading import Grader, grade
 from erprm.rewards import binary_reward
 from erprm.rollout.config import RolloutConfig
-from erprm.rollout.engine import Completion, Prompt, Sampling, decode_after
-from erprm.rollout.prefixes import Prefix, SampledSolution, cut_solution, distinct_prefixes
-from erprm.rollout.roll_out import roll_out
-from erprm.rollout.transformers_engine import TransformersEngine
+from erprm.rollout.labelling.label_problems import roll_out
+from erprm.rollout.labelling.prefixes import Prefix, SampledSolution, cut_solution, distinct_prefixes
 
 ETAS = (0.5, 2.0, 10.0)
 OFFICIAL_COUNTS = (2, 4, 8, 16, 32)

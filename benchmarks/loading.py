@@ -52,8 +52,8 @@ def memory_mb(field: str) -> float:
 
 def load(folder: Path, way: str, processes: int) -> float:
     """Loads the model; returns by how many MB memory grew at its peak."""
-    from erprm.models.backbone import load_causal_lm
-    from erprm.models.deferred import DeferredWeights, empty_causal_lm
+    from erprm.models.backbone.loading import load_causal_lm
+    from erprm.models.backbone.sharded_loading import DeferredWeights, empty_causal_lm
 
     if way == "rows":
         from torch.distributed.device_mesh import init_device_mesh

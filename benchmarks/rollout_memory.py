@@ -23,8 +23,8 @@ from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from erprm.engines.base import Prompt, TokenUsage, encode_prompt, request_seed
 from erprm.rollout import Completion, RolloutConfig, Sampling, run_rollouts
-from erprm.rollout.engine import Prompt, TokenUsage, encode_prompt, request_seed
 
 RECORDED = ("so 3 \n then 4 \n #### 4", "so 3 \n then 5 \n so 6 \n #### 6", "so 1 \n #### 1")
 PROBLEMS_PER_SHARD = 100

@@ -12,11 +12,11 @@ PACKAGE = Path(__file__).resolve().parent.parent / "erprm"
 
 # From the bottom up: a part may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"__init__"},
-    {"rewards", "steps", "grading"},
-    {"data", "rollout", "metrics"},
-    {"models"},
-    {"callbacks", "raft", "report", "reward_fn", "search"},
+    {"__init__", "lazy"},
+    {"rewards", "losses", "steps", "grading", "scoring", "runs", "metrics"},
+    {"data", "engines"},
+    {"models", "rollout"},
+    {"callbacks", "raft", "report", "reward_fn", "search", "estimate", "ablation"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -24,7 +24,7 @@ LAYERS = [
 LEVEL_OF_PART = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 LIGHTNING = {"lightning", "lightning_fabric", "pytorch_lightning"}
-PARTS_WITH_LIGHTNING = {"data", "models", "callbacks", "demo", "cli"}
+PARTS_WITH_LIGHTNING = {"data", "models", "callbacks", "raft", "ablation", "demo", "cli"}
 # Optional engines: each wrapped by one module, imported when it is used.
 WRAPPED_LIBRARIES = {"vllm", "ray", "openai"}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}

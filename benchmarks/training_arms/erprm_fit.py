@@ -22,9 +22,9 @@ from measure import Clock
 from torch.optim import AdamW
 
 from erprm.data import ProcessRewardDataModule
+from erprm.data.batching.sampler import TokenBudgetSampler
 from erprm.data.packing import StepBatch
 from erprm.data.records import RolloutRecord, write_records
-from erprm.data.sampler import TokenBudgetSampler
 from erprm.models import ProcessRewardModel
 from erprm.steps import StepFormat
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from erprm.callbacks.scoring_progress import shown_progress
-from erprm.models.scorer import StepScorer, checked_scores, refuse_nan
+from erprm.scoring.scorer import StepScorer, checked_scores, refuse_nan
 from erprm.steps import Solution
 
 

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.progress import Progress
 
-from erprm.models.scoring_progress import listening
 from erprm.report.scoring_bar import scoring_bar
+from erprm.scoring.progress import listening
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
-from erprm.models.scorer import StepScorer
+from erprm.scoring.scorer import StepScorer
 
 
 def check_scoring_setup(callback: L.Callback, name: str, trainer: L.Trainer, module: L.LightningModule) -> None:

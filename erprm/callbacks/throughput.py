@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from erprm.data.packing import PackedRows
-from erprm.models.cost import TokenFlops, rows_cost, token_flops
+from erprm.estimate.flops import TokenFlops, rows_cost, token_flops
 
 
 @dataclass
@@ -22,7 +22,7 @@ class _Window:
 
     Attributes:
         since: when it began, or went on after a pause.
-        cost: sums of :func:`erprm.models.cost.rows_cost`, on the device of the batches; None before the first.
+        cost: sums of :func:`erprm.estimate.flops.rows_cost`, on the device of the batches; None before the first.
     """
 
     since: float = field(default_factory=time.perf_counter)
@@ -44,7 +44,7 @@ class Throughput(L.Callback):
     - ``throughput/tokens_per_s`` and ``throughput/solutions_per_s``, over all processes. A token that several solutions
       share is computed once and counted once; padding is not counted;
     - ``throughput/steps_per_s``: optimizer steps;
-    - ``throughput/tflops_per_s``, of one device: the arithmetic that the model needs (see :mod:`erprm.models.cost`).
+    - ``throughput/tflops_per_s``, of one device: the arithmetic that the model needs (see :mod:`erprm.estimate.flops`).
       What is computed twice under gradient checkpointing, or for nothing under a mask, is not counted;
     - ``throughput/mfu``: that over the device's peak, where Lightning knows it (CUDA devices).
 

@@ -13,20 +13,8 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from erprm.callbacks.run_cost import Stopwatch
-from erprm.cli.ablation_runs import AblationFolder, Method, Run, RunError, resolved_fit
-from erprm.cli.commands import parse_settings
-from erprm.data.datamodule import default_cache_dir
-from erprm.data.labels import flat_step_labels, flattened_rewards, label_eta
-from erprm.data.pools import GradedPool, grade_pool, pool_fingerprint, read_pool
-from erprm.data.records import read_records, records_fingerprint
-from erprm.data.sources import load_problems
-from erprm.data.statistics import LabelHistogram
-from erprm.data.whole_file import whole_file
-from erprm.grading import check_grading
-from erprm.metrics.functional.aggregation import Aggregation
-from erprm.report.ablation import (
-    ABLATION_FILE,
+from erprm.ablation.figures import draw_ablation
+from erprm.ablation.results import (
     CostRow,
     LabelMethodScores,
     ablation_content,
@@ -35,11 +23,23 @@ from erprm.report.ablation import (
     eta_in_json,
     histogram_in_json,
 )
-from erprm.report.ablation_figures import draw_ablation
-from erprm.report.ablation_tables import ablation_markdown, ablation_tables
+from erprm.ablation.runs import AblationFolder, Method, Run, RunError, resolved_fit
+from erprm.ablation.tables import ablation_markdown, ablation_tables
+from erprm.callbacks.run_cost import Stopwatch
+from erprm.cli.commands import parse_settings
+from erprm.data.datamodule import default_cache_dir
+from erprm.data.labels import flat_step_labels, flattened_rewards, label_eta
+from erprm.data.pools import GradedPool, grade_pool, pool_fingerprint, read_pool
+from erprm.data.records import read_records, records_fingerprint
+from erprm.data.sources import load_problems
+from erprm.data.statistics.summary import LabelHistogram
+from erprm.grading import check_grading
+from erprm.metrics.functional.aggregation import Aggregation
+from erprm.report.page.run_folders import ABLATION_FILE
 from erprm.report.pool_results import read_step_scores
 from erprm.report.result_files import write_json
 from erprm.rollout.pools import PoolSampling, cached_pool, model_key
+from erprm.runs.atomic import whole_file
 from erprm.steps import check_step_style
 
 _FIT_PREFIX = "--fit."

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from erprm.cli.commands import POSITIONAL, key, parse_settings
-from erprm.data.conversion import Conversion, TargetName, convert
+from erprm.data.files.json_rows import MAX_ROW_BYTES
+from erprm.data.formats.conversion import Conversion, TargetName, convert
 from erprm.data.formats.exporting import ExportLabels, ExportOptions
 from erprm.data.formats.importing import FormatName, ImportOptions
-from erprm.data.json_rows import MAX_ROW_BYTES
 
 
 @dataclass

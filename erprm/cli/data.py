@@ -12,16 +12,16 @@ from typing import Literal
 from rich.console import Console
 
 from erprm.cli.commands import POSITIONALS, key, parse_settings
+from erprm.data.files.hub import is_hub_id
+from erprm.data.files.json_rows import Place, stop
+from erprm.data.files.row_files import data_files
 from erprm.data.formats.importing import FormatName, ImportOptions, RecordImport
-from erprm.data.hub import is_hub_id
-from erprm.data.json_rows import Place, stop
 from erprm.data.labels import label_eta
-from erprm.data.row_files import data_files
 from erprm.data.sources import load_problems
-from erprm.data.statistics import DataStatistics, TokenCounter, problem_fingerprint, shared_problems
-from erprm.data.whole_file import whole_file
+from erprm.data.statistics.summary import DataStatistics, TokenCounter, problem_fingerprint, shared_problems
 from erprm.report.data_statistics import draw_statistics, statistics_tables
 from erprm.report.short_names import short_names
+from erprm.runs.atomic import whole_file
 
 _GSM8K, _MATH_500 = "openai/gsm8k", "HuggingFaceH4/MATH-500"
 

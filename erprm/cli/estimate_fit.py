@@ -16,8 +16,8 @@ from rich.table import Table
 from erprm.cli.lightning import ErprmArgumentParser
 from erprm.data import ProcessRewardDataModule
 from erprm.data.packing import StepBatch
-from erprm.models.cost import rows_cost
-from erprm.models.dry_step import BatchShape, StepNeeds, dry_step
+from erprm.estimate.flops import rows_cost
+from erprm.estimate.step_memory import BatchShape, StepNeeds, dry_step
 from erprm.models.process_reward import ProcessRewardModel
 
 GIB = 2**30

@@ -14,12 +14,12 @@ from rich.table import Table
 
 from erprm.cli.commands import parse_settings
 from erprm.data.sources import ProblemSource
-from erprm.data.whole_file import whole_file
+from erprm.engines.base import EngineError
+from erprm.engines.settings import open_engine
+from erprm.estimate.rollout import LEVEL, Expected, RolloutEstimate, estimate_rollouts
 from erprm.grading import open_grader
 from erprm.rollout.config import RolloutConfig
-from erprm.rollout.engine import EngineError
-from erprm.rollout.engines import open_engine
-from erprm.rollout.estimate import LEVEL, Expected, RolloutEstimate, estimate_rollouts
+from erprm.runs.atomic import whole_file
 
 GB = 1e9
 

@@ -12,7 +12,7 @@ from jsonargparse import SUPPRESS
 from erprm.cli.lightning import ErprmArgumentParser
 from erprm.models import ProcessRewardModel
 from erprm.models.checkpoint_weights import load_weights
-from erprm.models.token_classifier import check_convertible, save_token_classifier
+from erprm.models.heads.export import check_convertible, save_token_classifier
 
 # What a configuration of `fit` holds beside the model; it plays no part here.
 _KEYS_OF_FIT = ("seed_everything", "trainer", "data", "weights_only")

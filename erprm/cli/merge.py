@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from rich.console import Console
 
-    from erprm.rollout.merging import merge
+    from erprm.rollout.running.merging import merge
 
     try:
         Console(stderr=True).print(merge(config.output, config.folders).render())

@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
-from erprm.models.checkpoint_folders import displaced_folders
+from erprm.models.distributed.checkpoint_folders import displaced_folders
 
 
 def newest_checkpoint(trainer: L.Trainer) -> str | None:

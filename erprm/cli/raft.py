@@ -19,10 +19,10 @@ def main(arguments: Sequence[str]) -> int:
     """Runs RAFT, and shows the evaluation of every round."""
     config = parse_settings(RaftConfig, arguments)
 
+    from erprm.engines.base import EngineError
     from erprm.raft.fine_tuning import FineTuningError
     from erprm.raft.rounds import run_raft
     from erprm.report.raft import raft_markdown, raft_table
-    from erprm.rollout.engine import EngineError
 
     try:
         _check_sft(config)

@@ -29,11 +29,11 @@ def main(arguments: Sequence[str]) -> int:
         keys = ["--model", "", *keys]
     config = parse_settings(RolloutCommand, [command, *keys])
 
-    from erprm.rollout.engine import EngineError
-    from erprm.rollout.pipeline import run_rollouts
-    from erprm.rollout.ray_executor import ActorError
-    from erprm.rollout.shard_maker import TooManyRejectedError
-    from erprm.rollout.verification import verify
+    from erprm.engines.base import EngineError
+    from erprm.rollout.running.pipeline import run_rollouts
+    from erprm.rollout.running.ray_executor import ActorError
+    from erprm.rollout.running.shard_maker import TooManyRejectedError
+    from erprm.rollout.running.verification import verify
 
     try:
         if config.verify:

@@ -14,19 +14,19 @@ from rich.text import Text
 
 import erprm
 from erprm.cli.commands import PAIR, parse_settings
-from erprm.data.conversion import rejected_path
-from erprm.data.json_rows import count_rows
+from erprm.data.files.json_rows import count_rows
+from erprm.data.formats.conversion import rejected_path
 from erprm.data.packing import Packing
+from erprm.engines.base import EngineError
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.adapters import AdaptedRewardModel
-from erprm.models.attention import Attention
-from erprm.models.backbone import Dtype
-from erprm.models.open_scorer import device_named
-from erprm.models.scored_file import score_file
-from erprm.models.scoring_progress import listening
-from erprm.models.served import HTTPStepScorer, ServedModel, is_url
+from erprm.models.attention.kernels import Attention
+from erprm.models.backbone.loading import Dtype
+from erprm.models.scorers import HTTPStepScorer, ServedModel, is_url
+from erprm.models.scorers.opening import device_named
+from erprm.models.scorers.scored_file import score_file
 from erprm.report.scoring_bar import scoring_bar
-from erprm.rollout.engine import EngineError
+from erprm.scoring.progress import listening
 from erprm.steps import Solution, check_step_style, split_steps
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from erprm.cli.commands import parse_settings
-from erprm.data.whole_file import whole_file
+from erprm.engines.base import EngineError
 from erprm.report.search import search_figure, search_markdown, search_table
-from erprm.rollout.engine import EngineError
+from erprm.runs.atomic import whole_file
 from erprm.search.config import SearchConfig
 from erprm.search.results import SearchResults
 from erprm.search.run import run_search

@@ -1,19 +1,10 @@
 """Rollout records, problem sources, and the data module that turns them into packed batches."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
+from erprm.lazy import public_names
 
 if TYPE_CHECKING:
-    from erprm.data.datamodule import ProcessRewardDataModule
+    from erprm.data.datamodule import ProcessRewardDataModule as ProcessRewardDataModule
 
-__all__ = ["ProcessRewardDataModule"]
-
-
-def __getattr__(name: str) -> Any:
-    # Rollouts read and write records without paying for the import of Lightning.
-    if name == "ProcessRewardDataModule":
-        from erprm.data.datamodule import ProcessRewardDataModule
-
-        return ProcessRewardDataModule
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__, __dir__ = public_names(__name__, __file__)

@@ -14,6 +14,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
+from erprm.data.batching.resumption import ResumableDataModule
+from erprm.data.batching.sampler import SolutionGroups
+from erprm.data.batching.tokenized import EncodingCounts, TokenizedRollouts, tokenizer_fingerprint
+from erprm.data.batching.tries import cut_tries, shared_among
 from erprm.data.labels import LabelMethod, label_eta
 from erprm.data.packing import PACKINGS, Packing, StepBatch, check_token_limits, pack_solutions
 from erprm.data.records import (
@@ -23,12 +27,8 @@ from erprm.data.records import (
     records_fingerprint,
     validate_record,
 )
-from erprm.data.resumption import ResumableDataModule
-from erprm.data.sampler import SolutionGroups
 from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
-from erprm.data.tokenized import EncodingCounts, TokenizedRollouts, tokenizer_fingerprint
-from erprm.data.tries import cut_tries, shared_among
 from erprm.steps import StepEncoder, check_step_style
 
 _BATCH_SETTINGS = ("max_tokens", "packing", "row_tokens", "max_length", "seed")

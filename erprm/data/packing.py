@@ -1,6 +1,6 @@
 """Packed rows: several solutions in a row, with padding only where a row is not quite full.
 
-A row is a forest in depth-first order (see :mod:`erprm.data.tries`). Token i sees token j exactly if
+A row is a forest in depth-first order (see :mod:`erprm.data.batching.tries`). Token i sees token j exactly if
 ``j <= i < subtree_end[j]``: j itself, and all that follows below it. Positions are depths. Solutions that share
 nothing are chains, and this is plain packing: one after another, with positions that restart at 0. A padding token is
 a chain of one.
@@ -94,7 +94,7 @@ def pack_rows(
         token_ids: tokens of each sequence.
         row_tokens: the most tokens of a row (a larger tree still gets a row of its own); ``None``: one row.
         shared: number of leading tokens that each sequence shares with the one before it, where they are in trie order
-            (see :func:`erprm.data.tries.trie_order`); 0 begins a tree. ``None``: nothing is shared.
+            (see :func:`erprm.data.batching.tries.trie_order`); 0 begins a tree. ``None``: nothing is shared.
 
     Returns:
         The rows, and for each sequence the index in the flattened rows of each of its tokens.

@@ -24,9 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erprm.data.row_files import data_files, read_rows
+from erprm.data.files.row_files import data_files, read_rows
 from erprm.data.sources import Problem, classified
-from erprm.data.whole_file import whole_file
 from erprm.grading import (
     KINDS,
     BatchGrader,
@@ -38,6 +37,7 @@ from erprm.grading import (
 )
 from erprm.grading.normalize import normalize
 from erprm.grading.numeric import parse_number
+from erprm.runs.atomic import whole_file
 from erprm.steps import Solution, split_steps
 
 

@@ -22,11 +22,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from erprm.data.hub import is_hub_id, load_hub_dataset
-from erprm.data.json_rows import RowError
+from erprm.data.files.hub import is_hub_id, load_hub_dataset
+from erprm.data.files.json_rows import RowError
+from erprm.data.files.row_files import data_files, parquet_batches
 from erprm.data.record_columns import RecordColumns
-from erprm.data.row_files import data_files, parquet_batches
-from erprm.data.whole_file import whole_file
+from erprm.runs.atomic import whole_file
 
 ROLLOUT_SCHEMA = pa.schema(
     [

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from erprm.data.json_rows import MAX_ROW_BYTES, Place, Reject, RowError, json_rows, stop
+from erprm.data.files.json_rows import MAX_ROW_BYTES, Place, Reject, RowError, json_rows, stop
 from erprm.steps import Solution, check_step_style, split_steps
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from erprm.data.hub import is_hub_id, load_hub_dataset
-from erprm.data.json_rows import read_json_rows
+from erprm.data.files.hub import is_hub_id, load_hub_dataset
+from erprm.data.files.json_rows import read_json_rows
 from erprm.grading import extract_answer
 
 log = logging.getLogger(__name__)

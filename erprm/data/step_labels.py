@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from erprm.data.files.row_files import read_rows
 from erprm.data.formats import processbench
 from erprm.data.formats.importing import RecordImport, detect_format
 from erprm.data.formats.labelled import text_field
 from erprm.data.records import RecordError
-from erprm.data.row_files import read_rows
 from erprm.steps import Solution
 
 

@@ -41,14 +41,14 @@ from erprm.demo.world import (
     solve,
     systematic_mistakes,
 )
+from erprm.engines.base import Sampling
+from erprm.engines.prompts import PromptFormat
+from erprm.engines.transformers import TransformersEngine
 from erprm.metrics.evaluation import Curve
 from erprm.models import CosineWithWarmup, PolicyModel, ProcessRewardModel
 from erprm.rollout.config import RolloutConfig
-from erprm.rollout.engine import Sampling
-from erprm.rollout.pipeline import run_rollouts
 from erprm.rollout.pools import sample_pool
-from erprm.rollout.prompts import PromptFormat
-from erprm.rollout.transformers_engine import TransformersEngine
+from erprm.rollout.running.pipeline import run_rollouts
 
 LABEL_METHODS: tuple[LabelMethod, ...] = ("er", "soft", "hard", "outcome")
 PROMPT = PromptFormat("{question}\n")

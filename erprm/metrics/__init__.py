@@ -11,60 +11,46 @@ The functions hold the formulas; the ``Metric`` classes only hold states for tor
     tensor([0.5000, 0.6667, 0.5000], dtype=torch.float64)
 """
 
-from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions, aggregate_steps
-from erprm.metrics.functional.best_of_n import best_of_n_accuracy, best_of_n_curves, pass_at_n, pass_at_n_curves
-from erprm.metrics.functional.bootstrap import bootstrap_interval, paired_bootstrap_interval
-from erprm.metrics.functional.majority_vote import majority_vote_accuracy, majority_vote_curves
-from erprm.metrics.functional.permutation import paired_permutation_test
-from erprm.metrics.functional.processbench import best_threshold, match_intervals, processbench_score
-from erprm.metrics.functional.random_text import random_text_accuracy, random_text_curves
-from erprm.metrics.functional.rank_correlation import within_problem_rank_correlation
-from erprm.metrics.functional.step_scores import (
-    binarize_labels,
-    calibration_curve,
-    first_error_accuracy,
-    first_error_index,
-    step_accuracy,
-    step_calibration_error,
-    within_problem_auroc,
-)
-from erprm.metrics.functional.weighted_vote import weighted_vote_accuracy, weighted_vote_curves
-from erprm.metrics.selection import BestOfNAccuracy, MajorityVoteAccuracy, PassAtN, WeightedVoteAccuracy
-from erprm.metrics.step_scores import FirstErrorAccuracy, StepCalibrationError, WithinProblemAUROC
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Aggregation",
-    "BestOfNAccuracy",
-    "FirstErrorAccuracy",
-    "MajorityVoteAccuracy",
-    "PassAtN",
-    "StepCalibrationError",
-    "WeightedVoteAccuracy",
-    "WithinProblemAUROC",
-    "aggregate_solutions",
-    "aggregate_steps",
-    "best_of_n_accuracy",
-    "best_of_n_curves",
-    "best_threshold",
-    "binarize_labels",
-    "bootstrap_interval",
-    "calibration_curve",
-    "first_error_accuracy",
-    "first_error_index",
-    "majority_vote_accuracy",
-    "majority_vote_curves",
-    "match_intervals",
-    "paired_bootstrap_interval",
-    "paired_permutation_test",
-    "pass_at_n",
-    "pass_at_n_curves",
-    "processbench_score",
-    "random_text_accuracy",
-    "random_text_curves",
-    "step_accuracy",
-    "step_calibration_error",
-    "weighted_vote_accuracy",
-    "weighted_vote_curves",
-    "within_problem_auroc",
-    "within_problem_rank_correlation",
-]
+from erprm.lazy import public_names
+
+if TYPE_CHECKING:
+    from erprm.metrics.functional.aggregation import Aggregation as Aggregation
+    from erprm.metrics.functional.aggregation import aggregate_solutions as aggregate_solutions
+    from erprm.metrics.functional.aggregation import aggregate_steps as aggregate_steps
+    from erprm.metrics.functional.best_of_n import best_of_n_accuracy as best_of_n_accuracy
+    from erprm.metrics.functional.best_of_n import best_of_n_curves as best_of_n_curves
+    from erprm.metrics.functional.best_of_n import pass_at_n as pass_at_n
+    from erprm.metrics.functional.best_of_n import pass_at_n_curves as pass_at_n_curves
+    from erprm.metrics.functional.bootstrap import bootstrap_interval as bootstrap_interval
+    from erprm.metrics.functional.bootstrap import paired_bootstrap_interval as paired_bootstrap_interval
+    from erprm.metrics.functional.majority_vote import majority_vote_accuracy as majority_vote_accuracy
+    from erprm.metrics.functional.majority_vote import majority_vote_curves as majority_vote_curves
+    from erprm.metrics.functional.permutation import paired_permutation_test as paired_permutation_test
+    from erprm.metrics.functional.processbench import best_threshold as best_threshold
+    from erprm.metrics.functional.processbench import match_intervals as match_intervals
+    from erprm.metrics.functional.processbench import processbench_score as processbench_score
+    from erprm.metrics.functional.random_text import random_text_accuracy as random_text_accuracy
+    from erprm.metrics.functional.random_text import random_text_curves as random_text_curves
+    from erprm.metrics.functional.rank_correlation import (
+        within_problem_rank_correlation as within_problem_rank_correlation,
+    )
+    from erprm.metrics.functional.step_scores import binarize_labels as binarize_labels
+    from erprm.metrics.functional.step_scores import calibration_curve as calibration_curve
+    from erprm.metrics.functional.step_scores import first_error_accuracy as first_error_accuracy
+    from erprm.metrics.functional.step_scores import first_error_index as first_error_index
+    from erprm.metrics.functional.step_scores import step_accuracy as step_accuracy
+    from erprm.metrics.functional.step_scores import step_calibration_error as step_calibration_error
+    from erprm.metrics.functional.step_scores import within_problem_auroc as within_problem_auroc
+    from erprm.metrics.functional.weighted_vote import weighted_vote_accuracy as weighted_vote_accuracy
+    from erprm.metrics.functional.weighted_vote import weighted_vote_curves as weighted_vote_curves
+    from erprm.metrics.selection import BestOfNAccuracy as BestOfNAccuracy
+    from erprm.metrics.selection import MajorityVoteAccuracy as MajorityVoteAccuracy
+    from erprm.metrics.selection import PassAtN as PassAtN
+    from erprm.metrics.selection import WeightedVoteAccuracy as WeightedVoteAccuracy
+    from erprm.metrics.step_scores import FirstErrorAccuracy as FirstErrorAccuracy
+    from erprm.metrics.step_scores import StepCalibrationError as StepCalibrationError
+    from erprm.metrics.step_scores import WithinProblemAUROC as WithinProblemAUROC
+
+__all__, __getattr__, __dir__ = public_names(__name__, __file__)

@@ -1,32 +1,25 @@
 """Process reward models and policies as LightningModules."""
 
-from erprm.models.adapters import AdaptedRewardModel
-from erprm.models.checkpoint_io import WholeCheckpointIO
-from erprm.models.finite import NonFiniteError, NonFiniteGradientError, NonFiniteLossError
-from erprm.models.lora import LoRA
-from erprm.models.policy import PolicyModel
-from erprm.models.process_reward import ProcessRewardModel
-from erprm.models.schedule import CosineWithWarmup
-from erprm.models.scorer import ScorerError, ScorerModule, StepScorer
-from erprm.models.served import HTTPStepScorer, VLLMStepScorer
-from erprm.models.strategy import FSDP2Strategy
-from erprm.models.two_class_head import TokenClassificationRewardModel
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AdaptedRewardModel",
-    "CosineWithWarmup",
-    "FSDP2Strategy",
-    "HTTPStepScorer",
-    "LoRA",
-    "NonFiniteError",
-    "NonFiniteGradientError",
-    "NonFiniteLossError",
-    "PolicyModel",
-    "ProcessRewardModel",
-    "ScorerError",
-    "ScorerModule",
-    "StepScorer",
-    "TokenClassificationRewardModel",
-    "VLLMStepScorer",
-    "WholeCheckpointIO",
-]
+from erprm.lazy import public_names
+
+if TYPE_CHECKING:
+    from erprm.models.adapters import AdaptedRewardModel as AdaptedRewardModel
+    from erprm.models.backbone.lora import LoRA as LoRA
+    from erprm.models.distributed.checkpoint_io import WholeCheckpointIO as WholeCheckpointIO
+    from erprm.models.distributed.strategy import FSDP2Strategy as FSDP2Strategy
+    from erprm.models.heads.two_class import TokenClassificationRewardModel as TokenClassificationRewardModel
+    from erprm.models.policy import PolicyModel as PolicyModel
+    from erprm.models.process_reward import ProcessRewardModel as ProcessRewardModel
+    from erprm.models.scorers import HTTPStepScorer as HTTPStepScorer
+    from erprm.models.scorers import VLLMStepScorer as VLLMStepScorer
+    from erprm.models.scorers.module import ScorerModule as ScorerModule
+    from erprm.models.training.nonfinite import NonFiniteError as NonFiniteError
+    from erprm.models.training.nonfinite import NonFiniteGradientError as NonFiniteGradientError
+    from erprm.models.training.nonfinite import NonFiniteLossError as NonFiniteLossError
+    from erprm.models.training.schedule import CosineWithWarmup as CosineWithWarmup
+    from erprm.scoring.scorer import ScorerError as ScorerError
+    from erprm.scoring.scorer import StepScorer as StepScorer
+
+__all__, __getattr__, __dir__ = public_names(__name__, __file__)

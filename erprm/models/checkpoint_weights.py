@@ -9,9 +9,9 @@ import torch
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 
-from erprm.models.backbone_module import BackboneModule
-from erprm.models.lora import trained_state_dict
-from erprm.models.strategy import METADATA_FILE
+from erprm.models.backbone.lora import trained_state_dict
+from erprm.models.backbone.module import BackboneModule
+from erprm.models.distributed.strategy import METADATA_FILE
 
 # What Lightning calls the weights in a folder: its strategies for FSDP2 and for FSDP1.
 _KEYS_OF_WEIGHTS = ("state_dict", "model")

@@ -11,9 +11,9 @@ import lightning as L
 import torch
 
 from erprm import __version__
-from erprm.models.scorer import ScorerModule
-from erprm.models.served import HTTPStepScorer
-from erprm.models.sharding import gathered_state_dict, is_sharded
+from erprm.models.distributed.sharding import gathered_state_dict, is_sharded
+from erprm.models.scorers import HTTPStepScorer
+from erprm.models.scorers.module import ScorerModule
 from erprm.steps import StepFormat
 
 _LIBRARIES = ("torch", "lightning", "transformers", "torchmetrics", "tokenizers", "math-verify")

@@ -17,8 +17,8 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from erprm.data.packing import PackedRows
-from erprm.models.attention import Attention, row_inputs
-from erprm.models.row_gradients import embedding_by_rows, rows_of, takes_rows
+from erprm.models.attention.kernels import Attention, row_inputs
+from erprm.models.training.row_gradients import embedding_by_rows, rows_of, takes_rows
 
 
 def logits_at(
@@ -41,7 +41,7 @@ def logits_at(
         rows: packed rows.
         index: places in the flattened rows ``[S]``.
         tokens: the tokens whose logits are wanted; ``None``: the whole vocabulary.
-        attention: how solutions are kept apart (see :mod:`erprm.models.attention`).
+        attention: how solutions are kept apart (see :mod:`erprm.models.attention.kernels`).
 
     Returns:
         Logits ``[S, V]``, or ``[S, tokens]``.

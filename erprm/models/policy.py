@@ -11,17 +11,17 @@ from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
 from erprm.data.policy import PolicyBatch
-from erprm.models.attention import Attention
-from erprm.models.backbone import (
+from erprm.models.attention.kernels import Attention
+from erprm.models.backbone.loading import (
     Dtype,
     OptimizerFactory,
     SchedulerFactory,
     load_tokenizer,
 )
-from erprm.models.backbone_module import BackboneModule
+from erprm.models.backbone.lora import LoRA
+from erprm.models.backbone.module import BackboneModule
 from erprm.models.logits import logits_at
-from erprm.models.lora import LoRA
-from erprm.models.schedule import CosineWithWarmup
+from erprm.models.training.schedule import CosineWithWarmup
 
 
 class PolicyModel(BackboneModule):
@@ -51,7 +51,7 @@ class PolicyModel(BackboneModule):
                 null for a constant learning rate.
             dtype: type of the weights.
             attn_implementation: ``auto``, ``sdpa``, ``eager``, ``flex_attention`` or ``flash_attention_2`` (see
-                :mod:`erprm.models.attention`).
+                :mod:`erprm.models.attention.kernels`).
             gradient_checkpointing: recompute the activations of each decoder layer in the backward pass, which saves
                 memory.
             lora: train low-rank adapters instead of the weights; by default the weights.

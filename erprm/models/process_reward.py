@@ -17,27 +17,27 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
+from erprm.data.batching.resumption import check_unchanged
 from erprm.data.datamodule import PackedSteps
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
-from erprm.data.resumption import check_unchanged
 from erprm.data.solutions import SolutionRow
-from erprm.models.attention import ATTENTIONS, Attention, row_inputs
-from erprm.models.backbone import (
+from erprm.losses import LOSSES, Loss, step_losses, vocabulary_losses
+from erprm.models.attention.isolation import check_layout
+from erprm.models.attention.kernels import ATTENTIONS, Attention, row_inputs
+from erprm.models.backbone.loading import (
     Dtype,
     OptimizerFactory,
     SchedulerFactory,
     load_tokenizer,
 )
-from erprm.models.backbone_module import BackboneModule
+from erprm.models.backbone.lora import LoRA
+from erprm.models.backbone.module import BackboneModule
+from erprm.models.distributed.sharding import forwards_of_every_process
 from erprm.models.logits import logits_at
-from erprm.models.lora import LoRA
-from erprm.models.losses import LOSSES, Loss, step_losses, vocabulary_losses
-from erprm.models.packing_check import check_layout
-from erprm.models.schedule import CosineWithWarmup
-from erprm.models.scoring_packs import scoring_packs
-from erprm.models.scoring_progress import tell_scored
-from erprm.models.sharding import forwards_of_every_process
-from erprm.models.step_metrics import StepMetrics
+from erprm.models.scorers.packs import scoring_packs
+from erprm.models.training.schedule import CosineWithWarmup
+from erprm.models.training.step_metrics import StepMetrics
+from erprm.scoring.progress import tell_scored
 from erprm.steps import Solution, StepEncoder, StepFormat, StepFormatError
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class ProcessRewardModel(BackboneModule):
                 null for a constant learning rate.
             dtype: type of the weights.
             attn_implementation: ``auto``, ``sdpa``, ``eager``, ``flex_attention`` or ``flash_attention_2`` (see
-                :mod:`erprm.models.attention`).
-            loss: ``two_way``, ``vocabulary`` or ``mse`` (see :mod:`erprm.models.losses`).
+                :mod:`erprm.models.attention.kernels`).
+            loss: ``two_way``, ``vocabulary`` or ``mse`` (see :mod:`erprm.losses`).
             gradient_checkpointing: recompute the activations of each decoder layer in the backward pass, which saves
                 memory.
             lora: train low-rank adapters instead of the weights; by default the weights.
@@ -169,7 +169,7 @@ class ProcessRewardModel(BackboneModule):
     def backbone_inputs(self, batch: StepBatch) -> dict[str, Any]:
         """The arguments of the backbone's forward under which no solution of a batch sees another.
 
-        For a :meth:`step_logits` of your own; see :mod:`erprm.models.attention`.
+        For a :meth:`step_logits` of your own; see :mod:`erprm.models.attention.kernels`.
         """
         assert self.backbone is not None, "configure_model has not been called"
         return row_inputs(self.backbone, batch, self.attn_implementation)

@@ -8,10 +8,10 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from erprm.engines.base import Sampling
+from erprm.engines.prompts import PromptFormat
+from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine
 from erprm.grading import KINDS, Kind, check_grading
-from erprm.rollout.engine import Sampling
-from erprm.rollout.engines import EngineName, ServerOptions, VLLMOptions, check_engine
-from erprm.rollout.prompts import PromptFormat
 from erprm.steps import check_step_style
 
 if TYPE_CHECKING:

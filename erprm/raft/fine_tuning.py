@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erprm.engines.vllm_process import kill_when_this_process_ends
 from erprm.raft.config import RaftConfig
-from erprm.rollout.vllm_process import kill_when_this_process_ends
 
 SETTINGS_FILE, LOG_FILE, TRAINING_FOLDER = "sft.json", "sft.log", "training"
 

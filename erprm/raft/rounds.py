@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 
 from erprm.data.sources import Problem
-from erprm.data.whole_file import whole_file
+from erprm.engines.settings import engine_content, open_engine
 from erprm.raft.config import ORACLE, RANDOM, RaftConfig
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.fine_tuning import (
@@ -48,8 +48,8 @@ from erprm.raft.stages import (
     score_solutions,
     select_solutions,
 )
-from erprm.rollout.engines import engine_content, open_engine
 from erprm.rollout.pools import model_key
+from erprm.runs.atomic import whole_file
 
 _PRUNED = ("samples", "scores", "selected", "policy", "held_out")
 

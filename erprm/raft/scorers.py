@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from erprm.models.adapters.choice import choose_adapter
-from erprm.models.open_scorer import check_step_formats, named_scorer, opened_scorer
-from erprm.models.scorer import StepScorer
-from erprm.models.served import is_url
+from erprm.models.scorers import is_url
+from erprm.models.scorers.opening import check_step_formats, named_scorer, opened_scorer
 from erprm.raft.selectors import Selector
 from erprm.rollout.pools import model_key
+from erprm.scoring.scorer import StepScorer
 
 ScorerSetting = str | dict[str, Any]
 

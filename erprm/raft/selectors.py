@@ -16,9 +16,9 @@ from torch import Tensor
 
 from erprm.grading import BatchGrader, Kind, OutcomeGrader, outcome_rewards
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
-from erprm.models.attention import AttentionError
-from erprm.models.scorer import ScorerError, StepScorer, checked_scores
+from erprm.models.attention.kernels import AttentionError
 from erprm.raft.solutions import SampledProblem
+from erprm.scoring.scorer import ScorerError, StepScorer, checked_scores
 from erprm.steps import Solution, split_steps
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from erprm.data.json_rows import read_json_rows
+from erprm.data.files.json_rows import read_json_rows
 from erprm.data.sources import Problem
-from erprm.data.whole_file import whole_file
-from erprm.rollout.engine import Engine, Sampling
-from erprm.rollout.prompts import PromptFormat
+from erprm.engines.base import Engine, Sampling
+from erprm.engines.prompts import PromptFormat
+from erprm.runs.atomic import whole_file
 
 Item = TypeVar("Item")
 

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from erprm.data.whole_file import leftovers_of
-from erprm.rollout.shards import content_hash, differing_settings, read_sealed, write_json_atomically
+from erprm.rollout.running.shards import content_hash, differing_settings, read_sealed, write_json_atomically
+from erprm.runs.atomic import leftovers_of
 
 MANIFEST = "manifest.json"
 

@@ -12,10 +12,10 @@ from typing import Any, Generic, TypeVar
 
 from erprm.data.policy import PolicySample
 from erprm.data.sources import Problem
-from erprm.data.whole_file import whole_file
+from erprm.engines.base import Engine, Sampling
 from erprm.grading import open_grader
-from erprm.models.backbone import load_causal_lm
-from erprm.models.open_scorer import check_step_formats, device_named
+from erprm.models.backbone.loading import load_causal_lm
+from erprm.models.scorers.opening import check_step_formats, device_named
 from erprm.raft.config import ORACLE, RANDOM, RaftConfig
 from erprm.raft.evaluation import EvaluatedProblem, Evaluation, evaluate
 from erprm.raft.log_probs import solution_log_probs
@@ -31,7 +31,7 @@ from erprm.raft.selectors import (
     outcomes,
 )
 from erprm.raft.solutions import SampledProblem, read_rows, read_solutions, sample, write_in_parts, write_rows
-from erprm.rollout.engine import Engine, Sampling
+from erprm.runs.atomic import whole_file
 
 EVALUATION_FILE, KEPT_FILE = "evaluation.json", "samples.jsonl"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from erprm.data.statistics import LABEL_BINS, DataStatistics, LabelHistogram, mean, quantile
+from erprm.data.statistics.summary import LABEL_BINS, DataStatistics, LabelHistogram, mean, quantile
 from erprm.report.figure import empty_figure
 
 if TYPE_CHECKING:

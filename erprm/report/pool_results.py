@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from erprm.data.files.row_files import write_rows
 from erprm.data.pools import GradedPool, PoolProblem
-from erprm.data.row_files import write_rows
 from erprm.metrics.evaluation import (
     accuracy_curve,
     differences,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erprm.data.whole_file import whole_file
+from erprm.runs.atomic import whole_file
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:

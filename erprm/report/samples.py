@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from erprm.data.pools import GradedPool, PoolProblem
-from erprm.data.whole_file import whole_file
 from erprm.metrics.functional.step_scores import first_error_index
 from erprm.report.result_files import encodable
 from erprm.report.step_results import ScoredSolutions
+from erprm.runs.atomic import whole_file
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+.!|-])")
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from erprm.data.row_files import write_rows
+from erprm.data.files.row_files import write_rows
 from erprm.data.sources import validation_problems
 from erprm.data.step_labels import LabelledSolution
 from erprm.metrics.functional.bootstrap import percentile_interval, resampled_means

@@ -1,6 +1,13 @@
 """A process reward model as the reward of other projects' trainers (see docs/rl.md)."""
 
-from erprm.reward_fn.credit import CreditForm, step_credit
-from erprm.reward_fn.process_reward import ProcessReward, StepRewards
+from typing import TYPE_CHECKING
 
-__all__ = ["CreditForm", "ProcessReward", "StepRewards", "step_credit"]
+from erprm.lazy import public_names
+
+if TYPE_CHECKING:
+    from erprm.reward_fn.credit import CreditForm as CreditForm
+    from erprm.reward_fn.credit import step_credit as step_credit
+    from erprm.reward_fn.process_reward import ProcessReward as ProcessReward
+    from erprm.reward_fn.process_reward import StepRewards as StepRewards
+
+__all__, __getattr__, __dir__ = public_names(__name__, __file__)

@@ -1,48 +1,21 @@
 """Rollouts: sample solutions from a policy, complete their step prefixes, grade the outcomes, write records."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from erprm.rollout.config import RolloutConfig
-from erprm.rollout.engine import Completion, Engine, Sampling
-from erprm.rollout.engines import ServerOptions, VLLMOptions, open_engine
-from erprm.rollout.prompts import PromptFormat
+from erprm.lazy import public_names
 
 if TYPE_CHECKING:
-    from erprm.rollout.openai_engine import OpenAIEngine
-    from erprm.rollout.pipeline import run_rollouts
-    from erprm.rollout.transformers_engine import TransformersEngine
-    from erprm.rollout.vllm_engine import VLLMEngine
+    from erprm.engines.base import Completion as Completion
+    from erprm.engines.base import Engine as Engine
+    from erprm.engines.base import Sampling as Sampling
+    from erprm.engines.openai import OpenAIEngine as OpenAIEngine
+    from erprm.engines.prompts import PromptFormat as PromptFormat
+    from erprm.engines.settings import ServerOptions as ServerOptions
+    from erprm.engines.settings import VLLMOptions as VLLMOptions
+    from erprm.engines.settings import open_engine as open_engine
+    from erprm.engines.transformers import TransformersEngine as TransformersEngine
+    from erprm.engines.vllm import VLLMEngine as VLLMEngine
+    from erprm.rollout.config import RolloutConfig as RolloutConfig
+    from erprm.rollout.running.pipeline import run_rollouts as run_rollouts
 
-__all__ = [
-    "Completion",
-    "Engine",
-    "OpenAIEngine",
-    "PromptFormat",
-    "RolloutConfig",
-    "Sampling",
-    "ServerOptions",
-    "TransformersEngine",
-    "VLLMEngine",
-    "VLLMOptions",
-    "open_engine",
-    "run_rollouts",
-]
-
-
-# What loads torch or a server's client, by module: the configuration is imported without them, so that a command line
-# that parses it starts at once.
-_MODULE_OF = {
-    "OpenAIEngine": "openai_engine",
-    "TransformersEngine": "transformers_engine",
-    "VLLMEngine": "vllm_engine",
-    "run_rollouts": "pipeline",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"erprm.rollout.{_MODULE_OF[name]}"), name)
+__all__, __getattr__, __dir__ = public_names(__name__, __file__)

@@ -7,11 +7,11 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from erprm.engines.base import Sampling
+from erprm.engines.prompts import PromptFormat
+from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
 from erprm.grading import KINDS, Kind, check_grading
-from erprm.rollout.engine import Sampling
-from erprm.rollout.engines import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
-from erprm.rollout.part import Part, parse_part
-from erprm.rollout.prompts import PromptFormat
+from erprm.rollout.running.array_job import Part, parse_part
 from erprm.steps import check_step_style
 
 

@@ -12,10 +12,10 @@ from typing import Literal
 
 from erprm.data.pools import PoolProblem, write_pool
 from erprm.data.sources import Problem, load_problems
-from erprm.rollout.engine import Engine, Sampling
-from erprm.rollout.engines import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content, open_engine
-from erprm.rollout.model_files import hash_files
-from erprm.rollout.prompts import PromptFormat
+from erprm.engines.base import Engine, Sampling
+from erprm.engines.model_files import hash_files
+from erprm.engines.prompts import PromptFormat
+from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content, open_engine
 
 log = logging.getLogger(__name__)
 

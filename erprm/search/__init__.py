@@ -1,23 +1,22 @@
 """Step-guided decoding: ways to spend a budget of generated tokens on a problem, guided by a scorer of steps."""
 
-from erprm.search.beam import BeamSearch
-from erprm.search.best_of_n import BestOfNSearch
-from erprm.search.protocol import START, Budget, Expand, PartialSolution, Search, SearchSteps
-from erprm.search.step_rejection import StepRejection
-from erprm.search.together import Decoding, Searcher, SearchError, SearchResult
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "START",
-    "BeamSearch",
-    "BestOfNSearch",
-    "Budget",
-    "Decoding",
-    "Expand",
-    "PartialSolution",
-    "Search",
-    "SearchError",
-    "SearchResult",
-    "SearchSteps",
-    "Searcher",
-    "StepRejection",
-]
+from erprm.lazy import public_names
+
+if TYPE_CHECKING:
+    from erprm.search.methods.beam import BeamSearch as BeamSearch
+    from erprm.search.methods.best_of_n import BestOfNSearch as BestOfNSearch
+    from erprm.search.methods.step_rejection import StepRejection as StepRejection
+    from erprm.search.protocol import START as START
+    from erprm.search.protocol import Budget as Budget
+    from erprm.search.protocol import Expand as Expand
+    from erprm.search.protocol import PartialSolution as PartialSolution
+    from erprm.search.protocol import Search as Search
+    from erprm.search.protocol import SearchSteps as SearchSteps
+    from erprm.search.searcher import Decoding as Decoding
+    from erprm.search.searcher import Searcher as Searcher
+    from erprm.search.searcher import SearchError as SearchError
+    from erprm.search.searcher import SearchResult as SearchResult
+
+__all__, __getattr__, __dir__ = public_names(__name__, __file__)

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from erprm.engines.prompts import PromptFormat
+from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.metrics.functional.aggregation import Aggregation
-from erprm.models.scorer import StepScorer
-from erprm.rollout.engines import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
-from erprm.rollout.prompts import PromptFormat
-from erprm.search.beam import BeamSearch
-from erprm.search.best_of_n import BestOfNSearch
+from erprm.scoring.scorer import StepScorer
+from erprm.search.methods.beam import BeamSearch
+from erprm.search.methods.best_of_n import BestOfNSearch
+from erprm.search.methods.step_rejection import StepRejection
 from erprm.search.protocol import Search
-from erprm.search.step_rejection import StepRejection
-from erprm.search.together import Decoding
+from erprm.search.searcher import Decoding
 from erprm.steps import check_step_style
 
 # After what a step has ended, for the styles that say it.

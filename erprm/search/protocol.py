@@ -1,7 +1,7 @@
 """What a search is: it asks for continuations of partial solutions, and gets them back sampled and scored.
 
 A search is written for one problem, as a generator. The searches of many problems run side by side (see
-:mod:`erprm.search.together`), so that the policy and the scorer get large batches:
+:mod:`erprm.search.searcher`), so that the policy and the scorer get large batches:
 
     def search(self, budget):
         solutions = []
@@ -18,7 +18,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from erprm.rollout.engine import FinishReason
+from erprm.engines.base import FinishReason
 
 
 @dataclass(frozen=True)

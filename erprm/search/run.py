@@ -23,24 +23,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from erprm.data.sources import Problem, load_problems
-from erprm.data.whole_file import leftovers_of, whole_file
+from erprm.engines.base import Engine
+from erprm.engines.settings import open_engine
 from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
 from erprm.models.identity import model_identity, versions
-from erprm.models.open_scorer import check_step_formats, device_named, named_scorer, opened_scorer
-from erprm.models.scorer import ScorerModule, StepScorer
-from erprm.rollout.engine import Engine
-from erprm.rollout.engines import open_engine
-from erprm.rollout.shards import (
+from erprm.models.scorers.module import ScorerModule
+from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
+from erprm.rollout.running.shards import (
     OutputFolderError,
     content_hash,
     read_sealed,
     refuse_other_settings,
     write_json_atomically,
 )
+from erprm.runs.atomic import leftovers_of, whole_file
+from erprm.scoring.scorer import StepScorer
 from erprm.search.config import SearchConfig, described
 from erprm.search.protocol import PartialSolution
 from erprm.search.results import SearchResults, summarize
-from erprm.search.together import Searcher, SearchResult
+from erprm.search.searcher import Searcher, SearchResult
 
 Row = dict[str, Any]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from erprm.data import ProcessRewardDataModule
 from erprm.data.datamodule import PackedSteps, default_cache_dir
-from erprm.data.json_rows import read_json_rows
+from erprm.data.files.json_rows import read_json_rows
 from erprm.data.packing import StepBatch
 from erprm.data.records import RecordError, RolloutRecord, write_records
 from erprm.data.solutions import SolutionRow

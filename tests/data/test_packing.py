@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from erprm.data.batching.tries import cut_tries, trie_order
 from erprm.data.packing import budget_bounds, check_token_limits, pack_rows, pack_solutions
-from erprm.data.tries import cut_tries, trie_order
 from erprm.steps import Solution, StepEncoder
 from tests.tiny import make_llama
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from erprm.demo.exact import Bounds, exact_reward, success_probability
-from erprm.rollout.engine import Sampling
-from erprm.rollout.transformers_engine import TransformersEngine
+from erprm.engines.base import Sampling
+from erprm.engines.transformers import TransformersEngine
 from tests.tiny import make_llama, make_tokenizer
 
 END, LENGTH, PROMPT = 1, 3, [2, 5]

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from erprm.data import ProcessRewardDataModule
 from erprm.data.packing import pack_solutions
 from erprm.data.records import write_records
+from erprm.losses import step_losses, vocabulary_losses
 from erprm.models import ProcessRewardModel
-from erprm.models.losses import step_losses, vocabulary_losses
 from erprm.steps import Solution, StepFormat
 from tests.tiny import make_record, save_tiny_llama
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from erprm.data.policy import PolicySample
+from erprm.engines.transformers import TransformersEngine
 from erprm.raft.evaluation import EvaluatedProblem, evaluate
 from erprm.raft.log_probs import mean_of_problems, solution_log_probs
 from erprm.rollout import Sampling
-from erprm.rollout.transformers_engine import TransformersEngine
 from tests.rollout.conftest import WORDS, make_policy, make_word_tokenizer
 
 END, LONGEST = 2, 2

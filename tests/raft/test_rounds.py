@@ -11,12 +11,12 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from erprm.cli import main
+from erprm.engines.transformers import TransformersEngine
 from erprm.raft import ProblemSet, run_raft
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.selectors import SelectionError
 from erprm.raft.solutions import SampledProblem, read_rows, read_solutions
 from erprm.raft.stage_folders import ChangedSettingsError
-from erprm.rollout.transformers_engine import TransformersEngine
 from erprm.steps import StepFormat, split_steps
 from tests.raft.sums import SCORER, is_right, make_config
 

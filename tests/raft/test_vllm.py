@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from erprm.cli import main
+from erprm.engines.transformers import TransformersEngine
 from erprm.raft import run_raft
 from erprm.raft.solutions import read_solutions
 from erprm.rollout import Sampling, VLLMOptions
-from erprm.rollout.transformers_engine import TransformersEngine
 from tests.raft.sums import make_config, save_policy, write_problems
 
 pytestmark = pytest.mark.skipif(

@@ -9,7 +9,7 @@ import pytest
 from erprm.models import ProcessRewardModel
 from erprm.reward_fn import ProcessReward
 from tests.conftest import REPOSITORY
-from tests.models.test_two_ranks import free_port
+from tests.models.distributed.test_two_ranks import free_port
 from tests.reward_fn.two_processes import COMPLETIONS, PROMPTS
 from tests.tiny import save_tiny_llama
 

@@ -8,7 +8,7 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from erprm.rollout.transformers_engine import TransformersEngine
+from erprm.engines.transformers import TransformersEngine
 
 # transformers types neither its constructors nor what a tokenizer returns closely enough for a strict type checker.
 LlamaForCausalLM: Any = transformers.LlamaForCausalLM

@@ -19,8 +19,8 @@ import torch
 from rich.console import Console
 
 from erprm.data.sources import Problem
+from erprm.engines.transformers import TransformersEngine
 from erprm.rollout import RolloutConfig, run_rollouts
-from erprm.rollout.transformers_engine import TransformersEngine
 from tests.rollout.conftest import WORDS, make_policy, make_word_tokenizer
 
 PROBLEMS = [Problem(f"p/{number}", f"{number} + 1 =", str(number + 1), "test") for number in range(6)]

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from erprm.data.sources import Problem
 from erprm.rollout import RolloutConfig, run_rollouts
+from tests.engines.recorded_engine import RecordedEngine
 from tests.rollout.conftest import make_word_tokenizer
-from tests.rollout.recorded_engine import RecordedEngine
 
 
 def run(folder: Path) -> None:

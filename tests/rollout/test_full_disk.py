@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from erprm.data.records import read_records
-from erprm.rollout.verification import verify
+from erprm.rollout.running.verification import verify
 from tests.rollout.many_rows import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]

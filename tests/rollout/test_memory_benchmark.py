@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from erprm.data.records import read_records
-from erprm.rollout.verification import verify
+from erprm.rollout.running.verification import verify
 from tests.conftest import REPOSITORY
 
 

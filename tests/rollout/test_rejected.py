@@ -13,12 +13,12 @@ from rich.console import Console
 from erprm.cli import main
 from erprm.data.records import read_records
 from erprm.data.sources import Problem
+from erprm.engines.openai_client import ServerError
 from erprm.rollout import RolloutConfig, run_rollouts
-from erprm.rollout.openai_client import ServerError
-from erprm.rollout.shard_maker import TooManyRejectedError
-from erprm.rollout.summary import RolloutSummary
+from erprm.rollout.labelling.summary import RolloutSummary
+from erprm.rollout.running.shard_maker import TooManyRejectedError
+from tests.engines.recorded_engine import RecordedEngine
 from tests.rollout.conftest import make_word_tokenizer
-from tests.rollout.recorded_engine import RecordedEngine
 
 PROBLEMS = [Problem(f"p/{number}", f"{number} + 1 =", "4", "test") for number in range(7)]
 BAD = "3 + 1 ="

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from erprm.data.sources import Problem
-from erprm.rollout.prompts import PromptFormat
+from erprm.engines.prompts import PromptFormat
 from erprm.search import Decoding, PartialSolution, Searcher
 from erprm.steps import Solution
+from tests.engines.known_policy import KnownPolicy, NextWords
 from tests.rollout.conftest import make_word_tokenizer
-from tests.rollout.known_policy import KnownPolicy, NextWords
 
 # "1 + 2 = so 7 \n so 7 \n #### 7": each digit is 7, which is right, or one of two others.
 DIGITS = {"7": 0.4, "1": 0.3, "2": 0.3}

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from erprm.cli import main
-from erprm.rollout.engine import Completion, EngineError, Prompt, Sampling
-from erprm.rollout.shards import OutputFolderError
+from erprm.engines.base import Completion, EngineError, Prompt, Sampling
+from erprm.rollout.running.shards import OutputFolderError
 from erprm.search import BeamSearch, BestOfNSearch, StepRejection
 from erprm.search.config import SearchConfig
 from erprm.search.results import summarize
 from erprm.search.run import run_search
+from tests.engines.known_policy import KnownPolicy
 from tests.rollout.conftest import make_word_tokenizer
-from tests.rollout.known_policy import KnownPolicy
 from tests.search.conftest import SevenIsRight, two_steps
 from tests.working_folder import make_working_folder
 

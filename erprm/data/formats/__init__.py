@@ -1,26 +1,19 @@
 """Step-labelled data of other projects, read as rollout records and written from them; one module a layout."""
 
-from erprm.data.formats.exporting import export_official, export_trl
-from erprm.data.formats.importing import (
-    ImportOptions,
-    RecordImport,
-    detect_format,
-    import_math_shepherd,
-    import_official,
-    import_prm800k,
-    import_processbench,
-    import_trl,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ImportOptions",
-    "RecordImport",
-    "detect_format",
-    "export_official",
-    "export_trl",
-    "import_math_shepherd",
-    "import_official",
-    "import_prm800k",
-    "import_processbench",
-    "import_trl",
-]
+from erprm.lazy import public_names
+
+if TYPE_CHECKING:
+    from erprm.data.formats.exporting import export_official as export_official
+    from erprm.data.formats.exporting import export_trl as export_trl
+    from erprm.data.formats.importing import ImportOptions as ImportOptions
+    from erprm.data.formats.importing import RecordImport as RecordImport
+    from erprm.data.formats.importing import detect_format as detect_format
+    from erprm.data.formats.importing import import_math_shepherd as import_math_shepherd
+    from erprm.data.formats.importing import import_official as import_official
+    from erprm.data.formats.importing import import_prm800k as import_prm800k
+    from erprm.data.formats.importing import import_processbench as import_processbench
+    from erprm.data.formats.importing import import_trl as import_trl
+
+__all__, __getattr__, __dir__ = public_names(__name__, __file__)

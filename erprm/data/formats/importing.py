@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from erprm.data.files.json_rows import MAX_ROW_BYTES, Place, Reject, RowError, stop
+from erprm.data.files.row_files import read_rows
 from erprm.data.formats import math_shepherd, official, prm800k, processbench, trl
 from erprm.data.formats.labelled import RowParser
-from erprm.data.json_rows import MAX_ROW_BYTES, Place, Reject, RowError, stop
 from erprm.data.records import ROLLOUT_SCHEMA, RolloutRecord, validate_record
-from erprm.data.row_files import read_rows
 
 FormatName = Literal["auto", "records", "official", "math_shepherd", "prm800k", "trl", "processbench"]
 
@@ -88,7 +88,7 @@ class RecordImport:
         """Reads nothing yet.
 
         Args:
-            source: a file, a folder of Parquet files, or a hub id; see :mod:`erprm.data.row_files`.
+            source: a file, a folder of Parquet files, or a hub id; see :mod:`erprm.data.files.row_files`.
             format_name: layout of the rows; ``auto`` tells it by the first row of each file.
             options: what some of the layouts leave open.
             split: split of a hub data set.

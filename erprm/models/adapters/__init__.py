@@ -1,15 +1,16 @@
 """Process reward models of other projects, as step scorers (see docs/other-prms.md)."""
 
-from erprm.models.adapters.choice import ADAPTERS, Adapter, AdapterChoice, AdapterError, choose_adapter
-from erprm.models.adapters.model import AdaptedRewardModel
-from erprm.models.adapters.qwen2_process_reward import Qwen2ForProcessRewardModel
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ADAPTERS",
-    "AdaptedRewardModel",
-    "Adapter",
-    "AdapterChoice",
-    "AdapterError",
-    "Qwen2ForProcessRewardModel",
-    "choose_adapter",
-]
+from erprm.lazy import public_names
+
+if TYPE_CHECKING:
+    from erprm.models.adapters.choice import ADAPTERS as ADAPTERS
+    from erprm.models.adapters.choice import Adapter as Adapter
+    from erprm.models.adapters.choice import AdapterChoice as AdapterChoice
+    from erprm.models.adapters.choice import AdapterError as AdapterError
+    from erprm.models.adapters.choice import choose_adapter as choose_adapter
+    from erprm.models.adapters.model import AdaptedRewardModel as AdaptedRewardModel
+    from erprm.models.adapters.qwen2_process_reward import Qwen2ForProcessRewardModel as Qwen2ForProcessRewardModel
+
+__all__, __getattr__, __dir__ = public_names(__name__, __file__)

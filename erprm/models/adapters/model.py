@@ -11,8 +11,8 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel
 from erprm.data.packing import StepBatch
 from erprm.models.adapters.choice import AUTO, choose_adapter
 from erprm.models.adapters.qwen2_process_reward import Qwen2ForProcessRewardModel
+from erprm.models.heads.two_class import class_logits, load_token_classifier
 from erprm.models.process_reward import ProcessRewardModel
-from erprm.models.two_class_head import class_logits, load_token_classifier
 
 
 class AdaptedRewardModel(ProcessRewardModel):

@@ -12,8 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from erprm.data.whole_file import whole_file
 from erprm.report.result_files import finite
+from erprm.runs.atomic import whole_file
 
 # In the order in which they are put together; later ones use what earlier ones define.
 _SCRIPTS = ("elements.js", "latex.js", "charts.js", "windowed_list.js", "sections.js", "browser.js", "page.js")

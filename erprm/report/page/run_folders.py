@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import erprm
-from erprm.report.ablation import ABLATION_FILE
 from erprm.report.pool_results import RESULTS_FILE
 
+ABLATION_FILE = "ablation.json"
 ABLATION_FORMAT, ABLATION_VERSION = "erprm-ablation", 1
 
 # key -> type of its value: what the page takes from the results of a pool, and of step labels.

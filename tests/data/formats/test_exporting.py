@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from erprm.data.files.json_rows import Place, RowError
 from erprm.data.formats import export_official, export_trl, import_official, import_trl
 from erprm.data.formats.exporting import Exporter, ExportOptions
-from erprm.data.json_rows import Place, RowError
 from erprm.data.records import RolloutRecord, read_records, write_records
 from tests.tiny import make_record
 

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from erprm.data.files.json_rows import RowError
 from erprm.data.formats import ImportOptions, RecordImport, detect_format
-from erprm.data.json_rows import RowError
 from erprm.data.records import write_records
 from tests.data.formats.rows import write_json
 from tests.tiny import make_record

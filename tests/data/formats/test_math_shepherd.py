@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from erprm.data.files.json_rows import RowError
 from erprm.data.formats import import_math_shepherd
-from erprm.data.json_rows import RowError
 from tests.data.formats.rows import write_json
 
 QUESTION = "What is 3 + 4, less 2?"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from erprm.data.files.json_rows import RowError
 from erprm.data.formats import import_official
 from erprm.data.formats.official import official_row
-from erprm.data.json_rows import RowError
 from erprm.data.labels import step_labels
 from erprm.data.records import RecordError, RolloutRecord, read_records, write_records
 from erprm.steps import Solution, StepFormat

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from erprm.data.files.json_rows import RowError
 from erprm.data.formats import RecordImport, import_prm800k
 from erprm.data.formats.prm800k import prm800k_parser
-from erprm.data.json_rows import RowError
 from tests.data.formats.rows import write_json
 
 

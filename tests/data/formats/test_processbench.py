@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from erprm.data.files.json_rows import RowError
 from erprm.data.formats import import_processbench
-from erprm.data.json_rows import RowError
 from tests.data.formats.rows import write_json
 
 ROW = {"id": "gsm8k-3", "problem": "What?", "steps": ["a", "b", "c"], "final_answer_correct": False, "label": 1}

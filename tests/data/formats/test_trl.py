@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from erprm.data.files.json_rows import RowError
 from erprm.data.formats import import_trl
 from erprm.data.formats.trl import trl_row
-from erprm.data.json_rows import RowError
 from tests.data.formats.rows import write_json
 from tests.tiny import make_record
 

@@ -9,8 +9,8 @@ import torch
 
 from erprm.models import AdaptedRewardModel, ProcessRewardModel
 from erprm.models.adapters import ADAPTERS, AdapterError, choose_adapter
-from erprm.models.backbone import BackboneError
-from erprm.models.token_classifier import save_token_classifier
+from erprm.models.backbone.loading import BackboneError
+from erprm.models.heads.export import save_token_classifier
 from erprm.steps import Solution, StepFormatError
 from tests.models.adapters.checkpoints import MAKE, causal_lm, change_config, qwen_prm, tiny_tokenizer, token_classifier
 from tests.steps.real_tokenizers import CHATML

@@ -1,0 +1,1 @@
+"""Models at many settings and seeds, compared."""

@@ -1,0 +1,323 @@
+"""The runs of an ablation: each a training and an evaluation, each of these an ``erprm`` command in its own process.
+
+A run's folder holds, in the order in which they come to be:
+
+    fit.yaml         the configuration of the training, to be run again by hand with ``erprm fit --config``
+    fit.log          what it printed
+    fit/             its logs and checkpoints
+    model/           the trained model
+    training.json    what the training took; it is done once this is there
+    test.yaml, test.log, scoring.json, best_of_n/pool/    the same of the evaluation on the pool
+"""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from erprm.callbacks.run_cost import Cost
+from erprm.data.labels import LabelMethod
+from erprm.report.pool_results import RESULTS_FILE
+from erprm.rollout.running.shards import differing_settings
+from erprm.runs.atomic import whole_file
+
+SETTINGS_FILE = "settings.json"
+POOL_NAME = "pool"
+# What these do once a training the ablation does once, after it.
+_LEFT_OUT_CALLBACKS = {"BestOfN", "StepEvaluation", "ExportHF", "RunCost"}
+_TRAINER_KEYS_OF_TEST = ("accelerator", "strategy", "devices", "num_nodes", "precision", "enable_progress_bar")
+_LINES_OF_LOG = 15
+
+
+class RunError(RuntimeError):
+    """A training or an evaluation that failed; the message names its log and ends with its last lines."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Labels to train on.
+
+    Attributes:
+        eta: of the entropy-regularized labels; None for labels of outcomes only.
+    """
+
+    eta: float | None
+
+    @property
+    def labels(self) -> LabelMethod:
+        """The label method of the data module."""
+        return "outcome" if self.eta is None else "er"
+
+    @property
+    def name(self) -> str:
+        """``eta 2`` or ``outcome``."""
+        return "outcome" if self.eta is None else f"eta {self.eta:g}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model: how its labels are made, which seed it is trained with, and its folder."""
+
+    method: Method
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """For the reader: ``eta 2, seed 0``."""
+        return f"{self.method.name}, seed {self.seed}"
+
+    @property
+    def results(self) -> Path:
+        """What the evaluation writes at its end."""
+        return self.folder / "best_of_n" / POOL_NAME / RESULTS_FILE
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is trained and evaluated."""
+        return self.results.exists()
+
+    def cost(self, of: str) -> Cost:
+        """What ``training`` or ``scoring`` took."""
+        return Cost(**json.loads((self.folder / f"{of}.json").read_text(encoding="utf-8")))
+
+
+def resolved_fit(arguments: Sequence[str]) -> dict[str, Any]:
+    """The whole configuration that ``erprm fit`` would make of some arguments.
+
+    Raises:
+        ValueError: if it would refuse them, with its message.
+    """
+    command = [*_ERPRM, "fit", *arguments, "--print_config"]
+    finished = subprocess.run(command, capture_output=True, check=False, **_CHILD)
+    if finished.returncode:
+        raise ValueError(f"fit: {finished.stderr.strip()}")
+    resolved: dict[str, Any] = yaml.safe_load(finished.stdout)
+    for part, keys in (("data", ("labels", "eta", "seed")), ("model", ("backbone",))):
+        missing = [key for key in keys if key not in resolved[part]["init_args"]]
+        if missing:
+            raise ValueError(
+                f"fit: {part} is {resolved[part]['class_path']}, which takes no {', '.join(missing)}; an ablation sets "
+                "data.labels, data.eta, data.seed and, to evaluate, model.backbone"
+            )
+    callbacks = resolved["trainer"]["callbacks"] or []
+    resolved["trainer"]["callbacks"] = [each for each in callbacks if _class_name(each) not in _LEFT_OUT_CALLBACKS]
+    return resolved
+
+
+def fit_config(resolved: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """The configuration of a run's training."""
+    config: dict[str, Any] = copy.deepcopy(dict(resolved))
+    config["seed_everything"] = run.seed
+    config["data"]["init_args"].update(labels=run.method.labels, seed=run.seed)
+    if run.method.eta is not None:
+        config["data"]["init_args"]["eta"] = run.method.eta
+    config["trainer"]["default_root_dir"] = str(run.folder / "fit")
+    config["trainer"]["callbacks"] += [
+        _callback("ExportHF", output=str(run.folder / "model")),
+        # Last, so that the model is there when this writes its file.
+        _callback("RunCost", output=str(run.folder / "training.json")),
+    ]
+    return config
+
+
+def test_config(resolved: Mapping[str, Any], run: Run, best_of_n: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a run's evaluation.
+
+    Args:
+        resolved: the configuration of the trainings.
+        run: the run.
+        best_of_n: arguments of :class:`erprm.callbacks.BestOfN`.
+    """
+    model: dict[str, Any] = copy.deepcopy(resolved["model"])
+    # What the exported folder brings itself, and what is for training.
+    not_wanted = {"tokenizer", "gguf_file", "step_format", "lora", "optimizer", "scheduler"} & set(model["init_args"])
+    for key in not_wanted:
+        del model["init_args"][key]
+    model["init_args"]["backbone"] = str(run.folder / "model")
+    trainer = {key: resolved["trainer"][key] for key in _TRAINER_KEYS_OF_TEST if key in resolved["trainer"]}
+    settings = {**best_of_n, "name": POOL_NAME, "cost_file": str(run.folder / "scoring.json")}
+    return {
+        "trainer": {
+            **trainer,
+            "logger": False,
+            "default_root_dir": str(run.folder),
+            "callbacks": [_callback("BestOfN", **settings)],
+        },
+        "model": model,
+    }
+
+
+class AblationFolder:
+    """The folder of an ablation, held by one process at a time."""
+
+    def __init__(
+        self,
+        path: Path,
+        resolved: Mapping[str, Any],
+        best_of_n: Mapping[str, Any],
+        content: Mapping[str, str | None],
+    ) -> None:
+        """Notes the settings.
+
+        Args:
+            path: the folder; made if it is not there.
+            resolved: see :func:`resolved_fit`.
+            best_of_n: arguments of :class:`erprm.callbacks.BestOfN`.
+            content: hashes of what is read: data, model, pool.
+
+        Raises:
+            ValueError: if the folder holds something else; the message names what differs.
+        """
+        self.path = path
+        self._resolved = resolved
+        self._best_of_n = best_of_n
+        # JSON, to compare with what is read back.
+        self._settings = json.loads(json.dumps(_determining(resolved, best_of_n, content)))
+        self._refuse_other_settings()
+
+    def _refuse_other_settings(self) -> None:
+        file = self.path / SETTINGS_FILE
+        if not file.exists():
+            if self.path.exists() and any(not each.name.startswith(".") for each in self.path.iterdir()):
+                raise ValueError(f"{self.path} is not empty and holds no ablation; give an empty or new output_dir")
+            return
+        differing = differing_settings(json.loads(file.read_text(encoding="utf-8")), self._settings)
+        if differing:
+            lines = "".join(f"\n  {key}: {there!r} there, {now!r} now" for key, there, now in differing)
+            raise ValueError(
+                f"{self.path} holds an ablation with other settings:{lines}\n"
+                "Give another output_dir, or the same settings to continue that one."
+            )
+
+    def __enter__(self) -> AblationFolder:
+        """Takes hold of the folder.
+
+        Raises:
+            ValueError: if another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / ".lock").open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise ValueError(f"{self.path}: another process is at work on this ablation") from error
+        with whole_file(self.path / SETTINGS_FILE) as file:
+            file.write(json.dumps(self._settings, indent=2, ensure_ascii=False).encode() + b"\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def runs(self, methods: Sequence[Method], seeds: int) -> list[Run]:
+        """The runs, seed after seed: what is done when the ablation is interrupted can be compared."""
+        return [
+            Run(method, seed, self.path / "runs" / f"{method.name.replace(' ', '-')}_seed-{seed}")
+            for seed in range(seeds)
+            for method in methods
+        ]
+
+    def make(self, run: Run) -> bool:
+        """Trains and evaluates a model, as far as that is not done.
+
+        A training that was begun goes on from its newest checkpoint, if it has any.
+
+        Returns:
+            Whether there was anything to do.
+
+        Raises:
+            RunError: if a command fails.
+        """
+        if run.is_done:
+            return False
+        trained = run.folder / "training.json"
+        if not trained.exists():
+            config = fit_config(self._resolved, run)
+            if (run.folder / "fit").exists():
+                config["ckpt_path"] = "last"
+            self._run_command("fit", config, run, trained)
+        self._run_command("test", test_config(self._resolved, run, self._best_of_n), run, run.results)
+        return True
+
+    def _run_command(self, command: str, config: Mapping[str, Any], run: Run, done: Path) -> None:
+        file, log = run.folder / f"{command}.yaml", run.folder / f"{command}.log"
+        with whole_file(file) as stream:
+            stream.write(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
+        with log.open("a", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                [*_ERPRM, command, "--config", str(file)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A command that outlives this process holds on to the folder.
+                pass_fds=[self._lock.fileno()],
+                **_CHILD,
+            )
+            status = _wait_for(process)
+        if status or not done.exists():
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_OF_LOG:]
+            raise RunError("\n".join([f"{command} of {run.name} ended with status {status}; {log} ends with", *lines]))
+
+
+def _determining(
+    resolved: Mapping[str, Any], best_of_n: Mapping[str, Any], content: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """Everything that the models and their results depend on, but for what the ablation varies."""
+    fit: dict[str, Any] = copy.deepcopy(dict(resolved))
+    for part, keys in (
+        (fit, ("seed_everything", "ckpt_path")),
+        (fit["trainer"], ("default_root_dir",)),
+        (fit["data"]["init_args"], ("labels", "eta", "seed")),
+    ):
+        for key in keys:
+            part.pop(key, None)
+    # Where the pool lies says less than the hash of what is in it.
+    evaluation = {key: value for key, value in best_of_n.items() if key != "candidates"}
+    return {"fit": fit, "evaluation": evaluation, "sha256": dict(content)}
+
+
+_ERPRM = [sys.executable, "-m", "erprm"]
+# The command finds this very package, whatever is installed.
+_PACKAGE = str(Path(__file__).resolve().parents[2])
+_CHILD: dict[str, Any] = {
+    "text": True,
+    "env": {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE, os.environ.get("PYTHONPATH")]))},
+}
+
+
+def _wait_for(process: subprocess.Popen[str]) -> int:
+    """Waits for a process, which gets the signals that would end this one, so that it can save what it has done."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        process.send_signal(number)
+        raise KeyboardInterrupt
+
+    # An interrupt from the keyboard reaches the process by itself.
+    earlier = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _class_name(callback: Mapping[str, Any]) -> str:
+    return str(callback["class_path"]).rpartition(".")[2]
+
+
+def _callback(class_name: str, /, **settings: Any) -> dict[str, Any]:
+    return {"class_path": f"erprm.callbacks.{class_name}", "init_args": settings}

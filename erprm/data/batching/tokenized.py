@@ -1,0 +1,309 @@
+"""Rollout records as token ids on disk, memory-mapped: built once, keyed by everything that determines it.
+
+The folder holds flat arrays (``tokens``, ``tags``, ``rewards``) with offsets into them, so opening it costs no memory
+and reading a solution is a slice. Rewards are kept raw: another ``eta`` reads the same folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from erprm.data.batching.tries import trie_order
+from erprm.data.labels import LabelMethod, flat_step_labels
+from erprm.data.records import RolloutRecord
+from erprm.steps import Solution, StepEncoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FORMAT_VERSION = 4
+_ARRAYS: dict[str, type[np.generic]] = {
+    "tokens": np.int32,  # tokens of all solutions
+    "token_offsets": np.int64,  # [solutions + 1] into tokens
+    "tags": np.int32,  # position of each kept step's tag within its solution
+    "tag_offsets": np.int64,  # [solutions + 1] into tags and steps
+    "rewards": np.float32,  # completion rewards of all kept steps
+    "reward_offsets": np.int64,  # [steps + 1] into rewards
+    "is_last": np.bool_,  # [steps] whether a kept step is the last of its record
+    "problem": np.int64,  # [solutions] number of the problem, into problem_ids
+    "problem_text": np.uint8,  # problem_ids one after another, in UTF-8
+    "problem_text_offsets": np.int64,  # [problems + 1] into problem_text
+    "row": np.int64,  # [solutions] row of the record in its source
+    "trie_order": np.int64,  # the solutions, problem after problem, each problem's in trie order (see data.tries)
+    "shared": np.int32,  # [solutions] leading tokens that each of trie_order shares with the one before it
+}
+_BATCH = 1024
+_STEPS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class EncodingCounts:
+    """What became of the records when they were laid out as tokens.
+
+    Attributes:
+        solutions: solutions kept.
+        dropped_steps: steps cut, those of solutions left out included.
+        dropped_solutions: solutions left out, since not even their first step fits.
+        removed_tags: step tags that stood within a text and were left out.
+    """
+
+    solutions: int = 0
+    dropped_steps: int = 0
+    dropped_solutions: int = 0
+    removed_tags: int = 0
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of everything in a tokenizer that decides how text becomes ids."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
+    if backend is not None:
+        # What an earlier call of the tokenizer left behind, and the next call sets anew.
+        del content["padding"], content["truncation"]
+    # What the tokenizer puts before a text is no part of some backends.
+    begin = [tokenizer("")["input_ids"], tokenizer.eos_token_id]
+    return hashlib.sha256(json.dumps([content, begin], sort_keys=True).encode()).hexdigest()
+
+
+def cache_key(records_fingerprint: str, encoder: StepEncoder, max_length: int) -> str:
+    """Name of the cache folder of one data set under one tokenisation.
+
+    Args:
+        records_fingerprint: hash of the records, or of what they are read from.
+        encoder: step format and tokenizer.
+        max_length: most tokens of one solution.
+    """
+    determined_by = {
+        "format": FORMAT_VERSION,
+        "records": records_fingerprint,
+        "tokenizer": tokenizer_fingerprint(encoder.tokenizer),
+        "step_format": encoder.step_format.to_dict(),
+        "max_length": max_length,
+    }
+    return hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:24]
+
+
+class TokenizedRollouts:
+    """The tokenised solutions of one source, memory-mapped.
+
+    Attributes:
+        problem_ids: the problems, in the order of the numbers in ``problem``.
+        counts: what was kept and what was cut.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.folder = folder
+        self.counts = EncodingCounts(**meta["counts"])
+        arrays = {array: _memory_map(folder / f"{array}.bin", dtype) for array, dtype in _ARRAYS.items()}
+        self.tokens, self.token_offsets = arrays["tokens"], arrays["token_offsets"]
+        self.tags, self.tag_offsets = arrays["tags"], arrays["tag_offsets"]
+        self.rewards, self.reward_offsets = arrays["rewards"], arrays["reward_offsets"]
+        self.is_last, self.problem, self.row = arrays["is_last"], arrays["problem"], arrays["row"]
+        self.trie_order, self.shared = arrays["trie_order"], arrays["shared"]
+        self.problem_ids: Sequence[str] = TextColumn(arrays["problem_text"], arrays["problem_text_offsets"])
+
+    def __reduce__(self) -> tuple[type[TokenizedRollouts], tuple[Path]]:
+        # A data-loading process that is started anew maps the same files instead of being sent their content.
+        return type(self), (self.folder,)
+
+    @classmethod
+    def open_or_build(
+        cls,
+        records: Callable[[], Iterable[RolloutRecord]],
+        fingerprint: str,
+        encoder: StepEncoder,
+        max_length: int,
+        cache_dir: Path,
+        name: str = "records",
+    ) -> TokenizedRollouts:
+        """Opens the cache of some records, after building it if it is not there.
+
+        Args:
+            records: gives the records; called only to build.
+            fingerprint: hash that changes when the records do.
+            encoder: step format and tokenizer.
+            max_length: most tokens of one solution.
+            cache_dir: where caches are kept, each in a folder of its own.
+            name: what the records are called in messages.
+
+        Raises:
+            RecordError: at the first malformed record.
+            ValueError: if no solution is left.
+        """
+        folder = cache_dir / cache_key(fingerprint, encoder, max_length)
+        if not (folder / "meta.json").exists():
+            _build(records(), encoder, max_length, folder)
+        rollouts = cls(folder)
+        counts = rollouts.counts
+        if not counts.solutions:
+            raise ValueError(
+                f"{name}: none of {counts.dropped_solutions} record(s) fits max_length={max_length}"
+                if counts.dropped_solutions
+                else f"{name}: holds no record"
+            )
+        return rollouts
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each solution."""
+        return np.diff(self.token_offsets)
+
+    def labels(self, method: LabelMethod, eta: float) -> npt.NDArray[np.float32]:
+        """Label of every kept step; NaN where the method is ``outcome`` and gives none.
+
+        Raises:
+            ValueError: naming the first of them, if another method has no label for a step (see
+                :mod:`erprm.data.labels`).
+        """
+        labels_S = np.empty(len(self.is_last), dtype=np.float32)
+        start = 0
+        # In parts, for the sake of what is needed on the way.
+        while start < len(labels_S):
+            stop = min(start + _STEPS_AT_ONCE, len(labels_S))
+            # A step without rewards takes its label from what comes after it.
+            while self.reward_offsets[stop] == self.reward_offsets[stop - 1]:
+                stop += 1
+            offsets_S1 = self.reward_offsets[start : stop + 1]
+            rewards = self.rewards[offsets_S1[0] : offsets_S1[-1]]
+            is_last_S = self.is_last[start:stop]
+            labels_S[start:stop] = flat_step_labels(rewards, offsets_S1 - offsets_S1[0], is_last_S, method, eta)
+            start = stop
+        if method != "outcome" and np.isnan(labels_S).any():
+            step = int(np.isnan(labels_S).argmax())
+            solution = int(np.searchsorted(self.tag_offsets, step, side="right")) - 1
+            raise ValueError(
+                f"labels is {method!r}: {self.problem_ids[self.problem[solution]]!r} (row {self.row[solution]}) has no "
+                f"completion rewards at step {step - self.tag_offsets[solution]}; records made by bisection take hard "
+                "or outcome"
+            )
+        return labels_S
+
+
+class TextColumn(Sequence[str]):
+    """Texts of a memory-mapped file, each decoded when it is asked for."""
+
+    def __init__(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> None:
+        """Takes the texts one after another in UTF-8, and where each begins (and the last ends)."""
+        self._text = text
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"text {index} of {len(self)}")
+        return self._text[self._offsets[index] : self._offsets[index + 1]].tobytes().decode()
+
+
+def _memory_map(path: Path, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype)
+    # As a plain array: slices of the class memmap, of which a batch takes hundreds, are slow to make.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+
+
+def _build(records: Iterable[RolloutRecord], encoder: StepEncoder, max_length: int, folder: Path) -> None:
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        with ExitStack() as stack:
+            files = {array: stack.enter_context((temporary / f"{array}.bin").open("wb")) for array in _ARRAYS}
+            meta = _write_arrays(records, encoder, max_length, files)
+        _write_trie_order(temporary)
+        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        try:
+            temporary.rename(folder)
+        except OSError:
+            # Another process finished the same folder first; its content is the same.
+            if not (folder / "meta.json").exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_trie_order(folder: Path) -> None:
+    """Adds what the solutions of each problem share to the arrays of a folder."""
+    tokens, offsets, problem = (
+        _memory_map(folder / f"{array}.bin", _ARRAYS[array]) for array in ("tokens", "token_offsets", "problem")
+    )
+    order = np.argsort(problem, kind="stable")
+    shared = np.zeros(len(order), dtype=_ARRAYS["shared"])
+    bounds = np.flatnonzero(np.diff(problem[order], prepend=-1, append=-1))
+    sizes = np.diff(bounds)
+    for start, size in zip(bounds[:-1][sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+        members = order[start : start + size]
+        by_tokens, shared[start : start + size] = trie_order([tokens[offsets[i] : offsets[i + 1]] for i in members])
+        order[start : start + size] = members[by_tokens]
+    order.astype(_ARRAYS["trie_order"]).tofile(folder / "trie_order.bin")
+    shared.tofile(folder / "shared.bin")
+
+
+def _write_arrays(
+    records: Iterable[RolloutRecord],
+    encoder: StepEncoder,
+    max_length: int,
+    files: Mapping[str, BinaryIO],
+) -> dict[str, Any]:
+    problem_numbers: dict[str, int] = {}
+    dropped_steps = dropped_solutions = removed_tags = row = 0
+    ends = {"token_offsets": 0, "tag_offsets": 0, "reward_offsets": 0, "problem_text_offsets": 0}
+    columns: dict[str, list[Any]] = {array: [0] if array in ends else [] for array in _ARRAYS}
+
+    def extend(values_name: str, offsets_name: str, values: Sequence[Any]) -> None:
+        columns[values_name] += values
+        ends[offsets_name] += len(values)
+        columns[offsets_name].append(ends[offsets_name])
+
+    solutions = 0
+    remaining = iter(records)
+    while batch := list(islice(remaining, _BATCH)):
+        solutions_of_batch = [Solution(record.question, record.steps) for record in batch]
+        for record, encoded in zip(batch, encoder.encode_batch(solutions_of_batch, max_length), strict=True):
+            kept = len(encoded.tag_positions)
+            dropped_steps += encoded.dropped_steps
+            removed_tags += encoded.removed_tags
+            if kept:
+                solutions += 1
+                extend("tokens", "token_offsets", encoded.input_ids)
+                extend("tags", "tag_offsets", encoded.tag_positions)
+                for step_rewards in record.rewards[: kept - 1]:
+                    extend("rewards", "reward_offsets", step_rewards)
+                # Bisection leaves steps without rewards; the next step that has some speaks for them, cut or not.
+                extend("rewards", "reward_offsets", next(filter(None, record.rewards[kept - 1 :])))
+                columns["is_last"] += [number == len(record.steps) for number in range(1, kept + 1)]
+                if record.problem_id not in problem_numbers:
+                    problem_numbers[record.problem_id] = len(problem_numbers)
+                    extend("problem_text", "problem_text_offsets", record.problem_id.encode())
+                columns["problem"].append(problem_numbers[record.problem_id])
+                columns["row"].append(row)
+            else:
+                dropped_solutions += 1
+            row += 1
+        for array, values in columns.items():
+            files[array].write(np.asarray(values, dtype=_ARRAYS[array]).tobytes())
+            values.clear()
+    counts = EncodingCounts(solutions, dropped_steps, dropped_solutions, removed_tags)
+    return {"counts": asdict(counts)}

@@ -1,0 +1,1 @@
+"""Rows of files: JSON lines, Parquet, compressed files, the hub."""

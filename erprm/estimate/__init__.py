@@ -1,0 +1,1 @@
+"""Estimates of time, memory and tokens, before anything is run."""

@@ -1,0 +1,229 @@
+"""Base of the package's modules: one backbone of transformers, on a single process or spread over many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from erprm.models.attention.kernels import Attention
+from erprm.models.backbone.embeddings import fit_embeddings
+from erprm.models.backbone.loading import (
+    Dtype,
+    OptimizerFactory,
+    SchedulerFactory,
+    load_causal_lm,
+    optimizer_with_schedule,
+)
+from erprm.models.backbone.lora import LoRA, add_adapters, initialise_adapters, merged_state_dict, trained_state_dict
+from erprm.models.backbone.sharded_loading import DeferredWeights
+from erprm.models.distributed.sharding import (
+    LayerClasses,
+    clip_gradients,
+    compile_layers,
+    gathered_state_dict,
+    is_sharded,
+    parallelize,
+    shards_weights,
+    unsharded_class,
+    unsplit_layers,
+)
+from erprm.models.training.global_mean import GlobalMean
+from erprm.models.training.resumable import ResumableModule
+
+
+class BackboneModule(ResumableModule):
+    """Builds its backbone, trains it with the mean loss over all processes, and writes it as a Hugging Face folder."""
+
+    def __init__(
+        self,
+        backbone: str,
+        tokenizer: str | None,
+        gguf_file: str | None,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None,
+        dtype: Dtype,
+        attn_implementation: Attention,
+        gradient_checkpointing: bool,
+        lora: LoRA | None,
+        compile_layers: bool,
+    ) -> None:
+        """Notes the settings, which the subclasses describe."""
+        super().__init__()
+        self.backbone_path = backbone
+        self.tokenizer_path = tokenizer or backbone
+        self.gguf_file = gguf_file
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.dtype_name: Dtype = dtype
+        self.attn_implementation: Attention = attn_implementation
+        self.gradient_checkpointing = gradient_checkpointing
+        self.lora = lora
+        self.compile_layers = compile_layers
+        self.backbone: PreTrainedModel | None = None
+        # With adapters, checkpoints hold only what is trained.
+        self.strict_loading = lora is None
+        self._global_mean = GlobalMean()
+
+    @property
+    def backbone_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The backbone's tokenizer, with the tokens that are added to it."""
+        raise NotImplementedError
+
+    @property
+    def learns_new_tokens(self) -> bool:
+        """Whether tokens were added that the backbone has not learned yet."""
+        return False
+
+    def is_trained_beside_adapters(self, name: str) -> bool:
+        """Whether, with LoRA, this weight of the backbone is trained all the same; override for a head that is new."""
+        return False
+
+    def build_backbone(self) -> PreTrainedModel:
+        """The backbone with its weights; override for one that ``AutoModelForCausalLM`` does not load.
+
+        Parameters may be left on the meta device: they are then read, under their names, from the safetensors files of
+        ``backbone_path``, of each the rows that this process keeps. Under FSDP2 this one leaves them so if it can.
+        """
+        return load_causal_lm(
+            self.backbone_path,
+            self.gguf_file,
+            dtype=self.dtype_name,
+            attn_implementation=self.attn_implementation,
+            empty=shards_weights(self),
+        )
+
+    def layer_classes(self) -> LayerClasses:
+        """The classes of the decoder layers: the units that are sharded, recomputed and compiled.
+
+        By default those that the backbone names as not to be split over devices; override for a model that names none.
+        """
+        assert self.backbone is not None, "configure_model has not been called"
+        return unsplit_layers(self.backbone)
+
+    def configure_model(self) -> None:
+        """Builds the backbone once, as the settings and the trainer's strategy say.
+
+        Lightning calls this before fit, validate, test and predict.
+        """
+        if self.backbone is None:
+            self.set_up_backbone(self.build_backbone())
+
+    def set_up_backbone(self, backbone: PreTrainedModel, *, load: bool = True) -> None:
+        """Makes a model the backbone: with embeddings, adapters, recomputation and sharding as they are asked for.
+
+        Args:
+            backbone: of :meth:`build_backbone`, or of its kind.
+            load: read the weights that are on the meta device. False: they, and all that is added, stay there.
+        """
+        self.backbone = backbone
+        fit_embeddings(backbone, self.backbone_tokenizer)
+        deferred = DeferredWeights(backbone, self.backbone_path) if load else None
+        if self.lora is not None:
+            add_adapters(
+                backbone,
+                self.lora,
+                train_embeddings=self.learns_new_tokens,
+                # FSDP2 gathers the weights of a layer together, for which they have to be of one type.
+                in_float32=not shards_weights(self),
+            )
+            for name, parameter in backbone.named_parameters():
+                if self.is_trained_beside_adapters(name):
+                    parameter.requires_grad_(True)
+        if self.gradient_checkpointing:
+            backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.compile_layers:
+            compile_layers(backbone, self.layer_classes())
+        parallelize(self, self.layer_classes)
+        if deferred is not None:
+            deferred.load(backbone, self.device if self._trainer is None else self.trainer.strategy.root_device)
+            if self.lora is not None:
+                initialise_adapters(backbone)
+        backbone.train(self.training)
+
+    def mean_loss(self, losses_S: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights the losses of a batch by their number; see :class:`erprm.models.training.global_mean.GlobalMean`.
+
+        Args:
+            losses_S: losses of this process's batch ``[S]``.
+
+        Returns:
+            What ``training_step`` returns, and the mean over the batches of all processes.
+        """
+        return self._global_mean.loss(losses_S, self.trainer)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Makes the accumulated gradient that of the mean over all accumulated losses."""
+        self._global_mean.rescale(self)
+        super().on_before_optimizer_step(optimizer)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips gradients, under every strategy."""
+        if not clip_gradients(self, gradient_clip_val, gradient_clip_algorithm):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and the schedule of the settings."""
+        return optimizer_with_schedule(self, self.optimizer_factory, self.scheduler_factory)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leaves out weights that are not trained because there are adapters."""
+        super().on_save_checkpoint(checkpoint)
+        if self.lora is not None:
+            checkpoint["state_dict"] = trained_state_dict(checkpoint["state_dict"], self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint without the adapters to be loaded.
+
+        Raises:
+            ValueError: naming a weight that it lacks.
+        """
+        super().on_load_checkpoint(checkpoint)
+        saved = checkpoint.get("state_dict")
+        if self.lora is not None and saved is not None:
+            lacking = [name for name, p in self.named_parameters() if p.requires_grad and name not in saved]
+            if lacking:
+                raise ValueError(
+                    f"the checkpoint lacks {len(lacking)} of the weights that model.lora trains, {lacking[0]} for one: "
+                    "was it trained with the same lora?"
+                )
+
+    def write_backbone(self, folder: Path) -> bool:
+        """Writes the backbone as a Hugging Face folder, adapters merged into its weights.
+
+        If the weights are sharded, all processes call it, and the first, which gathers and writes them, needs memory
+        for all.
+
+        Returns:
+            Whether this process is the one that writes.
+        """
+        assert self.backbone is not None, "configure_model has not been called"
+        sharded = is_sharded(self)
+        if sharded:
+            gathered = gathered_state_dict(self)
+            if self.global_rank != 0:
+                return False
+            weights = {n.removeprefix("backbone."): w for n, w in gathered.items() if n.startswith("backbone.")}
+        else:
+            weights = self.backbone.state_dict()
+        if not sharded and self.lora is None:
+            self.backbone.save_pretrained(folder)
+            return True
+        if self.lora is not None:
+            weights = merged_state_dict(weights, self.backbone)
+        # transformers takes the names from a model without adapters, and its class from one that is not sharded.
+        with torch.device("meta"):
+            plain = unsharded_class(type(self.backbone))(self.backbone.config)
+        if plain.can_generate():
+            plain.generation_config = self.backbone.generation_config
+        plain.to(self.backbone.dtype).save_pretrained(folder, state_dict=weights)
+        return True

@@ -1,0 +1,1 @@
+"""Sharding and the checkpoints of several processes."""

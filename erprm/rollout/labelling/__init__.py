@@ -1,0 +1,1 @@
+"""Solutions, completions of their prefixes, and verdicts."""

@@ -1,0 +1,148 @@
+"""Completing the step prefixes of problems, and grading what comes of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from erprm.data.sources import Problem
+from erprm.engines.base import Completion, Engine, decode_after, request_seed
+from erprm.grading import BatchGrader, OutcomeGrader, outcome_rewards
+from erprm.rollout.config import RolloutConfig
+from erprm.rollout.labelling.allocation import Allocation, Draw
+from erprm.rollout.labelling.prefixes import Prefix, SampledSolution, distinct_prefixes, would_be_cut_at
+
+StepRewards = list[list[float]]
+
+
+@dataclass
+class StepPrefix:
+    """A distinct step prefix of a problem, and what its label is made of.
+
+    Attributes:
+        prefix: its tokens and text.
+        solutions: outcomes of solutions that may stand for completions of it.
+        completions: what was sampled for it.
+        draws: the same, graded.
+    """
+
+    prefix: Prefix
+    solutions: list[float] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
+    draws: list[Draw] = field(default_factory=list)
+
+
+@dataclass
+class ProblemRollout:
+    """A problem on its way to records.
+
+    Attributes:
+        problem: the problem.
+        prompt_ids: its prompt.
+        samples: the solutions as they were sampled.
+        solutions: those of them that have a step.
+        outcomes: the reward of each solution.
+        prefixes: the distinct step prefixes of all solutions, by their tokens.
+    """
+
+    problem: Problem
+    prompt_ids: list[int]
+    samples: list[Completion]
+    solutions: list[SampledSolution]
+    outcomes: list[float]
+    prefixes: dict[tuple[int, ...], StepPrefix] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prefixes = {prefix.token_ids: StepPrefix(prefix) for prefix in distinct_prefixes(self.solutions)}
+
+    def steps_of(self, solution: SampledSolution) -> list[StepPrefix]:
+        """The prefixes of a solution: one less than it has steps."""
+        return [self.prefixes[prefix.token_ids] for prefix in solution.prefixes]
+
+    def let_solutions_stand(self, most: int, *, at_least: float = 0.0) -> None:
+        """Lets solutions stand for completions of their prefixes.
+
+        Args:
+            most: at most so many solutions a prefix, the first ones.
+            at_least: only solutions with at least this reward.
+        """
+        for solution, outcome in zip(self.solutions, self.outcomes, strict=True):
+            # One that was cut off might have become anything had it had as many tokens as a completion has.
+            if solution.completion.finish_reason == "stop" and outcome >= at_least:
+                for step in self.steps_of(solution):
+                    if len(step.solutions) < most:
+                        step.solutions.append(outcome)
+
+
+class Completer:
+    """Samples completions of prefixes and grades them."""
+
+    def __init__(self, engine: Engine, grader: OutcomeGrader | BatchGrader, config: RolloutConfig) -> None:
+        self._engine, self._grader, self._config = engine, grader, config
+        self._reward_of: dict[tuple[str, str], float] = {}
+
+    def grade(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Outcomes of texts, each with its gold answer; equal pairs are graded once."""
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._reward_of]
+        rewards = outcome_rewards(self._grader, new, self._config.grading_kind, "grading")
+        self._reward_of.update(zip(new, rewards, strict=True))
+        return [self._reward_of[pair] for pair in pairs]
+
+    def complete(self, wanted: Iterable[tuple[ProblemRollout, StepPrefix, int]], seed: int) -> None:
+        """Adds completions to prefixes, to each as many as stand behind it."""
+        by_count: dict[int, list[tuple[ProblemRollout, StepPrefix]]] = defaultdict(list)
+        for rollout, step, count in wanted:
+            by_count[count].append((rollout, step))
+        sampled = []
+        for count, steps in by_count.items():
+            prompts = [[*rollout.prompt_ids, *step.prefix.token_ids] for rollout, step in steps]
+            sampling = replace(self._config.completion_sampling, n=count, seed=seed)
+            for (rollout, step), completions in zip(steps, self._engine.generate(prompts, sampling), strict=True):
+                sampled += [(rollout, step, completion) for completion in completions]
+        rewards = self.grade([(step.prefix.text + c.text, rollout.problem.answer) for rollout, step, c in sampled])
+        for (rollout, step, completion), reward in zip(sampled, rewards, strict=True):
+            step.completions.append(completion)
+            # Asked only where a solution may stand for completions: it takes some decoding.
+            gives_prefix = bool(step.solutions) and self._gives_prefix(rollout, step.prefix, completion)
+            step.draws.append(Draw(reward, gives_prefix))
+
+    def _gives_prefix(self, rollout: ProblemRollout, prefix: Prefix, completion: Completion) -> bool:
+        """Whether a solution that had gone on like this would have come to its end, and been cut at the prefix."""
+        return (
+            completion.finish_reason == "stop"
+            and len(prefix.token_ids) + len(completion.token_ids) <= self._config.max_tokens
+            # A stop string that begins in the prefix ends a solution, but not a completion.
+            and not any(string in prefix.text + completion.text for string in self._config.stop)
+            and would_be_cut_at(
+                prefix,
+                completion,
+                self._config.style,
+                lambda token_ids: decode_after(self._engine.tokenizer, rollout.prompt_ids, token_ids),
+            )
+        )
+
+
+def complete_every_prefix(
+    rollouts: Sequence[ProblemRollout], completer: Completer, config: RolloutConfig
+) -> Iterator[StepRewards]:
+    """Completes every distinct prefix.
+
+    Returns:
+        For each solution the rewards of its steps, without the last.
+    """
+    allocation = Allocation(config.completions_per_step, config.enough_successes, config.correct_threshold)
+    steps = [(rollout, step) for rollout in rollouts for step in rollout.prefixes.values()]
+    if config.reuse_solutions and config.samples_alike:
+        for rollout in rollouts:
+            rollout.let_solutions_stand(allocation.most_solutions)
+    seed = config.seed
+    while wanted := [
+        (rollout, step, count) for rollout, step in steps if (count := allocation.wanted(step.solutions, step.draws))
+    ]:
+        completer.complete(wanted, seed)
+        # The same seed would give the same completions again.
+        seed = request_seed(seed, (), 0)
+    for rollout in rollouts:
+        for solution in rollout.solutions:
+            yield [allocation.rewards(step.solutions, step.draws) for step in rollout.steps_of(solution)]

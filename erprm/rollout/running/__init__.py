@@ -1,0 +1,1 @@
+"""Rollout runs: shards, executors, verification."""

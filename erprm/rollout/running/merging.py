@@ -1,0 +1,59 @@
+"""Makes one folder of the folders into which parts of a run were written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from erprm.rollout.labelling.summary import RolloutSummary
+from erprm.rollout.running.reports import write_reports
+from erprm.rollout.running.shards import OutputFolderError, ShardStore, differing_settings
+
+
+def merge(output: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]]) -> RolloutSummary:
+    """Copies the shards of several folders of the same run into one; what is there already stays.
+
+    Args:
+        output: folder of the whole run; made if it is not there.
+        folders: where the parts are; every shard has to be in exactly one of them.
+
+    Returns:
+        The counts of the whole run.
+
+    Raises:
+        OutputFolderError: if a folder holds no run, if settings differ (named with both values), or if a shard is
+            in several folders, or undamaged in none.
+        OSError: if a shard cannot be copied.
+    """
+    parts = [ShardStore.of_folder(folder) for folder in folders]
+    first = parts[0]
+    for other in parts[1:]:
+        if differing := differing_settings(first.settings, other.settings):
+            lines = "".join(f"\n  {key}: {there!r} and {here!r}" for key, there, here in differing)
+            raise OutputFolderError(f"{first.folder} and {other.folder} hold runs with other settings:{lines}")
+    holders = {shard: [part for part in parts if part.mark_path(shard).exists()] for shard in range(first.num_shards)}
+    if doubled := {shard: held for shard, held in holders.items() if len(held) > 1}:
+        shard, held = next(iter(doubled.items()))
+        raise OutputFolderError(
+            f"{len(doubled)} shards are in several folders, the first, {shard}, in {held[0].folder} and "
+            f"{held[1].folder}; remove all of a part but one"
+        )
+    store = ShardStore(output, first.settings, first.num_shards)
+    store.begin()
+    missing = []
+    for shard, held in holders.items():
+        if store.mark_of(shard) is None:
+            mark = held[0].mark_of(shard) if held else None
+            if mark is None:
+                missing.append(shard)
+            else:
+                store.adopt(shard, held[0], mark)
+    if missing:
+        shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+        raise OutputFolderError(
+            f"{len(missing)} of {store.num_shards} shards are undamaged in no folder: {shown}; run the command of "
+            f"their part again, then merge again. What was found is in {store.folder}"
+        )
+    summary = write_reports(store)
+    assert summary is not None, "no shard is missing"
+    return summary

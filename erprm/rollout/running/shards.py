@@ -1,0 +1,388 @@
+"""A folder of Parquet shards that a killed run can be continued in.
+
+    output_dir/
+      manifest.json                          what the content is determined by, and a hash of it
+      data/train-00000-of-00042.parquet      the records of shard 0
+      .shards/00000.json                     written after it: checksum, counts, rejected problems; shard 0 is done
+      .shards/manifest.json                  a copy, in case the manifest is damaged
+      summary.json, rejected.jsonl           of the whole run (see `erprm.rollout.running.reports`)
+
+A shard counts as done only with its file in ``.shards``, which is written last. A kill before that costs the shard in
+flight: the next run writes the same file name anew, so no row is doubled. ``datasets.load_dataset(output_dir)`` reads
+the folder as it is.
+
+Several processes may write shards of their own into one folder at the same time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from erprm.data.records import RolloutRecord, read_records, write_records
+from erprm.runs.atomic import leftovers_of, whole_file
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 2
+
+Json = dict[str, Any]
+
+
+class OutputFolderError(ValueError):
+    """The output folder holds something else than an earlier part of the same run."""
+
+
+class DamagedFileError(ValueError):
+    """A file of the run's own bookkeeping is not what was written."""
+
+
+@dataclass(frozen=True)
+class ShardMark:
+    """What is written down about a shard that is done.
+
+    Attributes:
+        run: hash of the run's settings.
+        sha256: checksum of the shard's file.
+        rows: records in it.
+        counts: what was counted on the way.
+        rejected: problems that gave no record, each with its id and the reason.
+        ungraded: answers that the grader had to give up on; they count as wrong.
+    """
+
+    run: str
+    sha256: str
+    rows: int
+    counts: Json
+    rejected: list[Json] = field(default_factory=list)
+    ungraded: list[Json] = field(default_factory=list)
+
+    @property
+    def may_be_repaired(self) -> bool:
+        """Whether making the shard again could change its records."""
+        return bool(self.rejected or self.ungraded)
+
+
+class ShardStore:
+    """The shards of one run.
+
+    Args:
+        folder: the output folder; made if it is not there.
+        settings: everything that determines the content, as JSON values.
+        num_shards: shards of the whole run.
+        shared: whether other processes write shards of the same run into the folder now.
+
+    Raises:
+        OutputFolderError: if the folder holds another run; names the settings that differ, with both values.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], settings: Mapping[str, Any], num_shards: int, shared: bool = False
+    ) -> None:
+        self.folder = Path(folder)
+        self.num_shards = num_shards
+        self._shared = shared
+        given = {**settings, "format_version": FORMAT_VERSION, "num_shards": num_shards}
+        self._settings: Json = json.loads(json.dumps(given))
+        self._refuse_other_settings()
+
+    @classmethod
+    def of_folder(cls, folder: str | os.PathLike[str]) -> ShardStore:
+        """The shards in the folder of a run, whatever its settings are.
+
+        Raises:
+            OutputFolderError: if there is no run in the folder.
+        """
+        settings = stored_settings(Path(folder))
+        if settings is None:
+            raise OutputFolderError(f"{str(folder)!r} has no manifest.json of a rollout run")
+        return cls(folder, settings, settings["num_shards"])
+
+    @property
+    def settings(self) -> Json:
+        """Everything that determines the content, as far as it is known."""
+        return self._settings
+
+    @property
+    def run(self) -> str:
+        """Hash of the settings."""
+        return content_hash(self._settings)
+
+    def sweep(self, shards: range) -> None:
+        """Removes what processes that were killed have left half-written, before others begin.
+
+        Args:
+            shards: of these shards only; if they are all there are, of everything.
+        """
+        for folder in (self.folder, self.folder / "data", self.folder / ".shards"):
+            for left_over in leftovers_of(folder, "*"):
+                number = re.match(r"\.(?:train-)?(\d+)", left_over.name)
+                if len(shards) == self.num_shards if number is None else int(number[1]) in shards:
+                    left_over.unlink(missing_ok=True)
+
+    def begin(self, **settled: str) -> None:
+        """Writes the manifest, before the first shard.
+
+        Args:
+            **settled: settings that are known only now, such as the hash of a model's weights.
+
+        Raises:
+            OutputFolderError: if the folder's shards were made with other values of these.
+        """
+        self._settings.update(settled)
+        self._refuse_other_settings()
+        self._write_manifest()
+
+    def catch_up(self) -> None:
+        """Takes over what was settled by the processes that made the shards, and puts a damaged manifest right.
+
+        Raises:
+            OutputFolderError: if the folder holds another run by now.
+        """
+        if stored_settings(self.folder) is not None:
+            self._refuse_other_settings()
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        for path in manifest_paths(self.folder):
+            if _settings_in(path) != self._settings:
+                write_json_atomically({"hash": self.run, "settings": self._settings}, path)
+
+    def _refuse_other_settings(self) -> None:
+        """Compares with the run in the folder, and takes over those of its settings that are not known yet."""
+        stored = stored_settings(self.folder)
+        if stored is None:
+            names = {path.name for path in self.folder.glob("*") if not path.name.startswith(".")}
+            if names:
+                raise OutputFolderError(
+                    f"output_dir {str(self.folder)!r} is not empty ({', '.join(sorted(names)[:5])}) and has no "
+                    "manifest.json of a rollout run; give an empty or new folder"
+                )
+            return
+        # A run that stopped before its first shard binds nobody to its settings.
+        if not self._shared and not any(self.folder.glob("data/*.parquet")):
+            return
+        refuse_other_settings(self.folder, stored, {**stored, **self._settings})
+        self._settings = stored
+
+    @property
+    def _width(self) -> int:
+        """Digits of a shard's number, so that the order of the names is that of the shards."""
+        return max(5, len(str(self.num_shards)))
+
+    def records_path(self, shard: int) -> Path:
+        """The Parquet file of a shard."""
+        return self.folder / "data" / f"train-{shard:0{self._width}d}-of-{self.num_shards:0{self._width}d}.parquet"
+
+    def mark_path(self, shard: int) -> Path:
+        """What marks a shard as done."""
+        return self.folder / ".shards" / f"{shard:0{self._width}d}.json"
+
+    def mark_of(self, shard: int) -> ShardMark | None:
+        """What is written down about a shard; ``None`` if it is not done, or a file of it has changed since."""
+        try:
+            mark = self.read_mark(shard)
+            intact = mark.sha256 == file_sha256(self.records_path(shard))
+        except FileNotFoundError:
+            return None
+        except DamagedFileError as error:
+            log.warning("%s; the shard is made again", error)
+            return None
+        return mark if intact and mark.run == self.run else None
+
+    def read_mark(self, shard: int) -> ShardMark:
+        """What is written down about a shard, whether its records are still there or not.
+
+        Raises:
+            FileNotFoundError: if it is not done.
+            DamagedFileError: if the file that marks it is damaged.
+        """
+        path = self.mark_path(shard)
+        content = read_sealed(path)
+        try:
+            return ShardMark(**content)
+        except TypeError as error:
+            raise DamagedFileError(f"{path}: is of another version of this package") from error
+
+    def marks(self) -> Iterator[tuple[int, ShardMark | None]]:
+        """Every shard with what is written down about it; its records are not looked at."""
+        for shard in range(self.num_shards):
+            try:
+                mark = self.read_mark(shard)
+            except (FileNotFoundError, DamagedFileError):
+                yield shard, None
+            else:
+                yield shard, mark if mark.run == self.run else None
+
+    def records_of(self, shard: int) -> list[RolloutRecord]:
+        """The records of a shard."""
+        return list(read_records(self.records_path(shard)))
+
+    def write(
+        self,
+        shard: int,
+        records: Sequence[RolloutRecord],
+        counts: Mapping[str, Any],
+        rejected: Sequence[Json] = (),
+        ungraded: Sequence[Json] = (),
+    ) -> ShardMark:
+        """Writes the records of a shard, then marks it as done.
+
+        Raises:
+            OutputFolderError: if the manifest is another run's by now.
+            OSError: if the files cannot be written, for want of room for one; names the file. What was there before
+                is there still.
+        """
+        path = self.records_path(shard)
+        self._refuse_takeover()
+        try:
+            write_records(records, path)
+            return self._mark(shard, len(records), counts, rejected, ungraded)
+        except OSError as error:
+            raise _with_advice(error, path) from error
+
+    def adopt(self, shard: int, other: ShardStore, mark: ShardMark) -> None:
+        """Copies a shard of another folder of the same run."""
+        path = self.records_path(shard)
+        self._refuse_takeover()
+        try:
+            with other.records_path(shard).open("rb") as original, whole_file(path) as copy:
+                shutil.copyfileobj(original, copy)
+            if file_sha256(path) != mark.sha256:
+                raise DamagedFileError(f"{other.records_path(shard)}: has changed while it was copied")
+            self._mark(shard, mark.rows, mark.counts, mark.rejected, mark.ungraded)
+        except OSError as error:
+            raise _with_advice(error, path) from error
+
+    def _refuse_takeover(self) -> None:
+        if stored_settings(self.folder) != self._settings:
+            raise OutputFolderError(
+                f"output_dir {str(self.folder)!r} was taken over by a run with other settings meanwhile; give each run "
+                "a folder of its own"
+            )
+
+    def _mark(
+        self, shard: int, rows: int, counts: Mapping[str, Any], rejected: Sequence[Json], ungraded: Sequence[Json]
+    ) -> ShardMark:
+        path = self.records_path(shard)
+        _sync_folder(path.parent)
+        mark = ShardMark(self.run, file_sha256(path), rows, dict(counts), list(rejected), list(ungraded))
+        content = asdict(mark)
+        write_json_atomically({"hash": content_hash(content), **content}, self.mark_path(shard))
+        return mark
+
+
+def manifest_paths(folder: Path) -> tuple[Path, Path]:
+    """The manifest of a run and its copy."""
+    return folder / "manifest.json", folder / ".shards" / "manifest.json"
+
+
+def stored_settings(folder: Path) -> Json | None:
+    """The settings of the run in a folder, from the manifest or its copy; ``None`` if neither is there and whole."""
+    return next((settings for path in manifest_paths(folder) if (settings := _settings_in(path)) is not None), None)
+
+
+def _settings_in(manifest: Path) -> Json | None:
+    try:
+        settings: Json = read_sealed(manifest)["settings"]
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        log.warning("%s", error)
+        return None
+    return settings
+
+
+def refuse_other_settings(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compares the settings of the run in a folder with those of this one.
+
+    Raises:
+        OutputFolderError: if some differ; names them with both values.
+    """
+    differing = differing_settings(there, now)
+    if differing:
+        lines = "".join(f"\n  {key}: {there!r} there, {now!r} now" for key, there, now in differing)
+        raise OutputFolderError(
+            f"output_dir {str(folder)!r} holds a run with other settings:{lines}\n"
+            "Give another output_dir, or the same settings to continue that run."
+        )
+
+
+def differing_settings(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Names of the settings that differ, nested ones with dots, each with both values; None for a missing one."""
+    there, now = _flat(there), _flat(now)
+    return [(key, there.get(key), now.get(key)) for key in sorted({*there, *now}) if there.get(key) != now.get(key)]
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Json:
+    flat: Json = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{above}{key}."))
+        else:
+            flat[above + key] = value
+    return flat
+
+
+def content_hash(content: Mapping[str, Any]) -> str:
+    """Hash of JSON values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_sealed(path: Path) -> Json:
+    """The content of a JSON object beside its hash.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: if it does not fit the hash.
+    """
+    try:
+        content: Json = json.loads(path.read_text("utf-8"))
+        digest = content.pop("hash")
+        if "settings" in content:  # a manifest: its hash is the run's
+            whole = digest == content_hash(content["settings"])
+        else:
+            whole = digest == content_hash(content)
+    except (ValueError, LookupError, AttributeError, TypeError):
+        whole = False
+    if not whole:
+        raise DamagedFileError(f"{path}: is damaged")
+    return content
+
+
+def write_json_atomically(value: Mapping[str, Any], path: Path) -> None:
+    """Writes a JSON file that is there wholly or not at all, even across a power cut."""
+    with whole_file(path) as file:
+        file.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes renames in a folder last across a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """Checksum of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _with_advice(error: OSError, path: Path) -> OSError:
+    advice = "the shards written before are whole, and the same command continues with this one"
+    return OSError(error.errno, f"{error.strerror or error}: {advice}", str(path))

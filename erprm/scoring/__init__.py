@@ -1,0 +1,1 @@
+"""Step scores: who gives them, and how they are checked."""

@@ -1,0 +1,119 @@
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from erprm.data.files.row_files import layout_of, parquet_batches, read_rows, write_rows
+
+ROWS: list[dict[str, Any]] = [{"a": "é", "b": [0.5, 1.0]}, {"a": "x\ny", "b": []}, {"a": "", "b": [0.1]}]
+SCHEMA = pa.schema([("a", pa.string()), ("b", pa.list_(pa.float64()))])
+
+
+@pytest.mark.parametrize(
+    "name", ["r.jsonl", "r.json", "r.jsonl.gz", "r.json.gz", "r.jsonl.zst", "r.json.zst", "r.parquet"]
+)
+def test_rows_come_back_as_they_were_written(tmp_path: Path, name: str) -> None:
+    assert write_rows(iter(ROWS), tmp_path / "new" / name, SCHEMA) == 3
+    assert [row for _, row in read_rows(tmp_path / "new" / name)] == ROWS
+
+
+def test_a_json_file_is_one_array_and_a_jsonl_file_a_row_a_line(tmp_path: Path) -> None:
+    write_rows(ROWS, tmp_path / "r.json", SCHEMA)
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8")) == ROWS
+    write_rows(ROWS, tmp_path / "r.jsonl", SCHEMA)
+    lines = (tmp_path / "r.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == ROWS
+
+
+@pytest.mark.parametrize(("name", "content"), [("r.json", "[\n\n]\n"), ("r.jsonl", "")])
+def test_no_rows_make_a_file_of_none(tmp_path: Path, name: str, content: str) -> None:
+    assert write_rows([], tmp_path / name, SCHEMA) == 0
+    assert (tmp_path / name).read_text() == content
+    assert list(read_rows(tmp_path / name)) == []
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.json.gz", "r.jsonl.zst", "r.parquet"])
+def test_rows_that_end_in_an_error_leave_an_earlier_file_as_it_was(tmp_path: Path, name: str) -> None:
+    write_rows(ROWS, tmp_path / name, SCHEMA)
+    before = (tmp_path / name).read_bytes()
+
+    def failing() -> Iterator[dict[str, Any]]:
+        for _ in range(3000):
+            yield ROWS[0]
+        raise OSError("the source broke off")
+
+    with pytest.raises(OSError, match="broke off"):
+        write_rows(failing(), tmp_path / name, SCHEMA)
+    assert (tmp_path / name).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["r.txt", "r", "r.gz", "r.csv.gz", "r.parquet.gz"])
+def test_a_name_that_says_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"'{re.escape(name)}' does not say what to write; expected a name that ends"):
+        layout_of(name)
+
+
+def test_parquet_is_told_by_its_content_and_rows_are_counted_from_zero(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "r.jsonl")
+    assert [(str(place), row) for place, row in read_rows(tmp_path / "r.jsonl")] == [
+        (f"{tmp_path / 'r.jsonl'}, row {number}", row) for number, row in enumerate(ROWS)
+    ]
+
+
+def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [2]}), tmp_path / "b.parquet")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
+    (tmp_path / "manifest.json").write_text("{}")
+    assert [row for _, row in read_rows(tmp_path)] == [{"x": 1}, {"x": 2}]
+
+
+def test_memory_does_not_grow_with_a_parquet_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    with pq.ParquetWriter(path, pa.schema([("x", pa.binary())])) as writer:
+        for _ in range(40):
+            writer.write_batch(pa.record_batch({"x": [os.urandom(1000) for _ in range(1000)]}))
+    assert path.stat().st_size > 40_000_000
+    before = pa.total_allocated_bytes()
+    peak = max(pa.total_allocated_bytes() - before for _ in parquet_batches(path))
+    assert 0 < peak < 10_000_000
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_a_truncated_parquet_file_is_named(tmp_path: Path, kept: float) -> None:
+    pq.write_table(pa.table({"x": list(range(10_000))}), tmp_path / "r.parquet")
+    content = (tmp_path / "r.parquet").read_bytes()
+    (tmp_path / "r.parquet").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ValueError, match=r"r\.parquet: not a Parquet file, or a damaged one"):
+        list(read_rows(tmp_path / "r.parquet"))
+
+
+def test_a_hub_data_set_is_read_like_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    asked: list[str] = []
+
+    def hub(hub_id: str, config: str | None, *, split: str) -> datasets.Dataset:
+        asked.append(split)
+        return datasets.Dataset.from_list(ROWS)
+
+    # Only the download is replaced: the suite runs without the hub.
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    assert [(str(place), row["a"]) for place, row in read_rows("owner/rows", split="gsm8k")] == [
+        ("owner/rows, row 0", "é"),
+        ("owner/rows, row 1", "x\ny"),
+        ("owner/rows, row 2", ""),
+    ]
+    assert asked == ["gsm8k"]
+
+
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path, problem in ((tmp_path / "no.jsonl", "does not exist"), (tmp_path, "holds no .parquet file")):
+        with pytest.raises(FileNotFoundError, match=re.escape(f"rows: {str(path)!r} {problem}")):
+            list(read_rows(path))

@@ -1,0 +1,153 @@
+import io
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from erprm.data.sources import Problem
+from erprm.engines.transformers import TransformersEngine
+from erprm.estimate.rollout import RolloutEstimate, estimate_rollouts, total_interval
+from erprm.grading import Grader
+from erprm.rollout import RolloutConfig, run_rollouts
+from tests.rollout.conftest import make_taught_policy, make_word_tokenizer
+
+# Prompts of different lengths; that of "p/0" begins that of "p/90".
+QUESTIONS = [f"{number // 10} + {number % 10} =" for number in range(90)] + [
+    f"0 + 0 = {number} + {number} =" for number in range(10)
+]
+PROBLEMS = [Problem(f"p/{i}", question, str(i % 10 + 1), "test") for i, question in enumerate(QUESTIONS)]
+TOO_LONG = [Problem(f"long/{number}", "so " * 80, "1", "test") for number in range(100)]
+COUNTS = ("solutions", "records", "steps", "prefixes", "completions", "completion_tokens", "prompt_tokens")
+
+
+@pytest.fixture(scope="module")
+def engine() -> TransformersEngine:
+    return TransformersEngine.from_model(make_taught_policy(), make_word_tokenizer(), "tiny")
+
+
+def make_config(folder: Path, **changes: Any) -> RolloutConfig:
+    settings = {"solutions_per_problem": 3, "completions_per_step": 2, "max_tokens": 24, "problems_per_shard": 25}
+    return RolloutConfig("tiny", str(folder), **{**settings, **changes})
+
+
+def estimate(engine: TransformersEngine, problems: list[Problem], probe: int, seed: int = 0) -> RolloutEstimate:
+    with Grader() as grader:
+        return estimate_rollouts(problems, engine, grader, make_config(Path("unused")), probe, seed)
+
+
+@pytest.fixture(scope="module")
+def run(engine: TransformersEngine, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Summary of a run over all problems, and the bytes of its Parquet files."""
+    folder = tmp_path_factory.mktemp("run")
+    summary = run_rollouts(make_config(folder), engine, PROBLEMS, Console(file=io.StringIO()))
+    return summary, [file.stat().st_size for file in folder.glob("data/*.parquet")]
+
+
+def test_a_probe_of_every_problem_gives_the_counts_of_the_run(engine: TransformersEngine, run: Any) -> None:
+    summary, sizes = run
+    found = estimate(engine, PROBLEMS, probe=1000)
+    for name in COUNTS:
+        expected = getattr(found, name)
+        assert (expected.value, expected.low, expected.high) == (getattr(summary, name),) * 3, name
+    assert (found.problems, found.shards, found.probe.problems) == (100, len(sizes), 100)
+    assert found.probe.pass_at_1 == summary.pass_at_1
+    # Which problems share a shard differs, and with it how well the shard packs.
+    assert found.storage_bytes.value == pytest.approx(sum(sizes), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "rule", [{"reuse_solutions": False}, {"enough_successes": 2, "completions_per_step": 4}, {"bisection": True}]
+)
+def test_fewer_completions_by_a_rule_are_counted_as_the_run_counts_them(
+    rule: dict[str, Any], engine: TransformersEngine, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path / "run", **rule)
+    summary = run_rollouts(config, engine, PROBLEMS[:30], Console(file=io.StringIO()))
+    with Grader() as grader:
+        found = estimate_rollouts(PROBLEMS[:30], engine, grader, config, 30)
+    assert {name: getattr(found, name).value for name in COUNTS} == {name: getattr(summary, name) for name in COUNTS}
+
+
+def test_intervals_of_a_probe_hold_the_counts_of_the_run(engine: TransformersEngine, run: Any) -> None:
+    summary, sizes = run
+    found = estimate(engine, PROBLEMS, probe=25)
+    for name in COUNTS:
+        expected = getattr(found, name)
+        assert expected.low <= getattr(summary, name) <= expected.high, name
+        assert expected.high <= 1.5 * expected.low, name
+    assert found.completion_tokens.low < found.completion_tokens.high
+    assert found.storage_bytes.value == pytest.approx(sum(sizes), rel=0.15)
+    assert found.tokens_per_second == found.probe.completion_tokens / found.probe.seconds
+    assert found.hours_here.value == pytest.approx(found.completion_tokens.value / found.tokens_per_second / 3600)
+
+
+def test_what_a_file_takes_beside_its_records_is_told_from_a_probe_smaller_than_a_shard(
+    engine: TransformersEngine, run: Any
+) -> None:
+    _, sizes = run
+    # Ten problems in one file: most of it is not their records. The run puts 25 into each of four.
+    found = estimate(engine, PROBLEMS, probe=10)
+    assert found.shard_bytes > 10 * found.record_bytes > 0
+    assert found.storage_bytes.value == pytest.approx(sum(sizes), rel=0.15)
+
+
+def test_expected_solutions_are_exact(engine: TransformersEngine) -> None:
+    solutions = estimate(engine, PROBLEMS, probe=7).solutions
+    assert (solutions.value, solutions.low, solutions.high) == (300, 300, 300)
+
+
+def test_problems_that_fail_are_told_and_nothing_is_expected_of_them(engine: TransformersEngine) -> None:
+    problems = [*PROBLEMS, *TOO_LONG]
+    first, second = (estimate(engine, problems, probe=20, seed=seed) for seed in (0, 1))
+    for found in (first, second):
+        failed = 20 - found.probe.problems
+        # The probe is drawn from the whole source: the first twenty problems do not fail.
+        assert 0 < failed < 20
+        assert found.failing.value == pytest.approx(10 * failed)
+        assert found.failing.low < 100 < found.failing.high
+        assert found.solutions.value == 3 * (200 - 10 * failed)
+        assert found.solutions.low < 300 < found.solutions.high
+        assert found.first_failure is not None
+        assert "its prompt has 81 tokens; the policy's context of 64" in found.first_failure
+    assert first.steps != second.steps
+
+
+def test_no_failure_among_a_few_problems_leaves_some_possible(engine: TransformersEngine) -> None:
+    found = estimate(engine, PROBLEMS, probe=10)
+    assert found.first_failure is None
+    # Wilson's interval of 0 of n ends at z^2 / (n + z^2), with z = 1.96.
+    assert (found.failing.value, found.failing.low) == (0, 0)
+    assert found.failing.high == pytest.approx(100 * 3.8415 / 13.8415, rel=1e-4)
+
+
+def test_a_probe_of_which_every_problem_fails_is_refused(engine: TransformersEngine) -> None:
+    with pytest.raises(ValueError, match=r"every one of the 3 probed problems fails, the first: .* has 81 tokens"):
+        estimate(engine, TOO_LONG, probe=3)
+
+
+def test_a_probe_of_one_problem_is_refused(engine: TransformersEngine) -> None:
+    with pytest.raises(ValueError, match="probe is 1; it must be at least 2"):
+        estimate(engine, PROBLEMS, probe=1)
+
+
+@pytest.mark.parametrize(("population", "low", "high"), [(2, 1.0, 1.0), (4, 0.0, 4.0), (8, 4 - 24**0.5, 4 + 24**0.5)])
+def test_the_interval_of_a_total_widens_with_what_was_not_drawn(population: int, low: float, high: float) -> None:
+    # Means of two draws from {0, 1} are 0, 1/2 or 1, and those at both ends are more than 2.5% of them. The ends are
+    # moved by sqrt((1 - 2/N) 2): 0 at N = 2, 1 at N = 4, sqrt(3/2) at N = 8.
+    ends = total_interval(torch.tensor([[0.0], [1.0]]), population)
+    assert [end.item() for end in ends] == pytest.approx([low, high])
+
+
+def test_nineteen_of_twenty_intervals_hold_the_total() -> None:
+    rng = random.Random(0)
+    population = torch.tensor([[math.exp(rng.gauss(5, 0.6))] for _ in range(200)], dtype=torch.float64)
+    held = 0
+    for _ in range(300):
+        low, high = total_interval(population[rng.sample(range(200), 50)], 200)
+        held += low.item() <= population.sum().item() <= high.item()
+    # Five standard errors of 95% of 300 are 19 intervals; percentile intervals of skewed values fall short by some.
+    assert 0.95 * 300 - 19 <= held <= 297

@@ -1,0 +1,220 @@
+"""How the scorer takes what servers do other than answer well; what a real one answers is in test_vllm.py."""
+
+import base64
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from erprm.engines.openai_client import ServerError
+from erprm.models import HTTPStepScorer, ProcessRewardModel, ScorerError
+from erprm.models.adapters import AdapterError
+from erprm.models.heads.export import save_token_classifier
+from erprm.raft.scorers import check_scorer, open_scorer
+from erprm.scoring.progress import listening
+from erprm.steps import Solution
+from tests.failing_server import FailingServer, failing_servers
+from tests.tiny import save_tiny_llama
+
+pytest.importorskip("openai", reason="needs the extra openai")
+
+SOLUTIONS = [Solution("What is 3 and 4 more?", ["Step 1: 3 = 7.", "The answer is: 7"]), Solution("What is 3?", ["3"])]
+Serve = Callable[..., FailingServer]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``lm``, a causal language model, and ``prm``, the token classifier of it."""
+    folder = tmp_path_factory.mktemp("models")
+    save_tiny_llama(folder / "lm")
+    save_token_classifier(ProcessRewardModel.from_pretrained(folder / "lm"), folder / "prm")
+    return folder
+
+
+@pytest.fixture
+def serve(folders: Path) -> Iterator[Serve]:
+    with failing_servers() as start:
+        yield lambda answer, **card: start(answer, **{"root": str(folders / "prm"), "max_model_len": 512, **card})
+
+
+def pooled(probabilities_T2: Sequence[Sequence[float]]) -> tuple[int, dict[str, Any]]:
+    values = [value for row in probabilities_T2 for value in row]
+    return 200, {"data": [{"data": base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()}]}
+
+
+def position_over_1000(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return pooled([[1 - place / 1000, place / 1000] for place in range(len(request["input"]))])
+
+
+def test_scores_are_the_good_class_at_the_tags_of_the_very_tokens_of_training(serve: Serve, folders: Path) -> None:
+    server = serve(position_over_1000)
+    scorer = HTTPStepScorer(server.url)
+    encoded = ProcessRewardModel(str(folders / "lm")).step_encoder.encode_batch(SOLUTIONS)
+    for scores, each in zip(scorer.score_steps(SOLUTIONS), encoded, strict=True):
+        torch.testing.assert_close(scores, torch.tensor(each.tag_positions) / 1000, atol=1e-6, rtol=0.0)
+    assert sorted(request["input"] for request in server.requests) == sorted(each.input_ids for each in encoded)
+    assert set(server.paths) == {"/pooling"}
+    assert (scorer.served_name, scorer.backbone_path) == ("policy", str(folders / "prm"))
+    assert scorer.score_steps([]) == []
+
+
+def test_raft_takes_a_served_model_by_its_url(serve: Serve) -> None:
+    server = serve(position_over_1000)
+    check_scorer(server.url, "scorers.er", policy="a-policy")
+    with open_scorer(server.url, "scorers.er", torch.device("cpu")) as scorer:
+        assert isinstance(scorer, HTTPStepScorer)
+        assert [len(each) for each in scorer.score_steps(SOLUTIONS)] == [2, 1]
+
+
+def test_the_url_may_end_as_that_of_an_openai_server(serve: Serve) -> None:
+    server = serve(position_over_1000)
+    assert HTTPStepScorer(f"{server.url}/v1/").url == server.url
+
+
+def test_requests_that_fail_are_sent_again_and_every_solution_keeps_its_place(serve: Serve) -> None:
+    failed: set[int] = set()
+
+    def fail_once_each(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if len(request["input"]) not in failed:
+            failed.add(len(request["input"]))
+            return 503, {"error": {"message": "starting"}}
+        return position_over_1000(request)
+
+    server = serve(fail_once_each)
+    scores = HTTPStepScorer(server.url, retries=2).score_steps(SOLUTIONS)
+    assert [len(each) for each in scores] == [2, 1]
+    assert len(server.requests) == 4
+
+
+def test_no_more_requests_are_under_way_than_concurrency_says(serve: Serve) -> None:
+    under_way: list[int] = [0]
+    most: list[int] = [0]
+
+    def slowly(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        time.sleep(0.05)
+        under_way[0] -= 1
+        return position_over_1000(request)
+
+    HTTPStepScorer(serve(slowly).url, concurrency=3).score_steps(SOLUTIONS * 6)
+    assert most[0] == 3
+
+
+def test_after_the_last_retry_the_error_names_url_model_status_and_what_was_answered(serve: Serve) -> None:
+    def short_ones_only(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if len(request["input"]) > 30:
+            time.sleep(0.2)
+            return 500, {"error": {"message": "out of memory"}}
+        return position_over_1000(request)
+
+    server = serve(short_ones_only)
+    message = (
+        rf"server {server.url}/v1, model 'policy', after up to 1 retries: status 500: .*out of memory.*; "
+        "1 of 2 requests were answered"
+    )
+    with pytest.raises(ServerError, match=message):
+        HTTPStepScorer(server.url, retries=1).score_steps(SOLUTIONS)
+
+
+def test_a_server_that_does_not_answer_in_time_is_named(serve: Serve) -> None:
+    def sleep(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        time.sleep(1.0)
+        return position_over_1000(request)
+
+    server = serve(sleep)
+    with pytest.raises(ServerError, match=rf"{server.url}/v1, .* no answer: Request timed out.*0 of 2 requests"):
+        HTTPStepScorer(server.url, timeout_s=0.2, retries=0).score_steps(SOLUTIONS)
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with pytest.raises(ServerError, match=r"server http://127\.0\.0\.1:9/v1, after up to 0 retries: no answer"):
+        HTTPStepScorer("http://127.0.0.1:9", retries=0)
+
+
+def test_a_server_without_a_pooling_runner_is_told_from_one_that_fails(serve: Serve) -> None:
+    server = serve(lambda _: (404, {"error": {"message": "Not Found"}}))
+    with pytest.raises(ServerError, match=r"status 404: .*\(is it vllm serve with --runner pooling\?\)"):
+        HTTPStepScorer(server.url).score_steps(SOLUTIONS)
+    refusing = serve(lambda _: (400, {"error": {"message": "Unsupported task: 'token_classify'"}}))
+    with pytest.raises(ServerError, match=r"refuses a request: .*Unsupported task"):
+        HTTPStepScorer(refusing.url).score_steps(SOLUTIONS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (pooled([[0.1, 0.9]] * 5), r"gives values of shape \[5, 2\] for \d+ tokens; expected the probabilities of two"),
+        (pooled([[0.5]]), r"answers .*, not as vLLM's /pooling does"),
+        ((200, {"data": []}), r"answers \{'data': \[\]\}, not as vLLM's /pooling does"),
+        ((200, {"choices": []}), r"answers \{'choices': \[\]\}, not as vLLM's /pooling does"),
+    ],
+)
+def test_an_answer_of_another_form_is_refused(serve: Serve, answer: tuple[int, dict[str, Any]], message: str) -> None:
+    with pytest.raises(ScorerError, match=message):
+        HTTPStepScorer(serve(lambda _: answer).url).score_steps(SOLUTIONS)
+
+
+def test_logits_are_not_taken_for_probabilities(serve: Serve) -> None:
+    server = serve(lambda request: pooled([[-2.0, 1.5]] * len(request["input"])))
+    with pytest.raises(ScorerError, match=r"gives values that are no probabilities: \[-2\.0, 1\.5\]"):
+        HTTPStepScorer(server.url).score_steps(SOLUTIONS)
+
+
+def test_a_solution_beyond_the_served_context_is_refused_before_any_is_sent(serve: Serve) -> None:
+    server = serve(position_over_1000, max_model_len=20)
+    with pytest.raises(ValueError, match=r"solution of 'What is 3 and 4 more\?' has \d+ tokens; server .* reads 20"):
+        HTTPStepScorer(server.url).score_steps(SOLUTIONS)
+    assert server.requests == []
+    scorer = HTTPStepScorer(server.url)
+    lengths = [len(each.input_ids) for each in scorer.step_encoder.encode_batch(SOLUTIONS)]
+    assert lengths[0] > 20 >= lengths[1]
+    assert scorer.too_long(SOLUTIONS) == {0: lengths[0]}
+
+
+def test_each_answer_is_told_as_progress(serve: Serve) -> None:
+    told: list[int] = []
+    with listening(told.append):
+        HTTPStepScorer(serve(position_over_1000).url).score_steps(SOLUTIONS)
+    assert told == [1, 1]
+
+
+def test_a_model_that_is_not_to_be_found_here_asks_for_its_folder(serve: Serve, folders: Path) -> None:
+    server = serve(position_over_1000, root="/models/elsewhere")
+    with pytest.raises(
+        AdapterError, match=r"model 'policy', from '/models/elsewhere': .*; model names a folder or hub id with"
+    ):
+        HTTPStepScorer(server.url)
+    assert HTTPStepScorer(server.url, str(folders / "prm")).score_steps(SOLUTIONS)[0].shape == (2,)
+
+
+def test_a_causal_language_model_is_to_be_exported_first(serve: Serve, folders: Path) -> None:
+    model = ProcessRewardModel.from_pretrained(folders / "lm")
+    model.save_pretrained(folders / "plain")
+    server = serve(position_over_1000, root=str(folders / "plain"))
+    with pytest.raises(AdapterError, match=r"plain' is a causal language model, .* erprm export --to token-classif"):
+        HTTPStepScorer(server.url)
+
+
+def test_a_name_that_is_not_served_is_named_with_those_that_are(serve: Serve) -> None:
+    server = serve(position_over_1000)
+    with pytest.raises(ValueError, match=rf"name is 'prm', but {server.url} serves \['policy'\]"):
+        HTTPStepScorer(server.url, name="prm")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"url": "localhost:8000"}, r"url is 'localhost:8000'; it must begin with http:// or https://"),
+        ({"concurrency": 0}, "concurrency is 0; it must be at least 1"),
+        ({"retries": -1}, "retries is -1; it must be at least 0"),
+        ({"timeout_s": 0.0}, r"timeout_s is 0\.0; it must be above 0"),
+    ],
+)
+def test_impossible_settings_are_refused_before_the_server_is_asked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HTTPStepScorer(**{"url": "http://127.0.0.1:9", **settings})
