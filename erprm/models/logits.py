@@ -122,7 +122,7 @@ _ends_with_its_head: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionar
 def _head_as_loss(
     head: nn.Module, targets: Tensor, temperature: float, places: int, losses: list[Tensor]
 ) -> Iterator[None]:
-    """Lets an output layer return losses ``[1, S, 1]``, made of so many places at a time, which ``losses`` gets, too."""
+    """Lets an output layer return losses ``[1, S, 1]``, made of so many places at a time; ``losses`` gets them."""
     logits_of = head.forward
     is_own = "forward" in vars(head)
 
