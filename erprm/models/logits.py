@@ -21,7 +21,6 @@ from transformers import PreTrainedModel
 
 from erprm.data.packing import PackedRows
 from erprm.models.attention.kernels import Attention, row_inputs
-from erprm.models.training.row_gradients import embedding_by_rows, rows_of, takes_rows
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +55,7 @@ def logits_at(
     """
     head = backbone.get_output_embeddings()
     inputs = row_inputs(backbone, rows, attention)
-    embedding = backbone.get_input_embeddings()
-    with embedding_by_rows(embedding), _last_mlp_at(backbone, index), _head_at(head, index, tokens) as is_narrowed:
+    with _last_mlp_at(backbone, index), _head_at(head, index, tokens) as is_narrowed:
         logits = cast(Tensor, backbone(**inputs).logits)
     logits = logits.flatten(0, -2)
     return logits if tokens is None or is_narrowed else logits[:, list(tokens)]
@@ -92,11 +90,10 @@ def cross_entropy_at(
         Losses in nats ``[S]``, in float32.
     """
     if _ends_with_its_head.get(backbone, True):
-        head, embedding = backbone.get_output_embeddings(), backbone.get_input_embeddings()
+        head = backbone.get_output_embeddings()
         vocabulary = backbone.config.get_text_config().vocab_size
         losses: list[Tensor] = []
         with (
-            embedding_by_rows(embedding),
             _last_mlp_at(backbone, index),
             _head_at(head, index, None),
             _head_as_loss(head, targets, temperature, max(1, logits_at_once // vocabulary), losses),
@@ -161,8 +158,7 @@ def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> It
     def make_logits_of_tokens(hidden: Tensor) -> Tensor:
         assert isinstance(head, nn.Linear)
         chosen = torch.tensor(tokens, device=head.weight.device)
-        weight = rows_of(head.weight, chosen) if takes_rows(head.weight) else head.weight[chosen]
-        return F.linear(hidden, weight, None if head.bias is None else head.bias[chosen])
+        return F.linear(hidden, head.weight[chosen], None if head.bias is None else head.bias[chosen])
 
     is_plain = type(head).forward is nn.Linear.forward and "forward" not in vars(head)
     can_narrow = tokens is not None and is_plain and not isinstance(head.weight, DTensor)
