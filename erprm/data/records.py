@@ -193,10 +193,11 @@ def _batch_of(rows: list[Mapping[str, Any]], place: str, first_row: int) -> pa.R
 
 
 def record_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The files of a local path: the file itself, or all Parquet files below a folder, in order of name.
+    """The file of a local path, or those of the ``train`` split of a folder of Parquet files, in order of name.
 
     Raises:
         FileNotFoundError: if there is nothing at the path, or a folder holds no Parquet file.
+        ValueError: if a folder holds several splits and none is ``train``.
     """
     return data_files(path, "rollout records")
 
@@ -205,7 +206,7 @@ def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
     """Reads and checks records, a thousand rows at a time.
 
     Args:
-        source: a Parquet file, a folder of them, or the hub id of a data set (its ``train`` split).
+        source: a Parquet file, or the ``train`` split of a folder of them or of the hub id of a data set.
 
     Raises:
         FileNotFoundError: if there is no such file, folder or data set.

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from erprm.data.files.row_files import layout_of, parquet_batches, read_rows, write_rows
+from erprm.data.records import read_records, write_records
+from tests.tiny import make_record
 
 ROWS: list[dict[str, Any]] = [{"a": "é", "b": [0.5, 1.0]}, {"a": "x\ny", "b": []}, {"a": "", "b": [0.1]}]
 SCHEMA = pa.schema([("a", pa.string()), ("b", pa.list_(pa.float64()))])
@@ -117,3 +119,73 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     for path, problem in ((tmp_path / "no.jsonl", "does not exist"), (tmp_path, "holds no .parquet file")):
         with pytest.raises(FileNotFoundError, match=re.escape(f"rows: {str(path)!r} {problem}")):
             list(read_rows(path))
+
+
+# Folders of several splits, as they come from the hub -----------------------------------------------------------------
+
+SPLIT_LAYOUTS = [
+    ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"),
+    ("train-00000-of-00001.parquet", "test-00000-of-00001.parquet"),
+    ("train/part.parquet", "test/part.parquet"),
+    ("train.parquet", "test.parquet"),
+    ("main/train_0.parquet", "main/test_0.parquet"),
+]
+
+
+def write_splits(folder: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"number": [number]}), folder / name)
+    return folder
+
+
+def numbers_of(folder: Path, **options: str) -> list[int]:
+    return [row["number"] for _, row in read_rows(folder, **options)]
+
+
+@pytest.mark.parametrize("names", SPLIT_LAYOUTS)
+def test_a_folder_gives_the_split_that_is_asked_for(
+    names: tuple[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_splits(tmp_path / "clone", *names)
+    assert numbers_of(folder) == [0]
+    assert "holds the splits" in caplog.text
+    assert "train is read" in caplog.text
+    assert numbers_of(folder, split="test") == [1]
+
+
+def test_records_of_a_folder_with_splits_are_those_of_train(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("test", 2)):
+        write_records(
+            [make_record(problem) for problem in range(count)], tmp_path / f"data/{split}-00000-of-00001.parquet"
+        )
+    assert len(list(read_records(tmp_path))) == 3
+
+
+def test_a_split_that_a_folder_does_not_have_is_refused(tmp_path: Path) -> None:
+    folder = write_splits(tmp_path, "train.parquet", "test.parquet")
+    with pytest.raises(ValueError, match=r"has no split 'validation'; it has (test, train|train, test)"):
+        numbers_of(folder, split="validation")
+
+
+def test_a_folder_of_test_data_alone_is_read_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_splits(tmp_path, "test-00000-of-00002.parquet", "test-00001-of-00002.parquet")
+    assert numbers_of(folder) == [0, 1]
+    assert "holds the split test alone, which is read" in caplog.text
+
+
+def test_files_without_a_split_are_all_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert numbers_of(write_splits(tmp_path, "a.parquet", "deep/b.parquet", "deep/.c.parquet")) == [0, 1]
+    assert caplog.text == ""
+
+
+def test_files_beside_splits_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_splits(tmp_path, "train-00000-of-00001.parquet", "extra.parquet")
+    assert numbers_of(folder) == [0]
+    assert "1 of 2 Parquet files belong to no split" in caplog.text
+
+
+def test_a_split_of_a_single_file_is_not_looked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_splits(tmp_path, "rows.parquet")
+    assert numbers_of(folder / "rows.parquet", split="test") == [0]
+    assert "the split test is not looked for" in caplog.text
