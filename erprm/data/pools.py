@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from erprm.data.files.row_files import data_files, read_rows
-from erprm.data.sources import Problem, classified
+from erprm.data.sources import Problem, answer_text, classified
 from erprm.grading import (
     KINDS,
     BatchGrader,
@@ -122,7 +122,11 @@ def _one_spaced(text: str) -> str:
 
 
 def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, where: str) -> PoolProblem:
-    question, candidates, answer = row.get("question"), row.get("candidates"), row.get("answer")
+    question, candidates = row.get("question"), row.get("candidates")
+    try:
+        answer = answer_text(row.get("answer"), "answer", where)
+    except ValueError as error:
+        raise PoolError(str(error)) from error
     if not isinstance(question, str) or not question.strip():
         raise PoolError(f"{where}: field 'question' is {question!r}; expected a text that is not blank")
     if not isinstance(candidates, list) or not candidates or not all(isinstance(text, str) for text in candidates):
@@ -130,7 +134,7 @@ def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, whe
     source = str(row.get("source") or "pool")
     problem_id = str(row["problem_id"]) if _has_id(row) else f"{source}/{number}"
     gold = golds.find(problem_id, question, where) if golds is not None else None
-    if answer is None or not str(answer).strip():
+    if not answer.strip():
         if golds is None:
             raise PoolError(f"{where}: problem {problem_id!r} has no answer, and no gold file was given")
         if gold is None:
@@ -139,7 +143,7 @@ def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, whe
                 f"{question[:60]!r}"
             )
         answer = gold.answer
-    problem = Problem(problem_id, question, str(answer), source)
+    problem = Problem(problem_id, question, answer, source)
     return PoolProblem(classified(problem, {**(gold.groups if gold is not None else {}), **row}), tuple(candidates))
 
 

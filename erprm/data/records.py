@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from erprm.data.files.hub import is_hub_id, load_hub_dataset
 from erprm.data.files.json_rows import RowError
-from erprm.data.files.row_files import data_files, parquet_batches
+from erprm.data.files.row_files import data_files, parquet_batches, rows_of_batch
 from erprm.data.record_columns import RecordColumns
 from erprm.runs.atomic import whole_file
 
@@ -240,9 +240,14 @@ def records_of_batch(batch: pa.RecordBatch, place: str, first_row: int = 0) -> I
     Raises:
         RecordError: at the first row that breaks the schema.
     """
-    columns = RecordColumns.of_batch(batch)
+    try:
+        columns = RecordColumns.of_batch(batch)
+    except UnicodeDecodeError:
+        columns = None
     if columns is None or not columns.all_right():
-        for number, row in enumerate(batch.to_pylist(), first_row):
+        for number, row in enumerate(rows_of_batch(batch), first_row):
+            if isinstance(row, UnicodeDecodeError):
+                raise RecordError(f"{place}, row {number}: not UTF-8 text ({row})") from row
             yield validate_record(row, where=f"{place}, row {number}")
         return
     steps, rewards = columns.lists()

@@ -200,7 +200,7 @@ class Demo:
         data = ProcessRewardDataModule(
             str(rollouts),
             labels=method,
-            eta=self.recipe.eta,
+            eta=self.recipe.eta if method == "er" else 1.0,
             max_tokens=_BATCH_TOKENS,
             row_tokens=_ROW_TOKENS,
             max_length=_ROW_TOKENS,

@@ -9,7 +9,9 @@ from __future__ import annotations
 import codecs
 import io
 import json
-from collections.abc import Callable, Iterator
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +21,8 @@ from erprm.data.files.compressed import open_bytes
 MAX_ROW_BYTES = 32 * 2**20
 _CHUNK = 1 << 20
 _SHOWN = 200
+# JSON can write half of a pair as an escape, but no encoding of texts can.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,25 @@ def json_rows(
             yield from _lines(file, path, reject, max_row_bytes)
 
 
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line that every reader of JSON takes.
+
+    NaN and infinities, which JSON does not have, become null; half of a surrogate pair is written as an escape.
+    """
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except ValueError:
+        return json.dumps(_finite(row)).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def count_rows(path: Path) -> int:
     """How many rows a file has, usable or not.
 
@@ -136,7 +159,10 @@ def _lines(file: io.BufferedReader, path: Path, reject: Reject, limit: int) -> I
             except RowError as error:
                 reject(place, str(error), line.decode(errors="replace").rstrip("\n"))
             else:
-                yield place, row
+                if (b"\\ud" in line or b"\\uD" in line) and (problem := _half_pair(row)):
+                    reject(place, problem, row)
+                else:
+                    yield place, row
 
 
 def _rest_of_line(file: io.BufferedReader) -> int:
@@ -195,6 +221,14 @@ class _ObjectDecoder(json.JSONDecoder):
         return row
 
 
+def _half_pair(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row that holds half of a surrogate pair, in a key or a value."""
+    for key, value in row.items():
+        if half := _SURROGATE.search(json.dumps([key, value], ensure_ascii=False)):
+            return f"field {key!r} holds {half[0]!r}, half of a surrogate pair: was the text cut within a character?"
+    return None
+
+
 # One array of objects ---------------------------------------------------------------------------------------------
 
 
@@ -215,7 +249,11 @@ def _elements(
             except RowError as error:
                 reject(place, str(error), array.last_element())
             else:
-                yield place, row
+                text = array.last_element()
+                if ("\\ud" in text or "\\uD" in text) and (problem := _half_pair(row)):
+                    reject(place, problem, row)
+                else:
+                    yield place, row
         array.expect("]")
         array.expect("")
     except _BrokenArrayError as error:

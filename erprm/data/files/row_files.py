@@ -30,6 +30,7 @@ from erprm.runs.atomic import whole_file
 log = logging.getLogger(__name__)
 
 _BATCH = 1024
+_SHOWN = 80
 _JSON_SUFFIXES = (".jsonl", ".json")
 
 
@@ -56,11 +57,11 @@ def read_rows(
     name = os.fspath(source)
     if is_hub_id(name):
         dataset = load_hub_dataset(name, "rows", split=split).with_format("arrow")
-        yield from _rows_of((batch for table in dataset.iter(_BATCH) for batch in table.to_batches()), name)
+        yield from _rows_of((batch for table in dataset.iter(_BATCH) for batch in table.to_batches()), name, reject)
         return
     for path in data_files(name, "rows", split):
         if is_parquet(path):
-            yield from _rows_of(parquet_batches(path), str(path))
+            yield from _rows_of(parquet_batches(path), str(path), reject)
         else:
             yield from json_rows(path, reject, max_row_bytes)
 
@@ -146,12 +147,28 @@ def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
         raise ValueError(f"{path}: {problem} ({error})") from error
 
 
-def _rows_of(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _rows_of(batches: Iterable[pa.RecordBatch], name: str, reject: Reject) -> Iterator[tuple[Place, dict[str, Any]]]:
     number = 0
     for batch in batches:
-        for row in batch.to_pylist():
-            yield Place(name, "row", number), row
+        for row in rows_of_batch(batch):
+            place = Place(name, "row", number)
+            if isinstance(row, UnicodeDecodeError):
+                reject(place, f"not UTF-8 text ({row.reason} 0x{row.object[row.start]:02x})", repr(row.object)[:_SHOWN])
+            else:
+                yield place, row
             number += 1
+
+
+def rows_of_batch(batch: pa.RecordBatch) -> list[dict[str, Any] | UnicodeDecodeError]:
+    """The rows of an Arrow batch, whose texts nothing has checked; of one that is no UTF-8, what is wrong."""
+    try:
+        rows: list[dict[str, Any] | UnicodeDecodeError] = batch.to_pylist()
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [error]
+        half = batch.num_rows // 2
+        return rows_of_batch(batch.slice(0, half)) + rows_of_batch(batch.slice(half))
+    return rows
 
 
 # Writing ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from erprm.data.files.row_files import layout_of, parquet_batches, read_rows, write_rows
-from erprm.data.records import read_records, write_records
+from erprm.data.records import RecordError, read_records, write_records
 from tests.tiny import make_record
 
 ROWS: list[dict[str, Any]] = [{"a": "é", "b": [0.5, 1.0]}, {"a": "x\ny", "b": []}, {"a": "", "b": [0.1]}]
@@ -139,8 +139,8 @@ def write_splits(folder: Path, *names: str) -> Path:
     return folder
 
 
-def numbers_of(folder: Path, **options: str) -> list[int]:
-    return [row["number"] for _, row in read_rows(folder, **options)]
+def numbers_of(folder: Path, split: str = "train") -> list[int]:
+    return [row["number"] for _, row in read_rows(folder, split=split)]
 
 
 @pytest.mark.parametrize("names", SPLIT_LAYOUTS)
@@ -189,3 +189,41 @@ def test_a_split_of_a_single_file_is_not_looked_for(tmp_path: Path, caplog: pyte
     folder = write_splits(tmp_path, "rows.parquet")
     assert numbers_of(folder / "rows.parquet", split="test") == [0]
     assert "the split test is not looked for" in caplog.text
+
+
+def bad_text(path: Path, values: list[bytes]) -> Path:
+    """A Parquet file whose texts nobody has checked."""
+    texts = pa.array(values, pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), path)
+    return path
+
+
+@pytest.mark.parametrize("bad", [[0], [4], [1, 3], list(range(5))])
+def test_text_of_parquet_that_is_no_utf_8_costs_its_row_alone(tmp_path: Path, bad: list[int]) -> None:
+    path = bad_text(tmp_path / "r.parquet", [b"ab\xff" if i in bad else str(i).encode() for i in range(5)])
+    rejected: list[tuple[int, str]] = []
+    rows = list(read_rows(path, reject=lambda place, reason, row: rejected.append((place.number, reason))))
+    assert [(place.number, row["text"]) for place, row in rows] == [(i, str(i)) for i in range(5) if i not in bad]
+    assert rejected == [(i, "not UTF-8 text (invalid start byte 0xff)") for i in bad]
+
+
+def test_records_with_text_that_is_no_utf_8_are_named(tmp_path: Path) -> None:
+    write_records([make_record(i) for i in range(3)], tmp_path / "r.parquet")
+    table = pq.read_table(tmp_path / "r.parquet")
+    column = table.schema.get_field_index("question")
+    texts = pa.array([b"a", b"b", b"\xc3"], pa.binary()).view(pa.string())
+    pq.write_table(table.set_column(column, "question", texts), tmp_path / "r.parquet")
+    with pytest.raises(RecordError, match=r"r\.parquet, row 2: not UTF-8 text"):
+        list(read_records(tmp_path / "r.parquet"))
+
+
+def test_a_seed_of_64_bits_without_a_sign_is_named(tmp_path: Path) -> None:
+    write_records([make_record(i) for i in range(2)], tmp_path / "r.parquet")
+    table = pq.read_table(tmp_path / "r.parquet")
+    seeds = pa.array([1, 2**64 - 1], pa.uint64())
+    column = table.schema.get_field_index("seed")
+    pq.write_table(table.set_column(column, "seed", seeds), tmp_path / "r.parquet")
+    with pytest.raises(
+        RecordError, match=r"row 1: field 'seed' is 18446744073709551615; expected an integer of 64 bits"
+    ):
+        list(read_records(tmp_path / "r.parquet"))
