@@ -21,7 +21,9 @@ from erprm.data.files.compressed import open_bytes
 MAX_ROW_BYTES = 32 * 2**20
 _CHUNK = 1 << 20
 _SHOWN = 200
+_MAX_BLANK = 4 * 2**20
 # JSON can write half of a pair as an escape, but no encoding of texts can.
+_NO_SPACE = re.compile(r"\S")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -146,14 +148,19 @@ def _starts_an_array(file: io.BufferedReader, path: Path) -> bool:
 
 def _lines(file: io.BufferedReader, path: Path, reject: Reject, limit: int) -> Iterator[tuple[Place, dict[str, Any]]]:
     decoder = _ObjectDecoder()
-    number = 0
+    number = blank = 0
     while line := file.readline(limit + 1):
         number += 1
         place = Place(str(path), "line", number)
         if len(line) > limit:
             length = len(line) if line.endswith(b"\n") else len(line) + _rest_of_line(file)
             reject(place, _too_long(length, limit, "bytes"), line[:_SHOWN].decode(errors="replace"))
-        elif not line.isspace():
+        elif line.isspace():
+            blank += len(line)
+            if blank > _MAX_BLANK:
+                raise ValueError(f"{place}: {_too_blank()}")
+        else:
+            blank = 0
             try:
                 row = decoder.line(line)
             except RowError as error:
@@ -177,6 +184,10 @@ def _rest_of_line(file: io.BufferedReader) -> int:
 
 def _too_long(length: int, limit: int, unit: str) -> str:
     return f"is {length} {unit} long; the limit is {limit} (max_row_bytes)"
+
+
+def _too_blank() -> str:
+    return f"more than {_MAX_BLANK} characters of white space in a row, which no file of rows has"
 
 
 def _problem(error: json.JSONDecodeError) -> str:
@@ -281,13 +292,15 @@ class _ArrayText:
 
     def peek(self) -> str:
         """The next character that is no white space; empty at the end of the file."""
-        while True:
-            while self._position < len(self._buffer):
-                if not self._buffer[self._position].isspace():
-                    return self._buffer[self._position]
-                self._position += 1
+        start = self._number_of(self._position)
+        while not (found := _NO_SPACE.search(self._buffer, self._position)):
+            self._position = len(self._buffer)
+            if self._number_of(self._position) - start > _MAX_BLANK:
+                raise _BrokenArrayError(_too_blank())
             if not self._read_on():
                 return ""
+        self._position = found.start()
+        return found[0]
 
     def expect(self, character: str) -> None:
         """Steps over the character; an empty one stands for the end of the file."""

@@ -139,12 +139,24 @@ def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     try:
         # Buffered ahead, as is pyarrow's default, the whole file is in memory at its end.
         with pq.ParquetFile(path, pre_buffer=False) as file:
+            _refuse_bomb(file.metadata, path)
             for batch in file.iter_batches(_BATCH):
                 yield batch
                 rows += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         problem = f"cannot be read from row {rows} on" if rows else "not a Parquet file, or a damaged one"
         raise ValueError(f"{path}: {problem} ({error})") from error
+
+
+def _refuse_bomb(metadata: pq.FileMetaData, path: Path) -> None:
+    """Refuses a file whose rows would take more memory than any row may, before they are decompressed."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if group.total_byte_size > max(group.num_rows, 1) * MAX_ROW_BYTES:
+            raise ValueError(
+                f"{path}: {group.num_rows} row(s) of row group {number} take {group.total_byte_size} bytes; the limit "
+                f"is {MAX_ROW_BYTES} a row"
+            )
 
 
 def _rows_of(batches: Iterable[pa.RecordBatch], name: str, reject: Reject) -> Iterator[tuple[Place, dict[str, Any]]]:

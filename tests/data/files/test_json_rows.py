@@ -1,3 +1,4 @@
+import gzip
 import json
 import re
 import tracemalloc
@@ -202,3 +203,10 @@ def test_half_of_a_surrogate_pair_is_found_anywhere_in_a_row(tmp_path: Path, row
 )
 def test_a_line_is_json_whatever_the_row_holds(row: dict[str, object], line: bytes) -> None:
     assert json_line(row) == line
+
+
+@pytest.mark.parametrize("text", [b" " * 2**23, b"\n" * 2**23, b"[{}," + b" " * 2**23 + b"{}]", b"[" + b"\n" * 2**23])
+def test_white_space_without_end_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "r.json").write_bytes(gzip.compress(text))
+    with pytest.raises(ValueError, match=r"r\.json.*more than 4194304 characters of white space in a row"):
+        list(json_rows(tmp_path / "r.json"))

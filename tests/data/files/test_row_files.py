@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from erprm.data.files.json_rows import MAX_ROW_BYTES
 from erprm.data.files.row_files import layout_of, parquet_batches, read_rows, write_rows
 from erprm.data.records import RecordError, read_records, write_records
 from tests.tiny import make_record
@@ -227,3 +228,12 @@ def test_a_seed_of_64_bits_without_a_sign_is_named(tmp_path: Path) -> None:
         RecordError, match=r"row 1: field 'seed' is 18446744073709551615; expected an integer of 64 bits"
     ):
         list(read_records(tmp_path / "r.parquet"))
+
+
+def test_a_small_file_with_a_row_of_many_megabytes_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"text": ["x" * (MAX_ROW_BYTES + 1)]}), path, compression="zstd")
+    assert path.stat().st_size < 10_000
+    limit = rf"bomb\.parquet: 1 row\(s\) of row group 0 take \d+ bytes; the limit is {MAX_ROW_BYTES}"
+    with pytest.raises(ValueError, match=limit):
+        list(read_rows(path))
