@@ -7,17 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from erprm.steps.auto import choose_style
+from erprm.steps.auto import segment_reasoning, segment_solution
+from erprm.steps.numbered import segment_numbered
+from erprm.steps.reasoning import split_reasoning
 from erprm.steps.segmenters import (
-    Span,
-    between,
+    is_gsm8k_answer,
+    prm800k_answer,
     segment_lines,
     segment_math_shepherd,
-    segment_numbered,
     segment_paragraphs,
-    strip_all,
 )
 from erprm.steps.sentences import segment_sentences, sentences_available
+from erprm.steps.spans import Span, between, shifted, strip_all
 
 REGEX_PREFIX = "regex:"
 
@@ -51,17 +52,48 @@ class StepSplit:
         return tuple(self.text[edges[i] : edges[i + 1]] for i in range(0, len(edges), 2))
 
 
-def _segment_auto(text: str) -> list[Span]:
-    return STEP_STYLES[choose_style(text)](text)
+Segment = Callable[[str], list[Span]]
 
 
-STEP_STYLES: dict[str, Callable[[str], list[Span]]] = {
-    "auto": _segment_auto,
-    "lines": segment_lines,
+def _in_parts(segment: Segment, reasoning: Segment | None = None) -> Segment:
+    """A style that is applied to each part of a text: to reasoning, and to the solution without its final answer.
+
+    Args:
+        segment: finds the steps of a solution.
+        reasoning: finds those of reasoning; by default the same.
+    """
+
+    def segment_parts(text: str) -> list[Span]:
+        spans: list[Span] = []
+        for part in split_reasoning(text):
+            body = text[part.start : part.stop]
+            found = (reasoning or segment)(body) if part.is_reasoning else _with_answer(segment, body)
+            found = shifted(found, part.start)
+            if spans and found and is_gsm8k_answer(text, found[0][0]):
+                spans[-1] = (spans[-1][0], found.pop(0)[1])
+            spans += found
+        return spans or strip_all(text, [(0, len(text))])
+
+    return segment_parts
+
+
+def _with_answer(segment: Segment, text: str) -> list[Span]:
+    """The steps of a text; a final answer as PRM800K writes it belongs to the last."""
+    start = prm800k_answer(text)
+    if start is None:
+        return segment(text)
+    spans = segment(text[:start])
+    begin = spans[-1][0] if spans else start
+    return [*spans[:-1], (begin, start + segment(text[start:])[-1][1])]
+
+
+STEP_STYLES: dict[str, Segment] = {
+    "auto": _in_parts(segment_solution, segment_reasoning),
+    "lines": _in_parts(segment_lines),
     "math_shepherd": segment_math_shepherd,
-    "numbered": segment_numbered,
-    "paragraphs": segment_paragraphs,
-    "sentences": segment_sentences,
+    "numbered": _in_parts(segment_numbered, segment_reasoning),
+    "paragraphs": _in_parts(segment_paragraphs),
+    "sentences": _in_parts(segment_sentences),
 }
 
 

