@@ -1,11 +1,13 @@
 """Lines that are no steps: rules, bare tags, and headings with nothing below them.
 
-## Solution                        <- a heading belongs to the step that it announces
+    ## Solution                        <- a heading belongs to the step that it announces
 
-**Step 1:**                        <- so does this one
-3 + 4 = 7.
----                                <- a rule belongs to no step
-**The answer is 7.**               <- a statement in bold is a step
+    **Step 1:**                        <- so does this one
+    3 + 4 = 7.
+    ---                                <- a rule belongs to no step
+    **The answer is 7.**               <- a statement in bold is a step
+
+This module joins headings to steps, and takes rules and tags off their ends.
 """
 
 from __future__ import annotations

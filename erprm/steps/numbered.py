@@ -1,12 +1,14 @@
 """Numbered steps: where they start, and what stands before and after them.
 
-We add.                   <- a line above the first number belongs to its step
-1. 3 + 4 = 7.
-2. Double it:
-   1. 7 * 2 = 14.         <- a list within a step is part of it
-3. 14 - 1 = 13.
+    We add.                   <- a line above the first number belongs to its step
+    1. 3 + 4 = 7.
+    2. Double it:
+       1. 7 * 2 = 14.         <- a list within a step is part of it
+    3. 14 - 1 = 13.
 
-The answer is 13.         <- the conclusion
+    The answer is 13.         <- the conclusion
+
+The style ``numbered`` asks only where steps start. ``auto`` also takes apart what stands around them.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ from erprm.steps.segmenters import find_paragraphs, join_final_answer, segment_l
 from erprm.steps.spans import Span, shifted, strip_all
 
 _HAN_NUMBER = r"(?:\d{1,3}|[一二三四五六七八九十]{1,3})"
+_NUMBER_WORD = r"(?:one|two|three|four|five|six|seven|eight|nine|ten|[ivx]{1,5})"
 _MARKER = re.compile(
     rf"""
     ^ (?P<indent> [ \t\u3000]* ) (?P<head> \#{{1,6}} [ \t]* )? (?: [-*+•] [ \t]+ (?= [*_]* Step ) )?
     (?P<bold> \*\*\*? | __ )?
-    (?: [(\[]? (?P<step> Step [ \t]* \#? (?: \d{{1,3}} | one|two|three|four|five|six|seven|eight|nine|ten|[ivx]{{1,5}} ) \b )
+    (?: [(\[]? (?P<step> Step [ \t]* \#? (?: \d{{1,3}} | {_NUMBER_WORD} ) \b )
       | (?P<han> 第 [ ]? {_HAN_NUMBER} [ ]? 步 | (?: 步骤 | 步驟 | ステップ | 手順 | 단계 ) [ ]? {_HAN_NUMBER} )
       | (?P<open> [(（\[] )? (?P<number> \d{{1,3}} ) (?: \*\* | __ )? (?P<close> [.)\]:．、）：] )
         (?= \s | \*\* | __ | \Z | [\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af] | \$ | \\[(\[] | (?-i: [A-Z] ) )

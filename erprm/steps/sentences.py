@@ -115,7 +115,7 @@ def _cuts_without_spaces(words: str) -> Iterator[int]:
     starts = [start for start, _ in quoted]
     for match in _CJK_STOP.finditer(words):
         index = bisect_right(starts, match.start()) - 1
-        if index >= 0 and match.start() < quoted[index][1]:
-            if match.end() < quoted[index][1] or _CJK_GOES_ON.match(words, match.end()):
-                continue
-        yield match.end()
+        stop = quoted[index][1] if index >= 0 else 0
+        is_quoted = match.start() < stop
+        if not is_quoted or (match.end() >= stop and not _CJK_GOES_ON.match(words, match.end())):
+            yield match.end()
