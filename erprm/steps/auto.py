@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from erprm.steps.blocks import display_cover
 from erprm.steps.numbered import Outline, find_markers, outline, segment_numbered
 from erprm.steps.reasoning import split_reasoning
 from erprm.steps.segmenters import (
+    find_paragraphs,
     has_tags,
     is_gsm8k_answer,
     prm800k_answer,
@@ -74,14 +76,30 @@ def _choose(text: str) -> tuple[str, list[Span]]:
 
 
 def _most_is_numbered(text: str, starts: Sequence[int], found: Outline) -> bool:
-    """Whether there are at least as many numbered steps as paragraphs and lines around them.
+    """Whether numbered steps hold at least as many paragraphs, or lines, as stand around them.
 
-    Lines of the last step are around them, too, where no other step has so many: what follows a list of cases is no
-    part of the last case. A single such line may be the conclusion.
+    Where words introduce numbered steps of one paragraph each, lines of the last count as around it if no other step
+    has so many: what follows a list of cases is no part of the last case. A single such line may be the conclusion.
     """
-    *others, last = map(len, map(segment_lines, (text[a:b] for a, b in pairwise([*starts, found.numbered[-1][1]]))))
+    steps = [text[start:stop] for start, stop in pairwise([*starts, found.numbered[-1][1]])]
+    around = len(found.before) + len(found.after)
+    paragraphs = [len(find_paragraphs(step)) for step in steps]
+    if max(paragraphs[:-1]) > 1:
+        return sum(paragraphs) >= around
+    if not text[: starts[0]].strip():
+        return len(steps) >= around
+    *others, last = map(_lines_of_prose, steps)
     excess = last - max(others)
-    return len(found.numbered) >= len(found.before) + len(found.after) + (excess if excess > 1 else 0)
+    return len(steps) >= around + (excess if excess > 1 else 0)
+
+
+def _lines_of_prose(step: str) -> int:
+    """How many lines of a step are neither indented nor items nor a block."""
+    cover = display_cover(step)
+    return sum(
+        start not in cover and (start == 0 or step[start - 1] == "\n") and step[start] not in "-*+•"
+        for start, _ in segment_lines(step)
+    )
 
 
 def _last_line(text: str) -> int:

@@ -57,7 +57,7 @@ class Markers:
 
     Attributes:
         starts: where each of their lines starts.
-        named: whether they are called ``Step 1:``, not just ``1.``.
+        named: whether they are called ``Step 1:`` or are headings, not just ``1.``.
     """
 
     starts: list[int]
@@ -76,9 +76,8 @@ def find_markers(text: str) -> Markers:
     steps = [match.start() for match in matches if _is_named_step(text, match)]
     if steps:
         return Markers(steps, named=True)
-    return Markers(
-        _numbers_in_sequence([match for match in matches if match["number"] or match["circled"]]), named=False
-    )
+    numbers = _numbers_in_sequence([match for match in matches if match["number"] or match["circled"]])
+    return Markers([match.start() for match in numbers], named=bool(numbers and numbers[0]["head"]))
 
 
 def _is_named_step(text: str, match: re.Match[str]) -> bool:
@@ -87,36 +86,34 @@ def _is_named_step(text: str, match: re.Match[str]) -> bool:
     return bool(match["step"]) and bool(match["head"] or match["bold"] or _AFTER_STEP.match(text, match.end()))
 
 
-def _numbers_in_sequence(matches: Sequence[re.Match[str]]) -> list[int]:
+def _numbers_in_sequence(matches: Sequence[re.Match[str]]) -> list[re.Match[str]]:
     """The sequence that starts first; a longer one that starts after its end shows that it is a list in a preamble."""
     groups: dict[tuple[str | None, ...], list[re.Match[str]]] = defaultdict(list)
     for match in matches:
         style = ("①",) if match["circled"] else (match["open"], match["close"], "#" if match["head"] else "")
         groups[style].append(match)
-    chains = sorted((_chain(group) for group in groups.values()), key=lambda chain: chain[0])
-    best: list[int] = []
-    for chain in chains:
-        if not best or (len(chain) > 1 and (len(best) == 1 or (chain[0] > best[-1] and len(chain) > len(best)))):
+    best: list[re.Match[str]] = []
+    for chain in sorted(map(_chain, groups.values()), key=lambda chain: chain[0].start()):
+        is_later = bool(best) and chain[0].start() > best[-1].start() and len(chain) > len(best)
+        if not best or is_later or len(chain) > len(best) == 1:
             best = chain
     return best
 
 
-def _chain(matches: Sequence[re.Match[str]]) -> list[int]:
+def _chain(matches: Sequence[re.Match[str]]) -> list[re.Match[str]]:
     """The numbers that count on from the first; those in bold alone, if the others belong to lists between them."""
     every = _counting_on(matches)
     in_bold = _counting_on([match for match in matches if match["bold"]]) if matches[0]["bold"] else []
     return every if set(in_bold) <= set(every) else in_bold
 
 
-def _counting_on(matches: Sequence[re.Match[str]]) -> list[int]:
+def _counting_on(matches: Sequence[re.Match[str]]) -> list[re.Match[str]]:
     first = matches[0]
-    expected = _value(first)
-    starts = []
+    counting: list[re.Match[str]] = []
     for match in matches:
-        if len(match["indent"]) <= len(first["indent"]) and _value(match) == expected:
-            starts.append(match.start())
-            expected += 1
-    return starts
+        if len(match["indent"]) <= len(first["indent"]) and _value(match) == _value(first) + len(counting):
+            counting.append(match)
+    return counting
 
 
 def _value(match: re.Match[str]) -> int:
@@ -232,6 +229,7 @@ def _level(text: str, start: int) -> int:
 
 
 def _goes_on(text: str, marker: int, paragraph: Span) -> bool:
-    """Whether a paragraph is indented, or follows a colon."""
+    """Whether a paragraph is indented, or follows a colon and concludes nothing."""
     indented = paragraph[0] - (text.rfind("\n", 0, paragraph[0]) + 1) > 1
-    return indented or text[marker : paragraph[0]].rstrip().endswith((":", "："))
+    announced = text[marker : paragraph[0]].rstrip().endswith((":", "："))
+    return indented or (announced and not _CONCLUSION.match(text, *paragraph))

@@ -17,6 +17,8 @@ _DASHES = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ 
 _BORDER = re.compile(r"[ \t]*\+(?:[-=:]+\+)+[ \t\r]*\Z")
 _BOXED_ROW = re.compile(r"[ \t]*\|[ \t].*[ \t]\|[ \t\r]*\Z")
 _BOX_DRAWING = re.compile(r"^[ \t]*[┌├└│║╔╠╚┃┏┣┗]", re.MULTILINE)
+_BAR = re.compile(r"\|")
+_SPACED_BAR = re.compile(r"(?<!\S)\|(?!\S)")
 _FORMULA = re.compile(r"\$[^$\n]*\$|`[^`\n]*`|\\\(.*?\\\)|\\\|")
 
 
@@ -53,15 +55,16 @@ def _row_test(header: str, second: str) -> Callable[[str], bool] | None:
 
 
 def _like(header: str) -> Callable[[str], bool]:
-    """Whether a line is a row below the header: it begins with a bar if that does, else it has as many bars."""
+    """Whether a line is a row below the header: it begins with a bar if that does, else it has as many of its bars."""
     if header.lstrip().startswith("|"):
         return lambda line: line.lstrip().startswith("|")
-    bars = _bars(header)
-    return lambda line: _bars(line) == bars
+    # In a text after the table, "|x|" is a formula.
+    bar = _SPACED_BAR if len(_bars(_SPACED_BAR, header)) == len(_bars(_BAR, header)) else _BAR
+    return lambda line: len(_bars(bar, line)) == len(_bars(bar, header))
 
 
-def _bars(line: str) -> int:
-    return _FORMULA.sub("", line).count("|")
+def _bars(bar: re.Pattern[str], line: str) -> list[str]:
+    return bar.findall(_FORMULA.sub("", line))
 
 
 def _is_boxed(line: str) -> bool:
