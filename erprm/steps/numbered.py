@@ -149,8 +149,10 @@ class Outline:
 def outline(text: str, starts: Sequence[int]) -> Outline:
     """The outline of a text with at least two markers.
 
-    Paragraphs before the first number are steps. Those after the last are a conclusion, and steps, as far as the last
-    numbered step would else have more of them than any before it.
+    Paragraphs before the first number are steps. So are those of the conclusion, which is what stands after the last
+    numbered step: all from a heading like those of the steps on, or all paragraphs where no step before has several;
+    else a last paragraph such as "So the answer is 7.", and what begins with "So", "Thus" or the like where the last
+    numbered step would have more paragraphs than any before it.
 
     Args:
         text: a solution.
@@ -208,18 +210,17 @@ def _belonging(text: str, marker: int, rest: Sequence[Span], most: int) -> int:
         most: how many such paragraphs the other steps have at most.
     """
     level = _level(text, marker)
-    titled = next((i for i, (start, _) in enumerate(rest) if 0 < _level(text, start) <= level), len(rest))
-    if titled < len(rest):
-        return titled
-    if rest and len(rest) <= most:
-        return len(rest) - bool(_ANSWER.search(text, *rest[-1]) and _CONCLUSION.match(text, *rest[-1]))
-    count = most
-    while count < len(rest):
-        concludes = not most or _CONCLUSION.match(text, *rest[count])
-        if concludes and not _goes_on(text, marker, rest[count]):
-            break
-        count += 1
-    return count
+    for index, (start, _) in enumerate(rest):
+        if 0 < _level(text, start) <= level:
+            return index
+    if not rest or not most:
+        return next((i for i, paragraph in enumerate(rest) if not _goes_on(text, marker, paragraph)), len(rest))
+    if _CONCLUSION.match(text, *rest[-1]) and _ANSWER.search(text, *rest[-1]):
+        return len(rest) - 1
+    for index, paragraph in enumerate(rest[most:], most):
+        if _CONCLUSION.match(text, *paragraph) and not _goes_on(text, marker, paragraph):
+            return index
+    return len(rest)
 
 
 def _level(text: str, start: int) -> int:
