@@ -64,7 +64,7 @@ class ProcessRewardModel(BackboneModule):
         backbone: str,
         tokenizer: str | None = None,
         gguf_file: str | None = None,
-        step_format: StepFormat | str | None = None,
+        step_format: str | StepFormat | None = None,
         optimizer: OptimizerFactory = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         scheduler: SchedulerFactory | None = CosineWithWarmup,
         dtype: Dtype = "float32",

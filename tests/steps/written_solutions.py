@@ -5,7 +5,7 @@ r"""Solutions written at random from steps that are known, in the ways that poli
     written.steps  ["We proceed in steps.\n1. Add $x + 1$.", "2. Double it.", "The answer is 14."]
 
 Each kind is a function of a source of randomness, so that hypothesis can look for a solution that is split otherwise,
-and ``python -m tests.steps.written_solutions`` can count how many of many are.
+and ``python -m benchmarks.steps`` can count how many of many are.
 """
 
 from __future__ import annotations
@@ -235,17 +235,3 @@ KINDS: dict[str, Callable[[Random], Written]] = {
     "chinese": chinese,
     "japanese": japanese,
 }
-
-
-def main() -> None:
-    """Prints how many of 2,000 solutions of each kind ``auto`` splits into the steps they were written from."""
-    from erprm.steps import split_steps
-
-    for name, kind in KINDS.items():
-        solutions = [kind(Random(seed)) for seed in range(2000)]
-        right = sum(split_steps(solution.text, "auto") == solution.steps for solution in solutions)
-        print(f"{name:20} {right / len(solutions):6.1%} of {len(solutions)}")
-
-
-if __name__ == "__main__":
-    main()
