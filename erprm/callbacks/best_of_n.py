@@ -91,7 +91,7 @@ class BestOfN(L.Callback):
                 ``auto`` (as the gold is written), the import path of a function of prediction and gold that returns a
                 reward in [0, 1], or a ``class_path`` with ``init_args``.
             step_style: how candidates are split into steps: ``lines``, ``paragraphs``, ``numbered``,
-                ``math_shepherd``, ``sentences``, ``regex:PATTERN`` or ``auto``.
+                ``math_shepherd``, ``sentences``, ``regex:PATTERN``, ``auto``, or the import path of a function.
             aggregation: score of a solution from its steps: ``min``, ``prod``, ``mean``, ``last`` or
                 ``sum_logits``.
             ns: numbers of candidates; by default the powers of two up to the candidates of the problem that has fewest

@@ -165,7 +165,8 @@ class ProcessRewardDataModule(ResumableDataModule):
                 :class:`erprm.callbacks.BestOfN` does (its ``brings_test_data`` says so).
             predict_solutions: JSONL file of solutions for ``predict`` (see :mod:`erprm.data.solutions`).
             predict_step_style: how a solution given as one text is split into steps: ``lines``, ``paragraphs``,
-                ``numbered``, ``math_shepherd``, ``sentences``, ``regex:PATTERN`` or ``auto``.
+                ``numbered``, ``math_shepherd``, ``sentences``, ``regex:PATTERN``, ``auto``, or the import path of a
+                function.
             labels: ``er``, ``soft``, ``hard`` or ``outcome`` (see :mod:`erprm.data.labels`).
             eta: entropy regularization of ``er`` labels: a float, 0, ``.inf`` or ``-.inf``.
             max_tokens: tokens of a batch: the batch size.

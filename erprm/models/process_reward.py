@@ -64,7 +64,7 @@ class ProcessRewardModel(BackboneModule):
         backbone: str,
         tokenizer: str | None = None,
         gguf_file: str | None = None,
-        step_format: StepFormat | str | None = None,
+        step_format: str | StepFormat | None = None,
         optimizer: OptimizerFactory = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         scheduler: SchedulerFactory | None = CosineWithWarmup,
         dtype: Dtype = "float32",
@@ -83,8 +83,9 @@ class ProcessRewardModel(BackboneModule):
             backbone: folder or hub id of a causal language model.
             tokenizer: folder or hub id of its tokenizer; by default ``backbone``.
             gguf_file: name of a GGUF file in the folder, for backbone and tokenizer.
-            step_format: layout of steps as tokens: its fields, or the name of a preset. By default the one saved with
-                the backbone by :meth:`save_pretrained`, else the preset ``er_prm``.
+            step_format: layout of steps as tokens: its fields, the name of a preset, or the import path of a
+                :class:`~erprm.steps.StepFormat`. By default the one saved with the backbone by
+                :meth:`save_pretrained`, else the preset ``er_prm``.
             optimizer: makes the optimizer from the trainable parameters.
             scheduler: makes the learning-rate schedule from the optimizer and the total number of optimizer steps;
                 null for a constant learning rate.
