@@ -20,7 +20,7 @@ from erprm.data.labels import label_eta
 from erprm.data.sources import load_problems
 from erprm.data.statistics.summary import DataStatistics, TokenCounter, problem_fingerprint, shared_problems
 from erprm.report.data_statistics import draw_statistics, statistics_tables
-from erprm.report.short_names import short_names
+from erprm.report.tables import short_names
 from erprm.runs.atomic import whole_file
 
 _GSM8K, _MATH_500 = "openai/gsm8k", "HuggingFaceH4/MATH-500"
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         data = _statistics(config, console)
         for table in statistics_tables(data, shared_problems(data)):
-            console.print(table)
+            console.print(table.rich())
         _write(config, data, console)
     except (ValueError, OSError, ImportError) as error:
         print(f"erprm data stats: {error}", file=sys.stderr)

@@ -20,9 +20,9 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_settings(RaftConfig, arguments)
 
     from erprm.engines.base import EngineError
+    from erprm.raft.evaluation import evaluations_table
     from erprm.raft.fine_tuning import FineTuningError
     from erprm.raft.rounds import run_raft
-    from erprm.report.raft import raft_markdown, raft_table
 
     try:
         _check_sft(config)
@@ -33,8 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("erprm raft: interrupted; the same command continues the run", file=sys.stderr)
         return 130
-    Console().print(raft_table(evaluations))
-    Path(config.output_dir, "results.md").write_text(raft_markdown(evaluations), encoding="utf-8")
+    table = evaluations_table(evaluations)
+    Console().print(table.rich())
+    Path(config.output_dir, "results.md").write_text(table.markdown(), encoding="utf-8")
     return 0
 
 

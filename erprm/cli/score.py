@@ -25,7 +25,7 @@ from erprm.models.backbone.loading import Dtype
 from erprm.models.scorers import HTTPStepScorer, ServedModel, is_url
 from erprm.models.scorers.opening import device_named
 from erprm.models.scorers.scored_file import score_file
-from erprm.report.scoring_bar import scoring_bar
+from erprm.runs.progress import scoring_bar
 from erprm.scoring.progress import listening
 from erprm.steps import Solution, check_step_style, split_steps
 

@@ -10,10 +10,9 @@ from rich.console import Console
 
 from erprm.cli.commands import parse_settings
 from erprm.engines.base import EngineError
-from erprm.report.search import search_figure, search_markdown, search_table
 from erprm.runs.atomic import whole_file
 from erprm.search.config import SearchConfig
-from erprm.search.results import SearchResults
+from erprm.search.results import SearchResults, search_figure, search_table
 from erprm.search.run import run_search
 
 
@@ -23,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     try:
         results = run_search(config)
-        console.print(search_table(results))
+        console.print(search_table(results).rich())
         _write(results, Path(config.output_dir), console)
     except (ValueError, OSError, ImportError, EngineError) as error:
         print(f"erprm search: {error}", file=sys.stderr)
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _write(results: SearchResults, folder: Path, console: Console) -> None:
     with whole_file(folder / "results.md") as file:
-        file.write(search_markdown(results).encode())
+        file.write(search_table(results, details=True).markdown().encode())
     if not results.graded:
         return
     try:

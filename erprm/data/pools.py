@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from erprm.data.files.row_files import data_files, read_rows
 from erprm.data.sources import Problem, answer_text, classified
@@ -37,6 +36,7 @@ from erprm.grading import (
 )
 from erprm.grading.normalize import normalize
 from erprm.grading.numeric import parse_number
+from erprm.metrics.evaluation import Candidates
 from erprm.runs.atomic import whole_file
 from erprm.steps import Solution, split_steps
 
@@ -178,27 +178,18 @@ def _line(entry: PoolProblem) -> str:
 
 
 @dataclass(frozen=True)
-class GradedPool:
-    """A pool as tensors over P problems and N candidates; a problem with fewer candidates is padded.
+class GradedPool(Candidates):
+    """A pool as tensors, with its texts.
 
     Attributes:
         problem_ids: name of each problem.
         solutions: question and steps of every real candidate, problem after problem.
         answers: text of its final answer; None where none was found, or a grader of one's own reads it.
-        correct_PN: whether a candidate's final answer is right.
-        answers_PN: number of the final answer among those of its problem; -1 where none was found. Right candidates
-            share one number, and so do wrong ones whose answers are the same number or are spelt alike.
-        texts_PN: number of the text among the distinct texts of its problem.
-        valid_PN: False where a problem has no such candidate.
     """
 
     problem_ids: list[str]
     solutions: list[Solution]
     answers: list[str | None]
-    correct_PN: Tensor
-    answers_PN: Tensor
-    texts_PN: Tensor
-    valid_PN: Tensor
 
 
 def grade_pool(
@@ -245,7 +236,7 @@ def grade_pool(
             texts_PN[p, n] = texts.setdefault(text, len(texts))
             valid_PN[p, n] = True
     problem_ids = [entry.problem.problem_id for entry in pool]
-    return GradedPool(problem_ids, solutions, answers, correct_PN, answers_PN, texts_PN, valid_PN)
+    return GradedPool(correct_PN, answers_PN, texts_PN, valid_PN, problem_ids, solutions, answers)
 
 
 _RIGHT = "the right answer", True

@@ -44,7 +44,7 @@ from erprm.demo.world import (
 from erprm.engines.base import Sampling
 from erprm.engines.prompts import PromptFormat
 from erprm.engines.transformers import TransformersEngine
-from erprm.metrics.evaluation import Curve
+from erprm.metrics.estimate import Curve
 from erprm.models import CosineWithWarmup, PolicyModel, ProcessRewardModel
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.pools import sample_pool
