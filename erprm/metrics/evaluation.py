@@ -81,7 +81,7 @@ def _weighted_vote(pool: Candidates, scores_PN: Tensor) -> Tensor | None:
     return weighted_vote_curves(weights_PN, votes_PN, pool.correct_PN, pool.valid_PN)
 
 
-POOL_METHODS: Mapping[str, Callable[[Candidates], Tensor]] = {
+POOL_METHODS: dict[str, Callable[[Candidates], Tensor]] = {
     "majority": lambda pool: majority_vote_curves(pool.answers_PN, pool.correct_PN, pool.valid_PN),
     "pass": lambda pool: pass_at_n_curves(pool.correct_PN, pool.valid_PN),
     "random": _random,
@@ -90,7 +90,7 @@ POOL_METHODS: Mapping[str, Callable[[Candidates], Tensor]] = {
 """What a pool reaches with no scores: value of each problem for every n, [P, N]. ``random_text`` is best-of-n of a
 scorer that gives each distinct text a random score."""
 
-SCORE_METHODS: Mapping[str, Callable[[Candidates, Tensor], Tensor | None]] = {
+SCORE_METHODS: dict[str, Callable[[Candidates, Tensor], Tensor | None]] = {
     "bon": lambda pool, scores_PN: best_of_n_curves(scores_PN, pool.correct_PN, pool.valid_PN),
     "weighted_vote": _weighted_vote,
 }

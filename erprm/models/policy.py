@@ -10,12 +10,12 @@ from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
 from erprm.data.policy import PolicyBatch
+from erprm.engines.model_files import load_tokenizer
 from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.loading import (
     Dtype,
     OptimizerFactory,
     SchedulerFactory,
-    load_tokenizer,
 )
 from erprm.models.backbone.lora import LoRA
 from erprm.models.backbone.module import BackboneModule

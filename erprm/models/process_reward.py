@@ -21,6 +21,7 @@ from erprm.data.batching.resumption import check_unchanged
 from erprm.data.datamodule import PackedSteps
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
 from erprm.data.solutions import SolutionRow
+from erprm.engines.model_files import load_tokenizer
 from erprm.losses import LOSSES, Loss, step_losses, vocabulary_losses
 from erprm.models.attention.isolation import check_layout
 from erprm.models.attention.kernels import ATTENTIONS, Attention, row_inputs
@@ -28,7 +29,6 @@ from erprm.models.backbone.loading import (
     Dtype,
     OptimizerFactory,
     SchedulerFactory,
-    load_tokenizer,
 )
 from erprm.models.backbone.lora import LoRA
 from erprm.models.backbone.module import BackboneModule

@@ -5,6 +5,7 @@ import torch
 
 from erprm.metrics.estimate import Estimate
 from erprm.metrics.evaluation import (
+    SCORE_METHODS,
     Candidates,
     accuracy_curve,
     differences,
@@ -74,3 +75,11 @@ def test_differences_of_every_two_methods_with_interval_and_p_value() -> None:
     assert (found[0].low[1], found[0].high[1], found[0].p_value) == (1.0, 1.0, [0.5, 0.25])
     assert 0.0 <= found[0].low[0] < 0.5 < found[0].high[0] <= 1.0
     assert (found[1].mean, found[1].low, found[1].p_value) == ([0.0, 0.0], [0.0, 0.0], [1.0, 1.0])
+
+
+def test_a_method_of_selection_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORE_METHODS, "worst", lambda pool, scores_PN: SCORE_METHODS["bon"](pool, -scores_PN))
+    scores = torch.tensor([[0.9, 0.2, 0.1], [0.9, 0.5, 0.1]])
+    curves = score_curves(POOL, scores, [1, 3])
+    assert curves["bon"].mean == [0.5, 1.0]
+    assert curves["worst"].mean == [0.5, 0.0]
