@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from erprm.engines.base import Engine
+from erprm.runs.identity import setting_content
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def engine_content(settings: EngineSettings) -> dict[str, Any]:
     engine = resolve_engine(settings)
     content: dict[str, Any] = {"engine": engine}
     if engine == "vllm":
-        arguments = json.dumps(settings.vllm.arguments, sort_keys=True)
+        arguments = json.dumps(setting_content(settings.vllm.arguments, "vllm.arguments"), sort_keys=True)
         content["vllm"] = {"max_model_len": settings.vllm.max_model_len, "arguments": arguments}
     if engine == "openai":
         content["server"] = {"tokenizer": settings.server.tokenizer, "max_model_len": settings.server.max_model_len}
