@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from erprm.engines.base import Engine
+from erprm.engines.model_files import load_tokenizer
+from erprm.engines.prompts import PromptFormat
 from erprm.runs.identity import setting_content
 
 log = logging.getLogger(__name__)
@@ -133,6 +135,14 @@ def engine_content(settings: EngineSettings) -> dict[str, Any]:
     if engine == "openai":
         content["server"] = {"tokenizer": settings.server.tokenizer, "max_model_len": settings.server.max_model_len}
     return content
+
+
+def chat_content(settings: EngineSettings, prompt: PromptFormat) -> dict[str, str]:
+    """:meth:`PromptFormat.identity` before an engine is open."""
+    if not prompt.chat:
+        return {}
+    served = settings.server.tokenizer if settings.engine == "openai" else None
+    return prompt.identity(load_tokenizer(served or settings.model, settings.gguf_file))
 
 
 def _pick(settings: EngineSettings) -> tuple[ResolvedEngineName, str]:

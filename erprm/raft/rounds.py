@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 
 from erprm.data.sources import Problem
-from erprm.engines.settings import engine_content, open_engine
+from erprm.engines.settings import chat_content, engine_content, open_engine
 from erprm.raft.config import ORACLE, RANDOM, RaftConfig
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.fine_tuning import (
@@ -94,6 +94,7 @@ class _Raft:
         for name, setting in used.items():
             check_scorer(setting, f"scorers.{name}", config.model)
         self.scorer_keys = {name: scorer_key(setting) for name, setting in used.items()}
+        self.chat = chat_content(config, config.prompt)
         self.model_key = policy_key(config.model, config.gguf_file, config.engine)
 
     def run(self) -> list[Evaluation]:
@@ -202,6 +203,7 @@ class _Raft:
             **({"model": self.model_key} if number == 0 else self._reads(number, "policy")),
             "problems": _fingerprint(problems),
             "prompt": asdict(self.config.prompt),
+            **self.chat,
             "dtype": self.config.dtype,
             "problems_per_part": self.config.problems_per_part,
             **engine_content(self.config),

@@ -12,7 +12,15 @@ from erprm.data.pools import PoolProblem, write_pool
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine, Sampling
 from erprm.engines.prompts import PromptFormat
-from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content, open_engine
+from erprm.engines.settings import (
+    EngineName,
+    ServerOptions,
+    VLLMOptions,
+    chat_content,
+    check_engine,
+    engine_content,
+    open_engine,
+)
 from erprm.runs.identity import content_hash, policy_key
 
 log = logging.getLogger(__name__)
@@ -91,6 +99,7 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
     determined_by = {
         "model": policy_key(settings.model, settings.gguf_file, settings.engine),
         "prompt": asdict(settings.prompt),
+        **chat_content(settings, settings.prompt),
         "sampling": asdict(settings.sampling),
         "dtype": settings.dtype,
         **engine_content(settings),

@@ -327,18 +327,20 @@ class _Description:
         return {"class": _class_name(value), **own, **inherited}
 
 
+# Classes of this package that have moved: their identity is that of the place where they were first.
+_EARLIER_NAMES = {
+    "erprm.search.methods.beam.BeamSearch": "erprm.search.beam.BeamSearch",
+    "erprm.search.methods.best_of_n.BestOfNSearch": "erprm.search.best_of_n.BestOfNSearch",
+    "erprm.search.methods.step_rejection.StepRejection": "erprm.search.step_rejection.StepRejection",
+}
 _OF_CONFIG_NOT_CONTENT = {"_name_or_path", "transformers_version"}
 
 
 @functools.cache
 def _internal_fields(cls: type) -> frozenset[str]:
-    """What a library's own class keeps for itself in every object."""
-    if cls.__module__.split(".")[0] not in _MODULE_LIBRARIES:
-        return frozenset()
-    try:
-        return frozenset(vars(cls()))
-    except TypeError:  # It takes arguments, so these are settings.
-        return frozenset()
+    """What the base classes of modules keep for themselves in every object."""
+    is_base = cls.__name__ in ("Module", "LightningModule") and cls.__module__.split(".")[0] in _MODULE_LIBRARIES
+    return frozenset(vars(cls())) if is_base else frozenset()
 
 
 def _fields(value: object) -> Json:
@@ -386,7 +388,8 @@ def _in_any_order(values: Iterable[Any]) -> list[Any]:
 
 
 def _class_name(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    return _EARLIER_NAMES.get(name, name)
 
 
 def _refusal(where: str, why: str) -> IdentityError:

@@ -76,6 +76,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         settings = {
             **config.content_settings(),
             "policy": policy.fingerprint(),
+            **config.prompt.identity(policy.tokenizer),
             "scorer": scorer_identity(scorer, "scorer"),
             "problems": content_hash({"problems": [asdict(problem) for problem in problems]}),
         }
