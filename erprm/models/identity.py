@@ -35,17 +35,14 @@ def model_identity(module: L.LightningModule) -> dict[str, Any]:
     weights = gathered_state_dict(module) if is_sharded(module) else module.state_dict()
     scorer = module.scorer if isinstance(module, ScorerModule) else module
     encoder = getattr(scorer, "step_encoder", None)
-    if isinstance(encoder, StepEncoder):
-        step_format, tokenizer = encoder.step_format, {"tokenizer": tokenizer_hash(encoder.tokenizer)}
-    else:
-        step_format, tokenizer = getattr(scorer, "step_format", None), {}
+    step_format = getattr(encoder if isinstance(encoder, StepEncoder) else scorer, "step_format", None)
     return {
         "class": f"{type(scorer).__module__}.{type(scorer).__qualname__}",
         "path": getattr(scorer, "backbone_path", None),
         **({"url": scorer.url} if isinstance(scorer, HTTPStepScorer) else {}),
         "sha256": sha256_of(weight_chunks(weights, list)) if weights else None,
         "step_format": step_format.to_dict() if isinstance(step_format, StepFormat) else None,
-        **tokenizer,
+        **({"tokenizer": tokenizer_hash(encoder.tokenizer)} if isinstance(encoder, StepEncoder) else {}),
     }
 
 

@@ -248,7 +248,7 @@ class _Description:
 
     def _named(self, value: Any, where: str) -> Json:
         """What stands for its name, as long as that leads to it from anywhere."""
-        module = getattr(value, "__module__", None) or getattr(value, "__name__", "")
+        module = str(getattr(value, "__module__", None) or getattr(value, "__name__", ""))
         path = "" if isinstance(value, types.ModuleType) else value.__qualname__
         if isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | None):
             return {"method": path, "of": self.of(value.__self__, f"{where}.__self__")}

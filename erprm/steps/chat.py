@@ -6,7 +6,7 @@ import datetime
 import functools
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,6 +64,6 @@ def warn_of_date(tokenizer: str, remedy: str = "") -> None:
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Messages, clock: _Clock, answer_follows: bool) -> str:
     # A name that the template does not know may be refused by a tokenizer of another library.
-    known = {"strftime_now": clock} if "strftime_now" in str(tokenizer.chat_template) else {}
+    known: dict[str, Any] = {"strftime_now": clock} if "strftime_now" in str(tokenizer.chat_template) else {}
     text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answer_follows, **known)
     return str(text)

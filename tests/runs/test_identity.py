@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import huggingface_hub.constants
 import lightning as L
@@ -58,6 +58,11 @@ class Slots:
 class Inner:
     widths: tuple[int, ...] = (1, 2)
     names: dict[str, list[str]] = field(default_factory=dict)
+
+
+class Pair(NamedTuple):
+    one: int
+    other: int
 
 
 class Colour(enum.Enum):
@@ -135,7 +140,7 @@ DIFFERENT: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "class of an object": (lambda: Setting(1), lambda: SimpleNamespace(value=1)),
     "slot": (lambda: Slots(1, 2), lambda: Slots(3, 2)),
     "private slot": (lambda: Slots(1, 2), lambda: Slots(1, 3)),
-    "named tuple": (lambda: collections.namedtuple("P", "x")(1), lambda: collections.namedtuple("P", "x")(2)),
+    "named tuple": (lambda: Pair(1, 2), lambda: Pair(1, 3)),
     "deque": (lambda: collections.deque([1]), lambda: collections.deque([2])),
     "dict with a field": (lambda: Weights(1.0, a=1.0), lambda: Weights(2.0, a=1.0)),
     "content of a dict with a field": (lambda: Weights(1.0, a=1.0), lambda: Weights(1.0, a=2.0)),
@@ -277,7 +282,7 @@ def test_hashes_are_those_of_folders_that_were_written_before(tmp_path: Path, mo
     assert pool_fingerprint([PoolProblem(Problem("p", "q ä", "1", "s"), ("a", "b"))]) == (
         "b4e2e5b245975cb994f336980e97ad7c62236a08324ec2defb89660a54000211"
     )
-    assert labels_fingerprint([LabelledSolution(Solution("q", ("s", "t")), [True, False])]) == (
+    assert labels_fingerprint([LabelledSolution(Solution("q", ("s", "t")), cast(Any, [True, False]))]) == (
         "fe149c49ca82275fad68f93717317da56790c3ddac9d3771cf96d18da3d37e12"
     )
 
