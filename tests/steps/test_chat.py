@@ -114,7 +114,7 @@ def test_a_date_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     (record,) = caplog.records
     assert "prints today's date; it is given 2024-07-26 on any day; step_format.chat_date sets" in record.getMessage()
     caplog.clear()
-    QWEN.bind(tokenizer).step_format.bind(tokenizer)  # what is saved with a model says its date
+    StepFormat.from_dict(QWEN.bind(tokenizer).step_format.to_dict()).bind(tokenizer)  # what is saved says its date
     assert not caplog.records
 
 
