@@ -38,8 +38,9 @@ from erprm.metrics.functional.aggregation import Aggregation
 from erprm.report.page.run_folders import ABLATION_FILE
 from erprm.report.pool_results import read_step_scores
 from erprm.report.result_files import write_json
-from erprm.rollout.pools import PoolSampling, cached_pool, model_key
+from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.runs.atomic import whole_file
+from erprm.runs.identity import model_key
 from erprm.steps import check_step_style
 
 _FIT_PREFIX = "--fit."

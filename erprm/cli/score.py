@@ -22,6 +22,7 @@ from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.loading import Dtype
+from erprm.models.identity import scorer_identity
 from erprm.models.scorers import HTTPStepScorer, ServedModel, is_url
 from erprm.models.scorers.opening import device_named
 from erprm.models.scorers.scored_file import score_file
@@ -181,7 +182,7 @@ def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig)
                     model,
                     source,
                     output,
-                    scorer_identity=_identity(model, config),
+                    scorer_identity=_identity(model),
                     step_style=config.step_style,
                     aggregation=config.aggregation,
                     rows_at_once=config.rows_at_once,
@@ -198,22 +199,6 @@ def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig)
         print(f"{result.rejected} row(s) rejected and written to {rejected_path(output)}")
 
 
-def _identity(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig) -> dict[str, Any]:
+def _identity(model: AdaptedRewardModel | HTTPStepScorer) -> dict[str, Any]:
     """What determines the scores, but for the rows."""
-    folder = Path(model.backbone_path)
-    files = sorted(folder.glob("*")) if folder.is_dir() else []
-    known = {
-        "model": config.model,
-        "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-        "step_format": asdict(model.step_format),
-        "version": erprm.__version__,
-    }
-    if isinstance(model, HTTPStepScorer):
-        return {**known, "served": [model.served_name, model.backbone_path]}
-    assert model.backbone is not None
-    return {
-        **known,
-        "revision": getattr(model.backbone.config, "_commit_hash", None),
-        "adapter": model.choice.name,
-        "dtype": config.dtype,
-    }
+    return {**scorer_identity(model, "model"), "version": erprm.__version__}

@@ -6,7 +6,6 @@ How requests are sent and repeated: :mod:`erprm.engines.openai_client`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -23,8 +22,9 @@ from erprm.engines.base import (
     prompt_seed,
     warn_if_none_stopped,
 )
-from erprm.engines.model_files import load_tokenizer, tokenizer_content
+from erprm.engines.model_files import load_tokenizer
 from erprm.engines.openai_client import OpenAIServer, ServerError
+from erprm.runs.identity import sha256_of, tokenizer_content
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -83,7 +83,7 @@ class OpenAIEngine:
     def fingerprint(self) -> str:
         """SHA-256 of what is known of a served policy: name, context and tokenizer, but not the weights."""
         known = json.dumps([self.name, self.max_length, tokenizer_content(self._tokenizer)])
-        return hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()
+        return sha256_of([known.encode("utf-8", "surrogatepass")])
 
     def close(self) -> None:
         """Nothing is held between calls; the server is not this engine's."""

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from erprm.engines.base import Engine
+from erprm.engines.model_files import load_tokenizer
+from erprm.engines.prompts import PromptFormat
+from erprm.runs.identity import setting_content
 
 log = logging.getLogger(__name__)
 
@@ -127,11 +130,19 @@ def engine_content(settings: EngineSettings) -> dict[str, Any]:
     engine = resolve_engine(settings)
     content: dict[str, Any] = {"engine": engine}
     if engine == "vllm":
-        arguments = json.dumps(settings.vllm.arguments, sort_keys=True)
+        arguments = json.dumps(setting_content(settings.vllm.arguments, "vllm.arguments"), sort_keys=True)
         content["vllm"] = {"max_model_len": settings.vllm.max_model_len, "arguments": arguments}
     if engine == "openai":
         content["server"] = {"tokenizer": settings.server.tokenizer, "max_model_len": settings.server.max_model_len}
     return content
+
+
+def chat_content(settings: EngineSettings, prompt: PromptFormat) -> dict[str, str]:
+    """:meth:`PromptFormat.identity` before an engine is open."""
+    if not prompt.chat:
+        return {}
+    served = settings.server.tokenizer if settings.engine == "openai" else None
+    return prompt.identity(load_tokenizer(served or settings.model, settings.gguf_file))
 
 
 def _pick(settings: EngineSettings) -> tuple[ResolvedEngineName, str]:

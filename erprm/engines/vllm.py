@@ -6,8 +6,8 @@ beginnings that prompts share are read once (prefix caching).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from erprm.engines.base import (
@@ -21,8 +21,9 @@ from erprm.engines.base import (
     prompt_seed,
     warn_if_none_stopped,
 )
-from erprm.engines.model_files import hash_files, load_tokenizer, tokenizer_content, weight_files
+from erprm.engines.model_files import load_tokenizer, weight_files
 from erprm.engines.vllm_process import VLLMProcess
+from erprm.runs.identity import named_chunks, sha256_of, tokenizer_content
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -82,9 +83,8 @@ class VLLMEngine:
 
     def fingerprint(self) -> str:
         """SHA-256 of the files of the weights and the tokenizer."""
-        digest = hashlib.sha256(tokenizer_content(self._tokenizer).encode("utf-8", "surrogatepass"))
-        hash_files(weight_files(self.name), digest)
-        return digest.hexdigest()
+        tokenizer = tokenizer_content(self._tokenizer).encode("utf-8", "surrogatepass")
+        return sha256_of(chain([tokenizer], named_chunks(weight_files(self.name))))
 
     def close(self) -> None:
         """Ends vLLM's processes, and with them weights and cache."""

@@ -10,7 +10,6 @@ closed before the reward model is opened, and that before the policy is fine-tun
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import shutil
 import time
@@ -24,7 +23,7 @@ import torch
 from rich.console import Console
 
 from erprm.data.sources import Problem
-from erprm.engines.settings import engine_content, open_engine
+from erprm.engines.settings import chat_content, engine_content, open_engine
 from erprm.raft.config import ORACLE, RANDOM, RaftConfig
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.fine_tuning import (
@@ -48,8 +47,8 @@ from erprm.raft.stages import (
     score_solutions,
     select_solutions,
 )
-from erprm.rollout.pools import model_key
 from erprm.runs.atomic import whole_file
+from erprm.runs.identity import policy_key, setting_content, sha256_of
 
 _PRUNED = ("samples", "scores", "selected", "policy", "held_out")
 
@@ -95,7 +94,8 @@ class _Raft:
         for name, setting in used.items():
             check_scorer(setting, f"scorers.{name}", config.model)
         self.scorer_keys = {name: scorer_key(setting) for name, setting in used.items()}
-        self.model_key = model_key(config.model, config.gguf_file)
+        self.chat = chat_content(config, config.prompt)
+        self.model_key = policy_key(config.model, config.gguf_file, config.engine)
 
     def run(self) -> list[Evaluation]:
         evaluations = []
@@ -203,6 +203,7 @@ class _Raft:
             **({"model": self.model_key} if number == 0 else self._reads(number, "policy")),
             "problems": _fingerprint(problems),
             "prompt": asdict(self.config.prompt),
+            **self.chat,
             "dtype": self.config.dtype,
             "problems_per_part": self.config.problems_per_part,
             **engine_content(self.config),
@@ -230,8 +231,9 @@ class _Raft:
 
     def _grading_settings(self) -> dict[str, Any]:
         grading = self.config.grading
-        setting = json.dumps(grading, sort_keys=True) if isinstance(grading, dict) else grading
-        return {"grading": setting, "correct_threshold": self.config.correct_threshold}
+        if isinstance(grading, dict):
+            grading = json.dumps(setting_content(grading, "grading"), sort_keys=True)
+        return {"grading": grading, "correct_threshold": self.config.correct_threshold}
 
     def _selected_settings(self, number: int) -> dict[str, Any]:
         kept = {name: getattr(self.config, name) for name in ("top_k", "threshold", "deduplicate")}
@@ -257,7 +259,7 @@ def _stage(number: int, name: str) -> str:
 
 
 def _fingerprint(problems: Sequence[Problem]) -> str:
-    return hashlib.sha256(json.dumps([asdict(problem) for problem in problems]).encode()).hexdigest()
+    return sha256_of([json.dumps([asdict(problem) for problem in problems]).encode()])
 
 
 def _check_leak(slices: Sequence[Sequence[Problem]], held_out: Sequence[Problem]) -> None:

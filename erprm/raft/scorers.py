@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from erprm.models.adapters.choice import choose_adapter
 from erprm.models.scorers import is_url
 from erprm.models.scorers.opening import check_step_formats, named_scorer, opened_scorer
 from erprm.raft.selectors import Selector
-from erprm.rollout.pools import model_key
+from erprm.runs.identity import content_hash, model_key, setting_content
 from erprm.scoring.scorer import StepScorer
 
 ScorerSetting = str | dict[str, Any]
@@ -80,7 +78,16 @@ def _class_of(setting: dict[str, Any], key: str) -> Any:
 def scorer_key(setting: ScorerSetting) -> str:
     """Changes with the setting, and with the files of the folders that it names."""
     if isinstance(setting, str):
-        return model_key(setting, None)
-    named = [value for value in (setting.get("init_args") or {}).values() if isinstance(value, str)]
-    folders = {value: model_key(value, None) for value in named if Path(value).is_dir()}
-    return hashlib.sha256(json.dumps([setting, folders], sort_keys=True).encode()).hexdigest()
+        return model_key(setting)
+    folders = {value: model_key(value) for value in _texts(setting.get("init_args")) if Path(value).is_dir()}
+    return content_hash([setting_content(setting, "scorers"), folders])
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in the values of JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for each in value.values() for text in _texts(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts(each))

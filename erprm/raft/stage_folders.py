@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from erprm.rollout.running.shards import content_hash, differing_settings, read_sealed, write_json_atomically
+from erprm.rollout.running.shards import differing_settings, read_sealed, write_json_atomically
 from erprm.runs.atomic import leftovers_of
+from erprm.runs.identity import content_hash
 
 MANIFEST = "manifest.json"
 

@@ -12,6 +12,7 @@ from erprm.engines.prompts import PromptFormat
 from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.rollout.running.array_job import Part, parse_part
+from erprm.runs.identity import setting_content
 from erprm.steps import check_step_style
 
 
@@ -178,5 +179,7 @@ class RolloutConfig:
         settings = {key: value for key, value in asdict(self).items() if key not in elsewhere}
         settings |= engine_content(self)
         if isinstance(self.grading, dict):  # one value, so that an argument left out differs from one given
-            settings["grading"] = json.dumps({"init_args": {}, **self.grading}, sort_keys=True)
+            settings["grading"] = json.dumps(
+                {"init_args": {}, **setting_content(self.grading, "grading")}, sort_keys=True
+            )
         return settings

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -13,9 +11,17 @@ from typing import Literal
 from erprm.data.pools import PoolProblem, write_pool
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine, Sampling
-from erprm.engines.model_files import hash_files
 from erprm.engines.prompts import PromptFormat
-from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content, open_engine
+from erprm.engines.settings import (
+    EngineName,
+    ServerOptions,
+    VLLMOptions,
+    chat_content,
+    check_engine,
+    engine_content,
+    open_engine,
+)
+from erprm.runs.identity import content_hash, policy_key
 
 log = logging.getLogger(__name__)
 
@@ -91,15 +97,15 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
     problems = load_problems(settings.source, settings.path, settings.split, settings.limit)
     folder = Path(settings.cache_dir) if settings.cache_dir else default_cache_dir / "pools"
     determined_by = {
-        "model": model_key(settings.model, settings.gguf_file),
+        "model": policy_key(settings.model, settings.gguf_file, settings.engine),
         "prompt": asdict(settings.prompt),
+        **chat_content(settings, settings.prompt),
         "sampling": asdict(settings.sampling),
         "dtype": settings.dtype,
         **engine_content(settings),
         "problems": [asdict(problem) for problem in problems],
     }
-    key = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:24]
-    path = folder / f"{key}.jsonl"
+    path = folder / f"{content_hash(determined_by)[:24]}.jsonl"
     if not path.exists():
         log.info("sampling %d candidates for each of %d problems into %s", settings.candidates, len(problems), path)
         with closing(open_engine(settings)) as engine:
@@ -115,14 +121,3 @@ def sample_pool(engine: Engine, problems: list[Problem], prompt: PromptFormat, s
         PoolProblem(problem, tuple(completion.text for completion in of_problem))
         for problem, of_problem in zip(problems, completions, strict=True)
     ]
-
-
-def model_key(model: str, gguf_file: str | None) -> str:
-    """Changes when a local model's files do; a hub id stands for itself."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return model
-    files = sorted(file for file in folder.iterdir() if file.is_file()) if gguf_file is None else [folder / gguf_file]
-    digest = hashlib.sha256()
-    hash_files(files, digest)
-    return digest.hexdigest()

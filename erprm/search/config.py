@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from erprm.engines.prompts import PromptFormat
 from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.metrics.functional.aggregation import Aggregation
+from erprm.runs.identity import described, setting_content
 from erprm.scoring.scorer import StepScorer
 from erprm.search.methods.beam import BeamSearch
 from erprm.search.methods.best_of_n import BestOfNSearch
@@ -171,23 +171,18 @@ class SearchConfig:
 
     def content_settings(self) -> dict[str, Any]:
         """The settings that determine the results, but for the weights, as JSON values."""
+        grading = self.grading
+        if not isinstance(grading, str):
+            grading = json.dumps(setting_content(grading, "grading"), sort_keys=True)
         return {
             "decoding": asdict(self.decoding),
-            "methods": {name: described(search) for name, search in self.methods.items()},
+            "methods": {name: described(search, f"methods.{name}") for name, search in self.methods.items()},
             "budgets": self.budgets,
             "seeds": self.seeds,
             "aggregation": self.aggregation,
-            "grading": self.grading if isinstance(self.grading, str) else json.dumps(self.grading, sort_keys=True),
+            "grading": grading,
             "correct_threshold": self.correct_threshold,
             "dtype": self.dtype,
             "problems_per_part": self.problems_per_part,
             **engine_content(self),
         }
-
-
-def described(thing: object) -> dict[str, Any]:
-    """The class of an object and what it was made with, as far as it says it."""
-    cls = type(thing)
-    arguments: Mapping[str, Any] = getattr(thing, "__dict__", {})
-    settings = {name: value for name, value in arguments.items() if isinstance(value, str | int | float | None)}
-    return {"class": f"{cls.__module__}.{cls.__qualname__}", **settings}

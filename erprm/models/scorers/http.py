@@ -121,6 +121,12 @@ class HTTPStepScorer(ServedTokenClassifier):
     def close(self) -> None:
         """Nothing is held between calls; the server is not this scorer's."""
 
+    def identity(self) -> dict[str, Any]:
+        """What is known of what determines the scores, as JSON values; not the weights."""
+        # A server that is told no other name serves a model under its path.
+        name = {} if self.served_name == self.backbone_path else {"served_name": self.served_name}
+        return {"url": self.url, "_max_model_len": self._max_model_len, "backbone_path": self.backbone_path, **name}
+
     @property
     def served_name(self) -> str:
         """The name under which the server serves the model."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from erprm.engines.settings import require_package
 from erprm.engines.vllm_process import VLLMProcess
 from erprm.models.scorers.served_classifier import ServedTokenClassifier
+from erprm.runs.identity import model_key, setting_content
 
 
 class VLLMStepScorer(ServedTokenClassifier):
@@ -54,7 +55,18 @@ class VLLMStepScorer(ServedTokenClassifier):
             "gpu_memory_utilization": gpu_memory_utilization,
             **(arguments or {}),
         }
+        self._own_arguments = dict(arguments or {})
         self._started: VLLMProcess | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What determines the scores, as JSON values."""
+        own = {"arguments": setting_content(self._own_arguments, "arguments")} if self._own_arguments else {}
+        return {
+            "backbone_path": self.backbone_path,
+            "content": model_key(self.backbone_path),
+            "_dtype": self._dtype,
+            **own,
+        }
 
     def close(self) -> None:
         """Ends vLLM's processes; the next use starts them again."""

@@ -58,7 +58,7 @@ class ShardWork:
         with ExitStack() as stack:
             if engine is None:
                 engine = stack.enter_context(closing(open_engine(self.config)))
-            self.store.begin(model_sha256=engine.fingerprint())
+            self.store.begin(model_sha256=engine.fingerprint(), **self.config.prompt.identity(engine.tokenizer))
             grader = stack.enter_context(open_grader(self.config.grading, "grading"))
             yield ShardMaker(self, engine, grader)
 
