@@ -15,15 +15,17 @@ from rich.table import Table
 from erprm.cli.commands import parse_settings
 from erprm.data.sources import ProblemSource
 from erprm.engines.base import EngineError
-from erprm.engines.settings import open_engine
+from erprm.engines.registry import open_engine
 from erprm.estimate.rollout import LEVEL, Expected, RolloutEstimate, estimate_rollouts
 from erprm.grading import open_grader
+from erprm.inherited_help import inherits_help
 from erprm.rollout.config import RolloutConfig
 from erprm.runs.atomic import whole_file
 
 GB = 1e9
 
 
+@inherits_help
 @dataclass
 class RolloutEstimateConfig(RolloutConfig):
     """Tells what a rollout run will make and cost, from some of its problems; takes the keys of ``rollout``, too.

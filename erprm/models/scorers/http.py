@@ -13,7 +13,9 @@ from torch import Tensor
 
 from erprm.engines.base import PromptError
 from erprm.engines.openai_client import OpenAIServer, ServerError
-from erprm.engines.settings import require_package
+from erprm.engines.registry import require_package
+from erprm.engines.settings import ServerConnection
+from erprm.inherited_help import inherits_help
 from erprm.models.adapters import AdapterError
 from erprm.models.backbone.loading import BackboneError
 from erprm.models.scorers.served_classifier import ServedTokenClassifier
@@ -30,27 +32,20 @@ def is_url(model: str) -> bool:
     return model.startswith(("http://", "https://"))
 
 
+@inherits_help
 @dataclass(frozen=True)
-class ServedModel:
+class ServedModel(ServerConnection):
     """How a served model is asked; used where ``model`` is the URL of its server.
 
     Attributes:
         model: folder or hub id with the configuration, the step format and the tokenizer of what is served; by default
             where the server has it from, which must then be found under that name here, too.
         name: which of the models that the server serves; by default the first.
-        api_key_env: environment variable that holds the key, if the server wants one.
         concurrency: the most requests under way; one request is one solution.
-        timeout_s: the most seconds for the answer to a request.
-        retries: further attempts after a lost connection, a time-out, or a status 408, 409, 429 or 5xx, up to 8 seconds
-            apart.
     """
 
     model: str | None = None
     name: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 64
-    timeout_s: float = 600.0
-    retries: int = 20
 
 
 class HTTPStepScorer(ServedTokenClassifier):
@@ -66,10 +61,7 @@ class HTTPStepScorer(ServedTokenClassifier):
         name: str | None = None,
         adapter: str = "auto",
         step_format: dict[str, str | bool | None] | None = None,
-        api_key_env: str = "OPENAI_API_KEY",
-        concurrency: int = 64,
-        timeout_s: float = 600.0,
-        retries: int = 20,
+        **connection: Any,
     ) -> None:
         """Asks the server what it serves, and reads that model's configuration and tokenizer.
 
@@ -80,10 +72,7 @@ class HTTPStepScorer(ServedTokenClassifier):
             name: which of the models that the server serves; by default the first.
             adapter: how steps are laid out for it; see :class:`AdaptedRewardModel`.
             step_format: fields in which its step format differs from the adapter's.
-            api_key_env: environment variable that holds the key, if the server wants one.
-            concurrency: the most requests under way.
-            timeout_s: the most seconds for the answer to a request.
-            retries: further attempts of a request.
+            connection: fields of :class:`erprm.engines.settings.ServerConnection`.
 
         Raises:
             ImportError: if the package ``openai`` is not installed.
@@ -94,14 +83,10 @@ class HTTPStepScorer(ServedTokenClassifier):
         require_package("openai")
         if not is_url(url):
             raise ValueError(f"url is {url!r}; it must begin with http:// or https://")
-        for key, value, least in (("concurrency", concurrency, 1), ("retries", retries, 0)):
-            if value < least:
-                raise ValueError(f"{key} is {value}; it must be at least {least}")
-        if not timeout_s > 0.0:
-            raise ValueError(f"timeout_s is {timeout_s}; it must be above 0")
+        asked = ServerConnection(**connection)
         self.url = url.rstrip("/").removesuffix("/v1")
         hints = {404: _NO_SUCH_PATH}
-        self._server = OpenAIServer(f"{self.url}/v1", name, api_key_env, concurrency, timeout_s, retries, hints)
+        self._server = OpenAIServer(f"{self.url}/v1", name, asked, hints)
         served = self._server.models()
         self._server.model = name or next(iter(served), None)
         if self._server.model not in served:

@@ -19,7 +19,7 @@ from erprm.data.process_memory import peak_memory
 from erprm.data.records import RolloutRecord, validate_record
 from erprm.data.sources import Problem
 from erprm.engines.base import Engine, EngineError
-from erprm.engines.settings import open_engine
+from erprm.engines.registry import open_engine
 from erprm.grading import BatchGrader, Grader, OutcomeGrader, extract_answer, open_grader
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.labelling.label_problems import roll_out
