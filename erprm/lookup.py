@@ -12,7 +12,7 @@ import inspect
 import json
 import operator
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -40,29 +40,31 @@ def setting_type(names: Iterable[str], *others: Any) -> Any:
     return functools.reduce(operator.or_, (str, *others), Literal[tuple(names)])
 
 
-def look_up(table: Mapping[str, Entry], setting: object, key: str) -> Found[Entry]:
+def look_up(table: Mapping[str, Entry], setting: object, key: str, names: Sequence[str] | None = None) -> Found[Entry]:
     """What a setting names.
 
     Args:
         table: entries by name.
         setting: a name, an import path, or ``class_path`` with ``init_args``.
         key: the configuration key, for messages.
+        names: what messages list; by default those of the table.
 
     Raises:
         ValueError: if it names nothing; says what would be accepted, and which name is close.
     """
+    names = list(table) if names is None else names
     path: object = setting
     arguments: Any = {}
     if isinstance(setting, dict):
         path, arguments = setting.get("class_path"), setting.get("init_args") or {}
         if set(setting) - {"class_path", "init_args"} or not isinstance(arguments, dict):
-            raise ValueError(f"{key} is {setting!r}; it must be {_accepted(table)}")
+            raise ValueError(f"{key} is {setting!r}; it must be {_accepted(names)}")
         key = f"{key}.class_path"
     if not isinstance(path, str):
-        raise ValueError(f"{key} is {path!r}; it must be {_accepted(table)}")
+        raise ValueError(f"{key} is {path!r}; it must be {_accepted(names)}")
     if path in table:
         return Found(table[path], path, dict(arguments))
-    return Found(imported(path, key, _accepted(table), known=table), None, dict(arguments))
+    return Found(imported(path, key, _accepted(names), known=names), None, dict(arguments))
 
 
 def imported(path: str, key: str, accepted: str, known: Iterable[str] = ()) -> Any:

@@ -34,7 +34,7 @@ from erprm.data.records import read_records, records_fingerprint
 from erprm.data.sources import load_problems
 from erprm.data.statistics.summary import LabelHistogram
 from erprm.grading import check_grading
-from erprm.metrics.functional.aggregation import Aggregation
+from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.report.page.run_folders import ABLATION_FILE
 from erprm.report.pool_results import read_step_scores
 from erprm.report.result_files import write_json
@@ -87,6 +87,7 @@ class AblateConfig:
             if value is not None and value < 1:
                 raise ValueError(f"{key} is {value}; it must be at least 1")
         check_step_style(self.step_style, "step_style")
+        aggregator(self.aggregation)
 
     @property
     def methods(self) -> list[Method]:

@@ -18,8 +18,9 @@ from erprm.data.files.json_rows import count_rows
 from erprm.data.formats.conversion import rejected_path
 from erprm.data.packing import Packing
 from erprm.engines.base import EngineError
-from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
+from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps, aggregator
 from erprm.models.adapters import AdaptedRewardModel
+from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.loading import Dtype
 from erprm.models.identity import scorer_identity
@@ -41,7 +42,8 @@ class ScoreConfig:
         solution: the solution, as one text.
         jsonl: file of solutions to read and file of JSON lines to write, with ``steps``, ``step_scores`` and ``score``.
         adapter: ``er_prm``, ``math_shepherd``, ``rlhflow``, ``qwen_prm``, ``trl``, ``erprm`` (saved by this package),
-            or ``auto``, which asks the checkpoint's configuration.
+            or ``auto``, which asks the checkpoint's configuration; or an adapter of your own by its import path, or by
+            ``class_path`` and ``init_args``.
         step_format: fields in which the checkpoint's step format differs from the adapter's.
         step_style: how a solution is split into steps; see the page on steps.
         aggregation: score of a solution from those of its steps.
@@ -61,7 +63,7 @@ class ScoreConfig:
     question: str | None = None
     solution: str | None = None
     jsonl: list[str] | None = field(default=None, metadata=PAIR)
-    adapter: str = "auto"
+    adapter: AdapterSetting = "auto"
     step_format: dict[str, str | bool | None] | None = None
     step_style: str = "lines"
     aggregation: Aggregation = "min"
@@ -82,6 +84,7 @@ class ScoreConfig:
         if self.rows_at_once < 1:
             raise ValueError(f"rows_at_once is {self.rows_at_once}; it must be at least 1")
         check_step_style(self.step_style, "step_style")
+        aggregator(self.aggregation)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -71,7 +71,7 @@ def check_engine(settings: EngineSettings) -> None:
     """
     if settings.engine == AUTO:
         return
-    found = look_up(ENGINES, settings.engine, "engine")
+    found = look_up(ENGINES, settings.engine, "engine", names=[AUTO, *ENGINES])
     if found.name is None:
         _check_own(found.entry)
     options = _options(found, settings)

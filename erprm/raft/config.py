@@ -6,19 +6,32 @@ import hashlib
 import math
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from erprm.engines.base import Sampling
 from erprm.engines.prompts import PromptFormat
 from erprm.engines.settings import EngineSettings
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.inherited_help import inherits_help
+from erprm.lookup import Setting, did_you_mean, setting_type
+from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.steps import check_step_style
 
 if TYPE_CHECKING:
     from erprm.data.sources import Problem
 
-RANDOM, ORACLE = "random", "oracle"
+# Selectors without a reward model, by name: classes with `opened(config)` and `depends_on`, keys of `RaftConfig`.
+SELECTORS: dict[str, str] = {
+    "random": "erprm.raft.selectors.RandomSelector",
+    "oracle": "erprm.raft.selectors.OracleSelector",
+}
+# What a selector is called that the key `selector` names itself, in the place of a name.
+OWN_SELECTOR = "selector"
+
+if TYPE_CHECKING:
+    SelectorSetting: TypeAlias = Setting
+else:
+    SelectorSetting = setting_type(SELECTORS, dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,8 @@ class RaftConfig(EngineSettings):
     Attributes:
         model: the initial policy: local folder or hub id.
         output_dir: folder of the run; the same settings again continue a run that was interrupted.
-        selector: who chooses the solutions: a name in ``scorers``, ``random``, or ``oracle`` (only right ones).
+        selector: who chooses the solutions: a name in ``scorers``, ``random``, or ``oracle`` (only right ones); or a
+            class of your own, as in ``scorers``, by its import path or by ``class_path`` and ``init_args``.
         scorers: process reward models by name, such as ``er: runs/prm``: a folder, hub id or URL, or any class with
             ``score_steps`` (of steps) or ``scores`` (of candidates) by its ``class_path`` and ``init_args``. Only
             those that are used are loaded.
@@ -97,14 +111,14 @@ class RaftConfig(EngineSettings):
     """
 
     output_dir: str
-    selector: str = "er"
+    selector: SelectorSetting = "er"
     scorers: dict[str, str | dict[str, Any]] = field(default_factory=dict)
     problems: ProblemSet = field(default_factory=ProblemSet)
     held_out: ProblemSet = field(default_factory=lambda: ProblemSet(split="test"))
     rounds: int = 3
     prompts_per_round: int | None = None
     solutions_per_problem: int = 16
-    aggregation: Literal["min", "prod", "mean", "last", "sum_logits"] = "min"
+    aggregation: Aggregation = "min"
     top_k: int = 1
     threshold: float | None = None
     deduplicate: bool = True
@@ -142,19 +156,21 @@ class RaftConfig(EngineSettings):
         if self.temperature == 0.0:
             raise ValueError("temperature is 0; RAFT chooses among samples that differ, so it must be above 0")
         check_step_style(self.style, "style")
+        aggregator(self.aggregation)
         check_grading(self.grading, "grading")
         self._check_names()
         _ = self.sampling(0), self.evaluation_sampling(0)
 
     def _check_names(self) -> None:
-        for name in (RANDOM, ORACLE):
+        for name in (*SELECTORS, OWN_SELECTOR):
             if name in self.scorers:
                 raise ValueError(f"scorers has the name {name!r}, which is that of a selector without a model")
-        known = [*self.scorers, RANDOM, ORACLE]
-        if self.selector not in known:
+        known = [*self.scorers, *SELECTORS]
+        if isinstance(self.selector, str) and self.selector not in known and "." not in self.selector:
             raise ValueError(
                 f"selector is {self.selector!r}; it must be one of {', '.join(known)}: a name in scorers, such as "
-                "scorers.er: runs/prm, or one of the selectors without a model"
+                "scorers.er: runs/prm, or one of the selectors without a model; or the import path of a class"
+                f"{did_you_mean(self.selector, known)}"
             )
         if self.evaluation_scorer is not None and self.evaluation_scorer not in self.scorers:
             raise ValueError(
@@ -163,9 +179,24 @@ class RaftConfig(EngineSettings):
             )
 
     @property
+    def selector_name(self) -> str:
+        """Name of the selector in :attr:`scorer_settings` or ``SELECTORS``."""
+        is_named = isinstance(self.selector, str) and self.selector in (*self.scorers, *SELECTORS)
+        return str(self.selector) if is_named else OWN_SELECTOR
+
+    @property
+    def scorer_settings(self) -> dict[str, Setting]:
+        """The scorers, and with them a selector that is no name in them."""
+        if self.selector_name != OWN_SELECTOR:
+            return self.scorers
+        own = self.selector if isinstance(self.selector, dict) else {"class_path": self.selector}
+        return {**self.scorers, OWN_SELECTOR: own}
+
+    @property
     def used_scorer(self) -> str | None:
         """Name of the scorer of evaluations, if there is one."""
-        return self.evaluation_scorer or (self.selector if self.selector in self.scorers else None)
+        name = self.selector_name
+        return self.evaluation_scorer or (name if name in self.scorer_settings else None)
 
     def round_learning_rate(self, number: int) -> float:
         """Learning rate of a round, counted from 1."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +9,21 @@ from typing import Any
 
 import torch
 
+from erprm.lookup import imported
 from erprm.models.adapters.choice import choose_adapter
 from erprm.models.scorers import is_url
 from erprm.models.scorers.opening import check_step_formats, named_scorer, opened_scorer
+from erprm.raft.config import OWN_SELECTOR
 from erprm.raft.selectors import Selector
 from erprm.runs.identity import content_hash, model_key, setting_content
 from erprm.scoring.scorer import StepScorer
 
 ScorerSetting = str | dict[str, Any]
+
+
+def scorer_config_key(name: str) -> str:
+    """The configuration key of a scorer, for messages."""
+    return name if name == OWN_SELECTOR else f"scorers.{name}"
 
 
 @contextmanager
@@ -69,10 +75,7 @@ def _class_of(setting: dict[str, Any], key: str) -> Any:
     path, arguments = setting.get("class_path"), setting.get("init_args") or {}
     if not isinstance(path, str) or not isinstance(arguments, dict) or set(setting) - {"class_path", "init_args"}:
         raise ValueError(f"{key} is {setting!r}; it must be a folder, a hub id, a URL, or class_path with init_args")
-    try:
-        return pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{key}: {path!r} cannot be imported: {error}") from error
+    return imported(path, key, "the import path of a class with score_steps or scores")
 
 
 def scorer_key(setting: ScorerSetting) -> str:

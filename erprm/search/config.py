@@ -12,12 +12,10 @@ from erprm.engines.registry import engine_content
 from erprm.engines.settings import EngineSettings
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.inherited_help import inherits_help
-from erprm.metrics.functional.aggregation import Aggregation
+from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.runs.identity import described, setting_content
 from erprm.scoring.scorer import StepScorer
-from erprm.search.methods.beam import BeamSearch
-from erprm.search.methods.best_of_n import BestOfNSearch
-from erprm.search.methods.step_rejection import StepRejection
+from erprm.search.methods import DEFAULT_METHODS, SearchSetting, search_of
 from erprm.search.protocol import Search
 from erprm.search.searcher import Decoding
 from erprm.steps import check_step_style
@@ -39,8 +37,8 @@ class SearchConfig(EngineSettings):
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most so many problems.
-        methods: names, as they are to be in the results, and searches, each with ``class_path`` and ``init_args``; by
-            default the three of :mod:`erprm.search`.
+        methods: names, as they are to be in the results, and searches: ``best_of_n``, ``beam``, ``step_rejection``, the
+            import path of a class, or ``class_path`` and ``init_args``; by default these three.
         budgets: tokens that the policy may generate for one problem; each method is run with each.
         seeds: each method is run with each of these seeds of the samples.
         device: ``auto`` (a GPU if there is one) or a torch device, for the policy and for a scorer that is a model.
@@ -68,7 +66,7 @@ class SearchConfig(EngineSettings):
     path: str | None = None
     split: str = "test"
     limit: int | None = None
-    methods: dict[str, Search] = field(default_factory=dict)
+    methods: dict[str, SearchSetting] = field(default_factory=dict)
     budgets: list[int] = field(default_factory=lambda: [2048])
     seeds: list[int] = field(default_factory=lambda: [0])
     prompt: PromptFormat = field(default_factory=PromptFormat)
@@ -91,15 +89,8 @@ class SearchConfig(EngineSettings):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not isinstance(self.scorer, str | StepScorer):
             raise ValueError(f"scorer needs score_steps(solutions); {type(self.scorer).__name__} has none")
-        if not self.methods:
-            self.methods = {
-                "best-of-N": BestOfNSearch(),
-                "beam search": BeamSearch(),
-                "step-wise rejection": StepRejection(),
-            }
-        for name, search in self.methods.items():
-            if not isinstance(search, Search):
-                raise ValueError(f"methods.{name} needs search(budget); {type(search).__name__} has none")
+        named = self.methods or DEFAULT_METHODS
+        self.methods = {name: search_of(setting, f"methods.{name}") for name, setting in named.items()}
         for name in ("budgets", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; it must hold at least one")
@@ -117,6 +108,7 @@ class SearchConfig(EngineSettings):
                 f"temperature is {self.temperature}; it must be a finite number above 0, at which samples differ"
             )
         check_step_style(self.style, "style")
+        aggregator(self.aggregation)
         self._check_step_ends()
         if not 0.0 < self.correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
@@ -136,6 +128,11 @@ class SearchConfig(EngineSettings):
                 raise ValueError(
                     f"stop holds {stop!r}, which would never be seen: the policy pauses at step_ends={list(step_ends)}"
                 )
+
+    @property
+    def searches(self) -> dict[str, Search]:
+        """The methods, made."""
+        return {name: search_of(setting, f"methods.{name}") for name, setting in self.methods.items()}
 
     @property
     def decoding(self) -> Decoding:
@@ -164,7 +161,7 @@ class SearchConfig(EngineSettings):
             grading = json.dumps(setting_content(grading, "grading"), sort_keys=True)
         return {
             "decoding": asdict(self.decoding),
-            "methods": {name: described(search, f"methods.{name}") for name, search in self.methods.items()},
+            "methods": {name: described(search, f"methods.{name}") for name, search in self.searches.items()},
             "budgets": self.budgets,
             "seeds": self.seeds,
             "aggregation": self.aggregation,

@@ -105,7 +105,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
 def _search_part(
     problems: Sequence[Problem], searcher: Searcher, grader: OutcomeGrader | BatchGrader, config: SearchConfig
 ) -> Iterator[Row]:
-    for method, search in config.methods.items():
+    for method, search in config.searches.items():
         for budget in config.budgets:
             for seed in config.seeds:
                 results = searcher.search_all(search, problems, budget, seed)

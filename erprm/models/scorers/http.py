@@ -17,6 +17,7 @@ from erprm.engines.registry import require_package
 from erprm.engines.settings import ServerConnection
 from erprm.inherited_help import inherits_help
 from erprm.models.adapters import AdapterError
+from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.backbone.loading import BackboneError
 from erprm.models.scorers.served_classifier import ServedTokenClassifier
 from erprm.scoring.progress import tell_scored
@@ -59,7 +60,7 @@ class HTTPStepScorer(ServedTokenClassifier):
         url: str,
         model: str | None = None,
         name: str | None = None,
-        adapter: str = "auto",
+        adapter: AdapterSetting = "auto",
         step_format: dict[str, str | bool | None] | None = None,
         **connection: Any,
     ) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from erprm.engines.registry import require_package
 from erprm.engines.settings import VLLMOptions
 from erprm.engines.vllm_process import VLLMProcess
+from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.scorers.served_classifier import ServedTokenClassifier
 from erprm.runs.identity import model_key, setting_content
 
@@ -22,7 +23,7 @@ class VLLMStepScorer(ServedTokenClassifier):
     def __init__(
         self,
         model: str,
-        adapter: str = "auto",
+        adapter: AdapterSetting = "auto",
         step_format: dict[str, str | bool | None] | None = None,
         dtype: str = "auto",
         **options: Any,
