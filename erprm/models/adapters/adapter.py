@@ -34,10 +34,6 @@ class Adapter(ABC):
     head: ClassVar[str]
     """What judges a step."""
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.step_format, StepFormat):  # as a configuration writes it
-            object.__setattr__(self, "step_format", StepFormat.from_dict(self.step_format))
-
     @staticmethod
     @abstractmethod
     def matches(architecture: str) -> bool:

@@ -97,8 +97,11 @@ def _named(setting: AdapterSetting) -> AdapterChoice:
         found = look_up(ADAPTERS, setting, "adapter", names=[AUTO, *ADAPTERS, SAVED])
         adapter = found.entry
         if isinstance(adapter, type):
-            check_arguments(adapter, found.arguments, "adapter.init_args")
-            adapter = adapter(**found.arguments)
+            arguments = found.arguments
+            if isinstance(layout := arguments.get("step_format"), dict):
+                arguments = {**arguments, "step_format": StepFormat.from_dict(layout)}
+            check_arguments(adapter, arguments, "adapter.init_args")
+            adapter = adapter(**arguments)
         elif found.arguments:
             raise ValueError(f"adapter.init_args: {setting!r} names no class; step_format changes fields of its layout")
     except ValueError as error:
