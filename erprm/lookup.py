@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import json
 import operator
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -102,11 +101,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the known one that is close to it, if there is one."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def in_manifest(setting: Setting) -> str:
-    """A setting as one value of a manifest, so that an argument left out differs from one given."""
-    return setting if isinstance(setting, str) else json.dumps({"init_args": {}, **setting}, sort_keys=True)
 
 
 def _accepted(names: Iterable[str]) -> str:

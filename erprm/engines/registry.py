@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from erprm.engines.base import Engine
 from erprm.engines.model_files import load_tokenizer
 from erprm.engines.prompts import PromptFormat
-from erprm.lookup import Found, Setting, check_arguments, in_manifest, look_up, setting_type
+from erprm.lookup import Found, Setting, check_arguments, look_up, setting_type
+from erprm.runs.identity import setting_text
 
 if TYPE_CHECKING:
     from erprm.engines.settings import EngineOptions, EngineSettings
@@ -102,7 +103,7 @@ def engine_content(settings: EngineSettings) -> dict[str, Any]:
     found = look_up(ENGINES, resolve_engine(settings), "engine")
     options = _options(found, settings)
     return {
-        "engine": found.name if found.name and not found.arguments else in_manifest(settings.engine),
+        "engine": found.name if found.name and not found.arguments else setting_text(settings.engine, "engine"),
         **({} if options is None else options.content()),
     }
 

@@ -160,3 +160,5 @@ class EngineSettings:
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1")
         check_engine(self)
+        if isinstance(self.engine, dict) and not self.engine.get("init_args"):
+            self.engine = self.engine["class_path"]

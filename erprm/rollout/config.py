@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -14,7 +13,7 @@ from erprm.engines.settings import EngineSettings
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.inherited_help import inherits_help
 from erprm.rollout.running.array_job import Part, parse_part
-from erprm.runs.identity import setting_content
+from erprm.runs.identity import setting_text
 from erprm.steps import check_step_style
 
 
@@ -165,7 +164,5 @@ class RolloutConfig(EngineSettings):
         settings = {key: value for key, value in asdict(self).items() if key not in elsewhere}
         settings |= engine_content(self)
         if isinstance(self.grading, dict):  # one value, so that an argument left out differs from one given
-            settings["grading"] = json.dumps(
-                {"init_args": {}, **setting_content(self.grading, "grading")}, sort_keys=True
-            )
+            settings["grading"] = setting_text(self.grading, "grading")
         return settings

@@ -109,7 +109,7 @@ def hub_commit(model: str, gguf_file: str | None = None) -> str | None:
     return path.parents[file.count("/")].name  # .../models--owner--name/snapshots/COMMIT/config.json
 
 
-def policy_key(model: str, gguf_file: str | None, engine: str) -> str:
+def policy_key(model: str, gguf_file: str | None, engine: str | Mapping[str, Any]) -> str:
     """As :func:`model_key`, of a policy; one that a server holds is known by its name alone, unless it is a folder."""
     return model if engine == "openai" and not Path(model).is_dir() else model_key(model, gguf_file)
 
@@ -204,6 +204,13 @@ def setting_content(value: Any, name: str) -> Any:
     if isinstance(value, list | tuple):
         return [setting_content(each, f"{name}[{number}]") for number, each in enumerate(value)]
     return described(value, name)
+
+
+def setting_text(setting: str | Mapping[str, Any], name: str) -> str:
+    """A name, or ``class_path`` with ``init_args`` as one text, so that an argument left out differs from one given."""
+    if isinstance(setting, str):
+        return setting
+    return json.dumps(setting_content({"init_args": {}, **setting}, name), sort_keys=True)
 
 
 class _Description:

@@ -44,6 +44,10 @@ def test_an_engine_of_ones_own_gets_the_model_and_its_arguments(setting: Any, sa
         assert (engine.name, engine.says) == ("mine", says)
 
 
+def test_a_name_as_class_path_is_the_name() -> None:
+    assert PoolSampling("policy", engine={"class_path": "vllm"}).engine == "vllm"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -12,11 +12,12 @@ from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file
 
 from erprm.engines.model_files import load_tokenizer
-from erprm.lookup import check_arguments, in_manifest, look_up
+from erprm.lookup import check_arguments, look_up
 from erprm.models.adapters.adapter import Adapter
 from erprm.models.adapters.registry import ADAPTERS, AUTO, SAVED, SAVED_KINDS, AdapterSetting
 from erprm.models.backbone.loading import BackboneError, check_local
 from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, read_step_format
+from erprm.runs.identity import setting_text
 from erprm.steps import StepFormat, StepFormatError
 
 
@@ -108,7 +109,7 @@ def _named(setting: AdapterSetting) -> AdapterChoice:
         raise AdapterError(str(error)) from error
     if not isinstance(adapter, Adapter):
         raise AdapterError(f"adapter is {setting!r}; {adapter!r} is no erprm.models.adapters.Adapter")
-    return AdapterChoice(found.name or in_manifest(setting), adapter, "named by the user")
+    return AdapterChoice(found.name or setting_text(setting, "adapter"), adapter, "named by the user")
 
 
 def _config(path: str) -> tuple[Path, dict[str, Any]]:
