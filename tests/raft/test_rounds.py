@@ -16,7 +16,7 @@ from erprm.raft import ProblemSet, run_raft
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.selectors import SelectionError
 from erprm.raft.solutions import SampledProblem, read_rows, read_solutions
-from erprm.raft.stage_folders import ChangedSettingsError
+from erprm.runs.folder import OutputFolderError
 from erprm.steps import StepFormat, split_steps
 from tests.raft.sums import SCORER, is_right, make_config
 
@@ -105,7 +105,7 @@ def test_the_same_settings_again_do_nothing_and_others_are_refused_with_both_val
         ),
         ({"seed": 1}, r"(?s)round-0/held_out' was made with other settings"),
     ):
-        with pytest.raises(ChangedSettingsError, match=message):
+        with pytest.raises(OutputFolderError, match=message):
             run(folder.parent, "finished", keep_rounds=2, **changes)
     assert files(folder) == before
 
