@@ -12,7 +12,6 @@ the scores of each reward model.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 from pathlib import Path
@@ -27,6 +26,7 @@ from erprm.engines.model_files import load_tokenizer
 from erprm.grading import grade
 from erprm.models import ProcessRewardModel
 from erprm.models.backbone.loading import load_causal_lm
+from erprm.runs.folder import read_sealed
 from erprm.steps import Solution
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=1e-4, help="probability to follow completions down to")
     arguments = parser.parse_args()
     folder: Path = arguments.demo
-    eta = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))["eta"]
+    eta = read_sealed(folder / "manifest.json")["settings"]["eta"]
     policy, tokenizer = load_causal_lm(str(folder / "policy")).eval(), load_tokenizer(str(folder / "policy"))
     records = list(read_records(folder / "rollouts"))
     rng = random.Random(0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from erprm.ablation.results import Ablation
 from erprm.metrics.estimate import Curve
 from erprm.report.figures import curves_figure, dress, empty_figure
+from erprm.runs.atomic import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ def draw_ablation(ablation: Ablation, histograms: Sequence[Mapping[str, Any]], f
     if histograms:
         figures[LABELS_FIGURE] = labels_figure(histograms)
     for name, figure in figures.items():
-        figure.savefig(folder / name, dpi=150)
+        write_figure(figure, folder / name)
 
 
 def eta_figure(ablation: Ablation, title: str) -> Figure:

@@ -13,13 +13,13 @@ A run's folder holds, in the order in which they come to be:
 from __future__ import annotations
 
 import copy
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -30,10 +30,10 @@ import yaml
 from erprm.callbacks.run_cost import Cost
 from erprm.data.labels import LabelMethod
 from erprm.report.pool_results import RESULTS_FILE
-from erprm.rollout.running.shards import differing_settings
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import write_text
+from erprm.runs.folder import RunFolder
+from erprm.runs.lock import sole_use
 
-SETTINGS_FILE = "settings.json"
 POOL_NAME = "pool"
 # What these do once a training the ablation does once, after it.
 _LEFT_OUT_CALLBACKS = {"BestOfN", "StepEvaluation", "ExportHF", "RunCost"}
@@ -179,48 +179,29 @@ class AblationFolder:
             content: hashes of what is read: data, model, pool.
 
         Raises:
-            ValueError: if the folder holds something else; the message names what differs.
+            OutputFolderError: if the folder holds something else; the message names what differs.
         """
         self.path = path
         self._resolved = resolved
         self._best_of_n = best_of_n
-        # JSON, to compare with what is read back.
-        self._settings = json.loads(json.dumps(_determining(resolved, best_of_n, content)))
-        self._refuse_other_settings()
-
-    def _refuse_other_settings(self) -> None:
-        file = self.path / SETTINGS_FILE
-        if not file.exists():
-            if self.path.exists() and any(not each.name.startswith(".") for each in self.path.iterdir()):
-                raise ValueError(f"{self.path} is not empty and holds no ablation; give an empty or new output_dir")
-            return
-        differing = differing_settings(json.loads(file.read_text(encoding="utf-8")), self._settings)
-        if differing:
-            lines = "".join(f"\n  {key}: {there!r} there, {now!r} now" for key, there, now in differing)
-            raise ValueError(
-                f"{self.path} holds an ablation with other settings:{lines}\n"
-                "Give another output_dir, or the same settings to continue that one."
-            )
+        self._settings = _determining(resolved, best_of_n, content)
+        self._folder = RunFolder(path, "an ablation", former="settings.json")
+        self._folder.refuse_other_settings(self._settings)
 
     def __enter__(self) -> AblationFolder:
         """Takes hold of the folder.
 
         Raises:
-            ValueError: if another process holds it.
+            InUseError: if another command has it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.path / ".lock").open("wb")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise ValueError(f"{self.path}: another process is at work on this ablation") from error
-        with whole_file(self.path / SETTINGS_FILE) as file:
-            file.write(json.dumps(self._settings, indent=2, ensure_ascii=False).encode() + b"\n")
+        with ExitStack() as stack:
+            self._lock = stack.enter_context(sole_use(self.path))
+            self._folder.begin(self._settings)
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.close()
+        self._held.close()
 
     def runs(self, methods: Sequence[Method], seeds: int) -> list[Run]:
         """The runs, seed after seed: what is done when the ablation is interrupted can be compared."""
@@ -254,15 +235,14 @@ class AblationFolder:
 
     def _run_command(self, command: str, config: Mapping[str, Any], run: Run, done: Path) -> None:
         file, log = run.folder / f"{command}.yaml", run.folder / f"{command}.log"
-        with whole_file(file) as stream:
-            stream.write(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
+        write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), file)
         with log.open("a", encoding="utf-8") as output:
             process = subprocess.Popen(
                 [*_ERPRM, command, "--config", str(file)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # A command that outlives this process holds on to the folder.
-                pass_fds=[self._lock.fileno()],
+                pass_fds=[self._lock],
                 **_CHILD,
             )
             status = _wait_for(process)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
@@ -280,5 +279,4 @@ class BestOfN(ScoringCallback):
             "problems": len(self._pool),
             "curves": {method: asdict(curve) for method, curve in self.results.items()},
         }
-        path = self.step_file(folder, trainer, ".json")
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(content, self.step_file(folder, trainer, ".json"))

@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from erprm.report.samples import Sample, sample_table, samples_markdown, write_samples
+from erprm.runs.atomic import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ def log_figure(trainer: L.Trainer, name: str, draw: Callable[[], Figure], path: 
     except ImportError as error:
         _say_once(f"no figures are drawn: {error}")
         return
-    figure.savefig(path, dpi=150)
+    write_figure(figure, path)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure(name, figure, trainer.global_step)

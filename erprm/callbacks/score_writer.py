@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import lightning as L
 from torch import Tensor
 
-from erprm.data.files.json_rows import json_line
 from erprm.data.solutions import SolutionRow
+from erprm.runs.atomic import json_line, whole_file
+from erprm.runs.lock import sole_writer
 
 
 class StepScoreWriter(L.Callback):
@@ -26,18 +28,22 @@ class StepScoreWriter(L.Callback):
             output: JSONL file to write.
         """
         self.output = Path(output)
-        self._unfinished = self.output.with_name(f".{self.output.name}.{uuid.uuid4().hex}.tmp")
+        self._files = ExitStack()
+        self._file: BinaryIO | None = None
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts an empty file.
 
         Raises:
             ValueError: if there are several processes; each would write a part.
+            InUseError: if another command is writing the file.
         """
         if trainer.world_size > 1:
             raise ValueError(f"StepScoreWriter writes from one process; the trainer has {trainer.world_size}")
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        self._unfinished.write_text("", encoding="utf-8")
+        with ExitStack() as files:
+            files.enter_context(sole_writer(self.output))
+            self._file = files.enter_context(whole_file(self.output))
+            self._files = files.pop_all()
 
     def on_predict_batch_end(
         self,
@@ -49,15 +55,16 @@ class StepScoreWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Appends the rows of one batch."""
-        with self._unfinished.open("ab") as file:
-            for entry, step_scores in zip(batch, outputs, strict=True):
-                row = {**entry.row, "steps": list(entry.solution.steps), "step_scores": step_scores.tolist()}
-                file.write(json_line(row))
+        assert self._file is not None, "prediction has not begun"
+        for entry, step_scores in zip(batch, outputs, strict=True):
+            row = {**entry.row, "steps": list(entry.solution.steps), "step_scores": step_scores.tolist()}
+            self._file.write(json_line(row))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gives the whole file its name."""
-        self._unfinished.replace(self.output)
+        self._files.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leaves no half-written file behind."""
-        self._unfinished.unlink(missing_ok=True)
+        with suppress(type(exception)):  # which comes out of the block of the file, too
+            self._files.__exit__(type(exception), exception, exception.__traceback__)

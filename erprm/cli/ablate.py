@@ -39,7 +39,7 @@ from erprm.report.page.run_folders import ABLATION_FILE
 from erprm.report.pool_results import read_step_scores
 from erprm.report.result_files import write_json
 from erprm.rollout.pools import PoolSampling, cached_pool
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import write_text
 from erprm.runs.identity import model_key
 from erprm.steps import check_step_style
 
@@ -240,8 +240,7 @@ class _Ablation:
             f"{len(self.graded.problem_ids)} problems, seeds {', '.join(map(str, seeds))}. Intervals are 95%, over "
             f"{'seeds and problems' if len(seeds) > 1 else 'the problems of one seed'}.\n"
         )
-        with whole_file(folder / "ablation.md") as file:
-            file.write(ablation_markdown(ablation, costs, introduction).encode())
+        write_text(ablation_markdown(ablation, costs, introduction), folder / "ablation.md")
         for table in ablation_tables(ablation, costs):
             self.console.print(table.rich())
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,8 @@ from erprm.data.sources import load_problems
 from erprm.data.statistics.summary import DataStatistics, TokenCounter, problem_fingerprint, shared_problems
 from erprm.report.data_statistics import draw_statistics, statistics_tables
 from erprm.report.tables import short_names
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import write_json
+from erprm.runs.lock import sole_writer
 
 _GSM8K, _MATH_500 = "openai/gsm8k", "HuggingFaceH4/MATH-500"
 
@@ -150,9 +150,10 @@ def _write(config: StatsConfig, data: Sequence[DataStatistics], console: Console
         ]
         described = [{"path": path, **one.to_dict()} for path, one in zip(config.paths, data, strict=True)]
         content = {"data": described, "shared_problems": shared}
-        with whole_file(Path(config.json)) as file:
-            file.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+        with sole_writer(Path(config.json)):
+            write_json(content, Path(config.json))
         console.print(f"numbers written to {config.json}")
     if config.plot is not None:
-        draw_statistics(data, shared_problems(data), config.plot)
+        with sole_writer(Path(config.plot)):
+            draw_statistics(data, shared_problems(data), config.plot)
         console.print(f"figure written to {config.plot}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from erprm.demo.stages import Demo, Results
 from erprm.metrics.estimate import Curve
 from erprm.report.figures import curves_figure
 from erprm.report.tables import curves_table
+from erprm.runs.atomic import write_figure, write_json, write_text
 
 _LABELS = {
     "er": "PRM, ER labels",
@@ -55,9 +56,12 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     started = time.perf_counter()
     folder = Path(config.output_dir)
-    demo = Demo(folder, QUICK if config.quick else FULL, config.seed, console)
-    results = demo.run()
-    _show(results, folder, console)
+    try:
+        results = Demo(folder, QUICK if config.quick else FULL, config.seed, console).run()
+        _show(results, folder, console)
+    except (ValueError, OSError) as error:
+        print(f"erprm demo: {error}", file=sys.stderr)
+        return 1
     console.print(f"done in {time.perf_counter() - started:.0f} s; everything is in {folder}")
     return 0
 
@@ -70,11 +74,11 @@ def _show(results: Results, folder: Path, console: Console) -> None:
     # The columns that a terminal has room for; the file has all.
     ns = next(iter(curves.values())).n[::2]
     console.print(curves_table(title, curves, ns).rich())
-    (folder / "results.md").write_text(curves_table(title, curves).markdown(), encoding="utf-8")
+    write_text(curves_table(title, curves).markdown(), folder / "results.md")
     written = {name: {method: asdict(curve) for method, curve in of_name.items()} for name, of_name in results.items()}
-    (folder / "results.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    write_json(written, folder / "results.json")
     try:
-        curves_figure(models, pool, title).savefig(folder / "best_of_n.png", dpi=150)
+        write_figure(curves_figure(models, pool, title), folder / "best_of_n.png")
     except ImportError as error:
         console.print(f"no figure: {error}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -20,7 +19,8 @@ from erprm.estimate.rollout import LEVEL, Expected, RolloutEstimate, estimate_ro
 from erprm.grading import open_grader
 from erprm.inherited_help import inherits_help
 from erprm.rollout.config import RolloutConfig
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import write_json
+from erprm.runs.lock import sole_writer
 
 GB = 1e9
 
@@ -85,8 +85,8 @@ def _show(estimate: RolloutEstimate, config: RolloutEstimateConfig) -> None:
     console.print(_cost_table(estimate, device_hours, config))
     if config.json is not None:
         numbers = {**estimate.to_dict(), **{name: asdict(expected) for name, expected in device_hours.items()}}
-        with whole_file(Path(config.json)) as file:
-            file.write(json.dumps(numbers, indent=2, ensure_ascii=False).encode() + b"\n")
+        with sole_writer(Path(config.json)):
+            write_json(numbers, Path(config.json))
         console.print(f"numbers written to {config.json}")
 
 

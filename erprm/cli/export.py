@@ -13,6 +13,7 @@ from erprm.cli.lightning import ErprmArgumentParser
 from erprm.models import ProcessRewardModel
 from erprm.models.checkpoint_weights import load_weights
 from erprm.models.heads.export import check_convertible, save_token_classifier
+from erprm.runs.lock import sole_writer
 
 # What a configuration of `fit` holds beside the model; it plays no part here.
 _KEYS_OF_FIT = ("seed_everything", "trainer", "data", "weights_only")
@@ -50,9 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     if settings.to == "token-classification":
         check_convertible(model)
     load_weights(model, Path(settings.ckpt_path))
-    if settings.to == "token-classification":
-        save_token_classifier(model, Path(settings.output))
-    else:
-        model.save_pretrained(settings.output)
+    with sole_writer(Path(settings.output)):
+        if settings.to == "token-classification":
+            save_token_classifier(model, Path(settings.output))
+        else:
+            model.save_pretrained(settings.output)
     print(f"{settings.ckpt_path} written to {settings.output}")
     return 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
 import torch
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
 from erprm.cli.newest_checkpoint import newest_checkpoint
@@ -18,6 +20,7 @@ from erprm.cli.suggestions import with_suggestion
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
+from erprm.runs.atomic import write_text
 
 
 class ErprmArgumentParser(LightningArgumentParser):
@@ -32,6 +35,19 @@ class ErprmArgumentParser(LightningArgumentParser):
 def _known_keys() -> set[str]:
     classes = (ProcessRewardModel, ProcessRewardDataModule, PolicyDataModule, L.Trainer, BestOfN, StepEvaluation)
     return {name for cls in classes for name in inspect.signature(cls).parameters} | {"trainer", "model", "data"}
+
+
+class WholeConfig(SaveConfigCallback):
+    """Writes the resolved configuration whole, over that of an earlier run."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Writes it into the folder of the logs; every process calls this."""
+        folder = trainer.log_dir  # the processes agree on it here
+        if folder is None or not _is_local_file_protocol(folder):
+            super().setup(trainer, pl_module, stage)
+        elif trainer.is_global_zero and not self.already_saved:
+            write_text(self.parser.dump(self.config, skip_none=False), Path(folder, self.config_filename))
+            self.already_saved = True
 
 
 class ErprmCLI(LightningCLI):
@@ -118,6 +134,7 @@ def run_lightning(
         subclass_mode_data=True,
         # A resumed run writes the same file again; the name keeps it off a config.yaml of the user's, since without a
         # logger it goes into the working folder.
+        save_config_callback=WholeConfig,
         save_config_kwargs={"overwrite": True, "config_filename": "resolved_config.yaml"},
         args=list(arguments),
     )

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from erprm.cli.commands import parse_settings
 from erprm.raft.config import RaftConfig
+from erprm.runs.atomic import write_json, write_text
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     table = evaluations_table(evaluations)
     Console().print(table.rich())
-    Path(config.output_dir, "results.md").write_text(table.markdown(), encoding="utf-8")
+    write_text(table.markdown(), Path(config.output_dir, "results.md"))
     return 0
 
 
@@ -46,12 +47,12 @@ def _check_sft(config: RaftConfig) -> None:
         ValueError: with what the parser says.
     """
     from erprm.cli.sft import main as sft
-    from erprm.raft.fine_tuning import SETTINGS_FILE, check_sft, sft_settings, write_settings
+    from erprm.raft.fine_tuning import SETTINGS_FILE, check_sft, sft_settings
 
     check_sft(config.sft)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / SETTINGS_FILE
-        write_settings(sft_settings(config, 1, config.model, Path("samples.jsonl"), Path(folder)), file)
+        write_json(sft_settings(config, 1, config.model, Path("samples.jsonl"), Path(folder)), file)
         said = io.StringIO()
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):

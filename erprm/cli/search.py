@@ -10,7 +10,7 @@ from rich.console import Console
 
 from erprm.cli.commands import parse_settings
 from erprm.engines.base import EngineError
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import write_text
 from erprm.search.config import SearchConfig
 from erprm.search.results import SearchResults, search_figure, search_table
 from erprm.search.run import run_search
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _write(results: SearchResults, folder: Path, console: Console) -> None:
-    with whole_file(folder / "results.md") as file:
-        file.write(search_table(results, details=True).markdown().encode())
+    write_text(search_table(results, details=True).markdown(), folder / "results.md")
     if not results.graded:
         return
     try:

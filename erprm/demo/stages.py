@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -49,6 +48,10 @@ from erprm.models import CosineWithWarmup, PolicyModel, ProcessRewardModel
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.pools import sample_pool
 from erprm.rollout.running.pipeline import run_rollouts
+from erprm.runs.atomic import write_json, write_json_lines
+from erprm.runs.folder import RunFolder
+from erprm.runs.lock import sole_use
+from erprm.runs.stages import StageFolders
 
 LABEL_METHODS: tuple[LabelMethod, ...] = ("er", "soft", "hard", "outcome")
 PROMPT = PromptFormat("{question}\n")
@@ -67,25 +70,32 @@ class Demo:
     """
 
     def __init__(self, folder: Path, recipe: Recipe, seed: int, console: Console) -> None:
-        """Takes the folder, which is continued if it was begun with the same recipe and seed.
+        """Looks into the folder, which is continued if it was begun with the same recipe and seed.
 
         Raises:
-            ValueError: if the folder was begun with another recipe or seed.
+            OutputFolderError: if the folder was begun with another recipe or seed, named with both values.
         """
         self.folder = folder
         self.recipe = recipe
         self.seed = seed
         self.console = console
         self.seconds: dict[str, float] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = {"seed": seed, **asdict(recipe)}
-        begun = folder / "recipe.json"
-        if begun.exists() and json.loads(begun.read_text(encoding="utf-8")) != settings:
-            raise ValueError(f"{folder} holds a demo with another recipe or seed; choose another folder, or delete it")
-        begun.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        self._settings = {"seed": seed, **asdict(recipe)}
+        self._run_folder = RunFolder(folder, "a demo", former="recipe.json")
+        self._run_folder.refuse_other_settings(self._settings)
+        self._stages = StageFolders(folder)
 
     def run(self) -> Results:
-        """Runs what is missing; returns the curves of each reward model and, under ``pool``, of the pool itself."""
+        """Runs what is missing; returns the curves of each reward model and, under ``pool``, of the pool itself.
+
+        Raises:
+            InUseError: if another command is writing into the folder.
+        """
+        with sole_use(self.folder):
+            self._run_folder.begin(self._settings)
+            return self._run()
+
+    def _run(self) -> Results:
         random_model = self._stage("random model", self._random_model)
         base = self._stage("base model", partial(self._base, random_model))
         problems = self._stage("problems", self._problems)
@@ -102,20 +112,15 @@ class Demo:
         return results
 
     def _stage(self, name: str, build: Callable[[Path], None]) -> Path:
-        """The folder of a stage, built under another name first, so that it is whole or not there."""
-        folder = self.folder / name.replace(" ", "_")
-        if folder.exists():
+        stage = name.replace(" ", "_")
+        if self._stages.is_done(stage):
             self.console.print(f"{name}: found")
-            return folder
-        unfinished = folder.with_name(f".{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        started = time.perf_counter()
-        build(unfinished)
-        unfinished.rename(folder)
-        self.seconds[name] = time.perf_counter() - started
-        self.console.print(f"{name}: {self.seconds[name]:.0f} s")
-        return folder
+        else:
+            started = time.perf_counter()
+            self._stages.make(stage, build)
+            self.seconds[name] = time.perf_counter() - started
+            self.console.print(f"{name}: {self.seconds[name]:.0f} s")
+        return self._stages.path(stage)
 
     def _rng(self, purpose: str) -> random.Random:
         return random.Random(f"{purpose} {self.seed}")
@@ -135,7 +140,9 @@ class Demo:
             "train": problems[: self.recipe.train_problems],
             "test": problems[self.recipe.train_problems :],
         }.items():
-            _write_rows(folder / f"{name}.jsonl", [_problem_row(name, i, problem) for i, problem in enumerate(part)])
+            write_json_lines(
+                (_problem_row(name, i, problem) for i, problem in enumerate(part)), folder / f"{name}.jsonl"
+            )
 
     def _policy(self, base: Path, folder: Path) -> None:
         rng = self._rng("policy")
@@ -147,7 +154,7 @@ class Demo:
             problem = random_problem(rng)
             prompt, completion = PROMPT.text(problem.question), solution_text(solve(problem, rng, mistakes))
             rows.append({"prompt": prompt, "completion": completion})
-        _write_rows(folder / "samples.jsonl", rows)
+        write_json_lines(rows, folder / "samples.jsonl")
         model = PolicyModel(str(base), **self._optimization(self.recipe.policy_learning_rate))
         data = PolicyDataModule(
             str(folder / "samples.jsonl"),
@@ -210,9 +217,9 @@ class Demo:
         best_of_n = BestOfN(str(pool / "pool.jsonl"), name="dial", kind="gsm8k", every_n_epochs=epochs)
         trainer = self._fit(model, data, folder, epochs, best_of_n)
         curves = {name: asdict(curve) for name, curve in best_of_n.results.items()}
-        (folder / "results.json").write_text(json.dumps(curves, indent=2) + "\n", encoding="utf-8")
+        write_json(curves, folder / "results.json")
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        (folder / "validation.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        write_json(metrics, folder / "validation.json")
         model.save_pretrained(folder)
 
     @staticmethod
@@ -252,7 +259,3 @@ def _problem_row(split: str, number: int, problem: DialProblem) -> dict[str, str
         "answer": problem.answer,
         "source": "dial",
     }
-
-
-def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

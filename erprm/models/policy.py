@@ -95,5 +95,6 @@ class PolicyModel(BackboneModule):
 
         Adapters are merged into the weights. If weights are sharded, all processes call this, and the first one writes.
         """
-        if self.write_backbone(Path(folder)):
-            self.tokenizer.save_pretrained(folder)
+        with self.whole_export(Path(folder)) as files:
+            if self.write_backbone(files):
+                self.tokenizer.save_pretrained(files)

@@ -38,6 +38,7 @@ from erprm.models.logits import logits_at
 from erprm.models.scorers.packs import scoring_packs
 from erprm.models.training.schedule import CosineWithWarmup
 from erprm.models.training.step_metrics import StepMetrics
+from erprm.runs.atomic import write_json
 from erprm.scoring.progress import tell_scored
 from erprm.steps import Solution, StepEncoder, StepFormat, StepFormatError
 
@@ -355,13 +356,10 @@ class ProcessRewardModel(BackboneModule):
         Adapters are merged into the weights. If weights are sharded, all processes call this, and the first one writes.
         ``AutoModelForCausalLM`` loads it as it is; :meth:`from_pretrained` also finds the step format.
         """
-        folder = Path(folder)
-        if not self.write_backbone(folder):
-            return
-        self.step_encoder.tokenizer.save_pretrained(folder)
-        (folder / STEP_FORMAT_FILE).write_text(
-            json.dumps(self.step_encoder.step_format.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-        )
+        with self.whole_export(Path(folder)) as files:
+            if self.write_backbone(files):
+                self.step_encoder.tokenizer.save_pretrained(files)
+                write_json(self.step_encoder.step_format.to_dict(), files / STEP_FORMAT_FILE)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores the step format beside the weights."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 
 from erprm.engines.vllm_process import kill_when_this_process_ends
 from erprm.raft.config import RaftConfig
+from erprm.runs.atomic import write_json
 
 SETTINGS_FILE, LOG_FILE, TRAINING_FOLDER = "sft.json", "sft.log", "training"
 
@@ -102,14 +102,9 @@ def fine_tune(settings: Mapping[str, Any], folder: Path, run: FineTune) -> None:
         run: runs the command.
     """
     file, training = folder / SETTINGS_FILE, folder / TRAINING_FOLDER
-    write_settings(settings, file)
+    write_json(settings, file)  # JSON is YAML, too
     resume = ["--ckpt_path", "last"] if any(training.rglob("*.ckpt")) else []
     run(["sft", "--config", str(file), *resume], folder / LOG_FILE)
-
-
-def write_settings(settings: Mapping[str, Any], file: Path) -> None:
-    """Writes a configuration file; JSON is YAML, too."""
-    file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def run_in_process_of_its_own(launcher: Sequence[str]) -> FineTune:

@@ -36,7 +36,6 @@ from erprm.raft.fine_tuning import (
 )
 from erprm.raft.scorers import check_scorer, scorer_config_key, scorer_key
 from erprm.raft.selectors import model_free_selector
-from erprm.raft.stage_folders import StageFolders, sole_use_of
 from erprm.raft.stages import (
     KEPT_FILE,
     OpenedWhenAsked,
@@ -48,8 +47,10 @@ from erprm.raft.stages import (
     score_solutions,
     select_solutions,
 )
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import remove_leftovers, write_json
 from erprm.runs.identity import policy_key, setting_content, sha256_of
+from erprm.runs.lock import sole_use
+from erprm.runs.stages import StageFolders
 
 _PRUNED = ("samples", "scores", "selected", "policy", "held_out")
 
@@ -66,7 +67,8 @@ def run_raft(config: RaftConfig, console: Console | None = None, run: FineTune |
         The evaluation of the initial policy and of that of each round; also in ``results.json``.
 
     Raises:
-        ChangedSettingsError: if stages that are done were made with other settings.
+        OutputFolderError: if stages that are done were made with other settings.
+        InUseError: if another command is writing into ``config.output_dir``.
         SelectionError: if a round has nothing to learn from; what was sampled and scored stays.
         FineTuningError: if ``erprm sft`` failed.
         ValueError: if the settings or the problems cannot be used.
@@ -74,10 +76,10 @@ def run_raft(config: RaftConfig, console: Console | None = None, run: FineTune |
     """
     check_sft(config.sft)
     raft = _Raft(config, console or Console(stderr=True), run or run_in_process_of_its_own(config.launcher))
-    with sole_use_of(raft.stages.folder):
+    with sole_use(raft.stages.folder):
+        remove_leftovers(raft.stages.folder)
         evaluations = raft.run()
-        with whole_file(raft.stages.folder / "results.json") as file:
-            file.write(json.dumps([each.as_json() for each in evaluations], indent=2).encode() + b"\n")
+        write_json([each.as_json() for each in evaluations], raft.stages.folder / "results.json")
     return evaluations
 
 
@@ -177,7 +179,7 @@ class _Raft:
         if self.stages.is_done(stage, settings):
             return
         started = time.perf_counter()
-        self.stages.make(stage, settings, build)
+        self.stages.make(stage, build, settings)
         gc.collect()
         torch.cuda.empty_cache()
         self.console.print(f"{stage}: {time.perf_counter() - started:.0f} s", highlight=False)

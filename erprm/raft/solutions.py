@@ -8,16 +8,15 @@ A row is a pool's (see :mod:`erprm.data.pools`), with the tokens beside the text
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from erprm.data.files.json_rows import json_line, read_json_rows
+from erprm.data.files.json_rows import read_json_rows
 from erprm.data.sources import Problem
 from erprm.engines.base import Engine, Sampling
 from erprm.engines.prompts import PromptFormat
-from erprm.runs.atomic import whole_file
 
 Item = TypeVar("Item")
 
@@ -67,26 +66,6 @@ def sample(
         )
         for problem, prompt_ids, completions in zip(problems, prompts, engine.generate(prompts, sampling), strict=True)
     ]
-
-
-def write_in_parts(
-    folder: Path, size: int, items: Sequence[Item], work: Callable[[Sequence[Item]], list[dict[str, Any]]]
-) -> None:
-    """Writes the rows that ``work`` makes of items, a file for every ``size`` of them; files that are there stay.
-
-    So a kill costs no more than the work of one file.
-    """
-    for number, start in enumerate(range(0, len(items), size)):
-        path = folder / f"{number:05d}.jsonl"
-        if not path.exists():
-            write_rows(path, work(items[start : start + size]))
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes a file of JSON lines, which appears once it is whole."""
-    with whole_file(path) as file:
-        for row in rows:
-            file.write(json_line(row))
 
 
 def read_rows(folder: Path) -> Iterator[dict[str, Any]]:

@@ -29,8 +29,9 @@ from erprm.raft.selectors import (
     model_free_selector,
     outcomes,
 )
-from erprm.raft.solutions import SampledProblem, read_rows, read_solutions, sample, write_in_parts, write_rows
-from erprm.runs.atomic import whole_file
+from erprm.raft.solutions import SampledProblem, read_rows, read_solutions, sample
+from erprm.runs.atomic import write_json, write_json_lines
+from erprm.runs.parts import Parts
 
 EVALUATION_FILE, KEPT_FILE = "evaluation.json", "samples.jsonl"
 
@@ -84,9 +85,7 @@ def sample_solutions(
     folder: Path,
 ) -> None:
     """Samples solutions of problems."""
-    write_in_parts(
-        folder,
-        config.problems_per_part,
+    Parts(folder, config.problems_per_part).make(
         problems,
         lambda part: [each.as_row() for each in sample(engine(), part, config.prompt, sampling)],
     )
@@ -94,9 +93,7 @@ def sample_solutions(
 
 def score_solutions(config: RaftConfig, samples: Path, selector: OpenedWhenAsked[Selector], folder: Path) -> None:
     """Scores solutions; one that is never to be kept has a null, since JSON has no infinity."""
-    write_in_parts(
-        folder,
-        config.problems_per_part,
+    Parts(folder, config.problems_per_part).make(
         list(read_solutions(samples)),
         lambda part: [
             {"problem_id": each.problem.problem_id, "scores": [None if s == NEVER else s for s in scores]}
@@ -140,7 +137,7 @@ def select_solutions(config: RaftConfig, number: int, samples: Path, scores: Pat
             "and scored stays: run the same command with a lower threshold (after the first round together with "
             "allow_change=true)"
         )
-    write_rows(folder / KEPT_FILE, kept)
+    write_json_lines(kept, folder / KEPT_FILE)
 
 
 def sample_held_out(
@@ -185,9 +182,8 @@ def evaluate_policy(
     ]
     finished = [finished for each in sampled for finished in each.finished]
     evaluation = evaluate(number, problems, finished.count(False) / len(finished))
-    write_rows(folder / "problems.jsonl", [each.as_row() for each in problems])
-    with whole_file(folder / EVALUATION_FILE) as file:
-        file.write(json.dumps(evaluation.as_json(), indent=2).encode() + b"\n")
+    write_json_lines((each.as_row() for each in problems), folder / "problems.jsonl")
+    write_json(evaluation.as_json(), folder / EVALUATION_FILE)
 
 
 def read_evaluation(folder: Path) -> Evaluation:

@@ -13,6 +13,7 @@ import numpy as np
 from erprm.data.statistics.summary import LABEL_BINS, DataStatistics, LabelHistogram, mean, quantile
 from erprm.report.figures import dress, empty_figure
 from erprm.report.tables import Table
+from erprm.runs.atomic import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,7 +126,7 @@ def draw_statistics(data: Sequence[DataStatistics], shared: Shared, path: str | 
         _draw_labels(axes, statistics)
     for axes in others[len(data) :]:
         axes.set_axis_off()
-    figure.savefig(path, dpi=130)
+    write_figure(figure, Path(path), dpi=130)
 
 
 def _draw_steps(axes: Axes, data: Sequence[DataStatistics]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from erprm.metrics.functional.step_scores import first_error_index
 from erprm.report.result_files import encodable
 from erprm.report.step_results import ScoredSolutions
 from erprm.report.tables import Table
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import write_json_lines
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+.!|-])")
 
@@ -120,10 +119,8 @@ def _sample(about: dict[str, Any], steps: Sequence[str], scores: Tensor) -> Samp
 
 def write_samples(samples: Sequence[Sample], path: Path) -> None:
     """Writes JSON lines, whole or not at all: what is known, ``steps`` and ``step_scores``."""
-    with whole_file(path) as file:
-        for sample in samples:
-            row = {**sample.about, "steps": list(sample.steps), "step_scores": list(sample.step_scores)}
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    rows = ({**each.about, "steps": each.steps, "step_scores": each.step_scores} for each in samples)
+    write_json_lines(rows, path)
 
 
 def sample_table(samples: Sequence[Sample]) -> tuple[list[str], list[list[Any]]]:

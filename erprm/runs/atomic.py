@@ -1,39 +1,174 @@
-"""Files that are there wholly or not at all."""
+"""Atomic file writes: a file is there whole, or it is as it was before.
+
+What is being written has a hidden name beside its own and is renamed at the end. A killed process leaves the hidden
+file behind; the next command that writes there removes it (:func:`remove_leftovers`). The libraries for this
+(``atomicwrites``, ``python-atomicwrites``) are archived, and none writes the files of a model as one.
+"""
 
 from __future__ import annotations
 
+import errno
+import json
+import math
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_HEX = "[0-9a-f]" * 32
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def hidden_name(path: Path, suffix: str = "tmp") -> Path:
+    """A name of its own beside a path, for what is to get that path."""
+    # Not the process id: machines that share a folder may both have that one.
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{suffix}")
+
+
+def hidden_beside(folder: Path, pattern: str = "*", suffix: str = "tmp") -> list[Path]:
+    """The files and folders with such names, of paths whose names match a glob pattern."""
+    return sorted(folder.glob(f".{pattern}.{_HEX}.{suffix}"))
+
+
+def final_name(hidden: Path) -> Path:
+    """The path that a hidden name was made for."""
+    return hidden.with_name(hidden.name[1:].rsplit(".", 2)[0])
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for writing that gets its name once the block ends without an error, even across a power cut.
 
-    Until then it has a hidden temporary name beside it; an error removes it and leaves an earlier file as it was.
+    An error, a full disk too, leaves an earlier file as it was and nothing else.
+
+    Raises:
+        OSError: naming the file, if the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the process id: it is no name of one's own among machines that share a folder.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = hidden_name(path)
     try:
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in _DISK_FULL and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def leftovers_of(folder: Path, pattern: str) -> list[Path]:
-    """What processes that were killed while they wrote have left in a folder.
+def write_text(text: str, path: Path) -> None:
+    """Writes a text file."""
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Writes a JSON file."""
+    with whole_file(path) as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+    sync(path.parent)
+
+
+def write_json_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Writes a file of JSON lines."""
+    with whole_file(path) as file:
+        file.writelines(map(json_line, rows))
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line that every reader of JSON takes.
+
+    NaN and infinities, which JSON does not have, become null; half of a surrogate pair is written as an escape.
+    """
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except ValueError:
+        return json.dumps(finite(row)).encode() + b"\n"
+
+
+def finite(value: Any) -> Any:
+    """The value with null for each number in it that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def write_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
+    """Draws a figure into a file, PNG unless its name says otherwise."""
+    path = path if path.suffix else path.with_suffix(".png")
+    with whole_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=dpi)
+
+
+@contextmanager
+def whole_files(folder: Path, last: str, replaced: Sequence[str] = ()) -> Iterator[Path]:
+    """Gives a hidden folder to write into; its files move into ``folder`` once the block ends without an error.
+
+    Other files in ``folder`` stay. The rename of ``last`` ends the exchange: whoever needs that file never reads some
+    files of an earlier writing and some of this one.
 
     Args:
-        folder: where the files are.
-        pattern: of the names that they would have got.
+        folder: where the files go; made if it is not there.
+        last: name of the file without which the others are nothing, such as ``config.json`` of a model.
+        replaced: glob patterns of earlier files to remove, if this writing makes none of that name.
     """
-    return sorted(folder.glob(f".{pattern}.{'[0-9a-f]' * 32}.tmp"))
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder, "writing")
+    temporary = hidden_name(folder / "writing")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                sync(path)
+        if (temporary / last).exists():
+            (folder / last).unlink(missing_ok=True)
+        for path in (path for pattern in replaced for path in folder.glob(pattern)):
+            remove(path)
+        for path in sorted(temporary.iterdir(), key=lambda path: path.name == last):
+            if path.is_dir():
+                remove(folder / path.name)
+            path.replace(folder / path.name)
+        sync(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, pattern: str = "*") -> None:
+    """Removes what processes left that were killed while they wrote.
+
+    Args:
+        folder: where the files are. No other process may be writing such files there.
+        pattern: glob pattern of the names that they would have got.
+    """
+    for left_over in hidden_beside(folder, pattern):
+        remove(left_over)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it; nothing if neither is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Brings a file, or the renames in a folder, onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

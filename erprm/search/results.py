@@ -14,6 +14,7 @@ from torch import Tensor
 from erprm.metrics.estimate import Estimate
 from erprm.report.figures import draw_estimates, dress, empty_figure
 from erprm.report.tables import Table, interval_text
+from erprm.runs.atomic import write_figure
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def search_figure(results: SearchResults, path: str | Path) -> None:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     dress(axes, _title(results), "tokens generated for a problem", "accuracy, %")
-    figure.savefig(path, dpi=150)
+    write_figure(figure, Path(path))
 
 
 def _title(results: SearchResults) -> str:

@@ -10,7 +10,6 @@ A part is there wholly or not at all; the same settings again make the parts tha
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -26,14 +25,11 @@ from erprm.engines.registry import open_engine
 from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
 from erprm.models.identity import scorer_identity, versions
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
-from erprm.rollout.running.shards import (
-    OutputFolderError,
-    read_sealed,
-    refuse_other_settings,
-    write_json_atomically,
-)
-from erprm.runs.atomic import leftovers_of, whole_file
+from erprm.runs.atomic import write_json
+from erprm.runs.folder import RunFolder, as_json
 from erprm.runs.identity import content_hash
+from erprm.runs.lock import sole_use
+from erprm.runs.parts import Parts
 from erprm.runs.progress import progress_bar
 from erprm.scoring.scorer import StepScorer
 from erprm.search.config import SearchConfig
@@ -57,6 +53,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
 
     Raises:
         OutputFolderError: if ``config.output_dir`` holds a run with other settings.
+        InUseError: if another command is writing into it.
         SearchError: if a search, the policy and the scorer do not go together.
         ValueError: if the policy was saved with another step format than the scorer's, there is no problem, two share
             an id, or the scorer returns not one score for each step.
@@ -64,41 +61,44 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         EngineError: if the engine has failed for good.
     """
     problems = load_problems(config.source, config.path, config.split, config.limit, unanswered=True)
-    parts = [
-        problems[start : start + config.problems_per_part]
-        for start in range(0, len(problems), config.problems_per_part)
-    ]
+    folder = RunFolder(Path(config.output_dir), "a search")
+    parts = Parts(folder.path / "candidates", config.problems_per_part, "part-")
     with ExitStack() as stack:
+        stack.enter_context(sole_use(folder.path))
         named = named_scorer(config.scorer) if isinstance(config.scorer, str) else config.scorer
         scorer: StepScorer = stack.enter_context(opened_scorer(named, device_named(config.device)))
         check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")
         policy = engine if engine is not None else stack.enter_context(closing(open_engine(config)))
-        settings = {
-            **config.content_settings(),
-            "policy": policy.fingerprint(),
-            **config.prompt.identity(policy.tokenizer),
-            "scorer": scorer_identity(scorer, "scorer"),
-            "problems": content_hash({"problems": [asdict(problem) for problem in problems]}),
-        }
-        folder = _Folder(Path(config.output_dir), settings)
-        missing = [number for number in range(len(parts)) if not folder.part_path(number).exists()]
-        grader = stack.enter_context(open_grader(config.grading, "grading")) if missing else None
+        settings = as_json(
+            {
+                **config.content_settings(),
+                "policy": policy.fingerprint(),
+                **config.prompt.identity(policy.tokenizer),
+                "scorer": scorer_identity(scorer, "scorer"),
+                "problems": content_hash({"problems": [asdict(problem) for problem in problems]}),
+            }
+        )
+        folder.begin(settings)
+        parted = parts.of(problems)
+        is_whole = all(map(parts.is_done, range(len(parted))))
+        grader = None if is_whole else stack.enter_context(open_grader(config.grading, "grading"))
         searcher = Searcher(policy, scorer, config.decoding, config.aggregation)
         progress = stack.enter_context(progress_bar(console or Console(stderr=True)))
         runs = len(config.methods) * len(config.budgets) * len(config.seeds)
         task = progress.add_task("searches", total=len(problems) * runs)
-        for number, part in enumerate(parts):
-            if number in missing:
+        for number, part in enumerate(parted):
+            if not parts.is_done(number):
                 assert grader is not None
                 rows = []
                 for row in _search_part(part, searcher, grader, config):
                     rows.append(row)
                     progress.advance(task)
-                folder.write_part(number, rows)
+                parts.write(number, rows)
             else:
                 progress.advance(task, len(part) * runs)
-    results = summarize(folder.rows(len(parts)))
-    folder.write_results(results)
+        results = summarize(parts.rows(len(parted)))
+        content = {**asdict(results), "determined_by": {**settings, "versions": versions()}}
+        write_json(content, folder.path / "results.json")
     return results
 
 
@@ -156,48 +156,3 @@ def _row(
         "correct": candidates[result.chosen]["correct"],
         "candidates": candidates,
     }
-
-
-class _Folder:
-    """The output folder of a run."""
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self._folder, self._settings = folder, json.loads(json.dumps(settings))
-        manifest = folder / "manifest.json"
-        if manifest.exists():
-            refuse_other_settings(folder, read_sealed(manifest)["settings"], self._settings)
-        elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
-            raise OutputFolderError(
-                f"output_dir {str(folder)!r} is not empty and has no manifest.json of a search; give an empty or new "
-                "folder"
-            )
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json_atomically({"hash": content_hash(self._settings), "settings": self._settings}, manifest)
-        for left_over in leftovers_of(folder / "candidates", "*"):
-            left_over.unlink(missing_ok=True)
-
-    def part_path(self, number: int) -> Path:
-        return self._folder / "candidates" / f"part-{number:05d}.jsonl"
-
-    def write_part(self, number: int, rows: Sequence[Row]) -> None:
-        with whole_file(self.part_path(number)) as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-
-    def rows(self, parts: int) -> Iterator[Row]:
-        for number in range(parts):
-            path = self.part_path(number)
-            with path.open(encoding="utf-8") as file:
-                for line_number, line in enumerate(file, 1):
-                    try:
-                        yield json.loads(line)
-                    except ValueError as error:
-                        raise OutputFolderError(
-                            f"{path}, line {line_number}: is damaged; delete the file, and the same command makes it "
-                            "again"
-                        ) from error
-
-    def write_results(self, results: SearchResults) -> None:
-        content = {**asdict(results), "determined_by": {**self._settings, "versions": versions()}}
-        write_json_atomically(content, self._folder / "results.json")

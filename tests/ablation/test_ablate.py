@@ -163,13 +163,13 @@ def test_a_folder_of_another_ablation_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ValueError, match="is not empty and holds no ablation"):
+    with pytest.raises(ValueError, match=r"is not empty \(thesis\.txt\) and has no manifest\.json of an ablation"):
         AblationFolder(tmp_path, resolved(), {}, {})
 
 
 def test_two_processes_do_not_work_on_one_ablation(tmp_path: Path) -> None:
     held, other = AblationFolder(tmp_path, resolved(), {}, {}), AblationFolder(tmp_path, resolved(), {}, {})
-    with held, pytest.raises(ValueError, match="another process is at work"):
+    with held, pytest.raises(ValueError, match="is in use by process"):
         other.__enter__()
     with other:
         pass

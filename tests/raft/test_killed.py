@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 # What names the run's own folder.
-OF_THE_FOLDER = {"sft.json", "sft.log", ".lock", "resolved_config.yaml"}
+OF_THE_FOLDER = {"sft.json", "sft.log", "resolved_config.yaml"}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from erprm.raft import ProblemSet, run_raft
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.selectors import SelectionError
 from erprm.raft.solutions import SampledProblem, read_rows, read_solutions
-from erprm.raft.stage_folders import ChangedSettingsError
+from erprm.runs.folder import OutputFolderError
 from erprm.steps import StepFormat, split_steps
 from tests.raft.sums import SCORER, is_right, make_config
 
@@ -95,17 +95,17 @@ def test_the_same_settings_again_do_nothing_and_others_are_refused_with_both_val
     for changes, message in (
         (
             {"learning_rate": 2e-3},
-            r"round-1/policy' was made with other settings:\n  learning_rate: 0.001 there, 0.002",
+            r"round-1/policy' holds a stage with other settings:\n  learning_rate: 0.001 there, 0.002",
         ),
-        ({"solutions_per_problem": 4}, r"(?s)round-1/samples' was made .*sampling.n: 8 there, 4 now"),
-        ({"aggregation": "mean"}, r"round-0/evaluation' was made .*\n  aggregation: 'min' there, 'mean' now"),
+        ({"solutions_per_problem": 4}, r"(?s)round-1/samples' holds a stage .*sampling.n: 8 there, 4 now"),
+        ({"aggregation": "mean"}, r"round-0/evaluation' holds a stage .*\n  aggregation: 'min' there, 'mean' now"),
         (
             {"selector": "random", "evaluation_scorer": "er"},
-            r"(?s)round-1/scores' was made .*selector: None there, 'ran",
+            r"(?s)round-1/scores' holds a stage .*selector: None there, 'ran",
         ),
-        ({"seed": 1}, r"(?s)round-0/held_out' was made with other settings"),
+        ({"seed": 1}, r"(?s)round-0/held_out' holds a stage with other settings"),
     ):
-        with pytest.raises(ChangedSettingsError, match=message):
+        with pytest.raises(OutputFolderError, match=message):
             run(folder.parent, "finished", keep_rounds=2, **changes)
     assert files(folder) == before
 

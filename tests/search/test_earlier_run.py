@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from erprm.rollout.running.shards import OutputFolderError
+from erprm.runs.folder import OutputFolderError
 from erprm.search import BestOfNSearch
 from erprm.search.run import run_search
 from tests.engines.known_policy import KnownPolicy

@@ -9,7 +9,7 @@ import pytest
 
 from erprm.cli import main
 from erprm.engines.base import Completion, EngineError, Prompt, Sampling
-from erprm.rollout.running.shards import OutputFolderError
+from erprm.runs.folder import DamagedFileError, OutputFolderError
 from erprm.search import BeamSearch, BestOfNSearch, StepRejection
 from erprm.search.config import SearchConfig
 from erprm.search.methods import DEFAULT_METHODS, SEARCHES
@@ -131,7 +131,7 @@ def test_another_configuration_into_the_same_folder_is_refused(
     (tmp_path / "out").mkdir()
     with pytest.raises(EngineError):
         run_search(make_config(), FailingPolicy(fails_at=1))
-    with pytest.raises(OutputFolderError, match="holds a run with other settings") as refusal:
+    with pytest.raises(OutputFolderError, match="holds a search with other settings") as refusal:
         run_search(make_config(**changes), FailingPolicy())
     assert named in str(refusal.value)
     assert not list((tmp_path / "out").glob("candidates/*"))
@@ -142,7 +142,7 @@ def test_a_folder_with_something_else_in_it_is_refused(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.tex").touch()
-    with pytest.raises(OutputFolderError, match=r"is not empty and has no manifest\.json of a search"):
+    with pytest.raises(OutputFolderError, match=r"is not empty .* and has no manifest\.json of a search"):
         run_search(make_config(), FailingPolicy())
 
 
@@ -151,7 +151,7 @@ def test_a_damaged_part_is_named(make_config: Callable[..., SearchConfig], tmp_p
     part = tmp_path / "out/candidates/part-00001.jsonl"
     whole = part.read_bytes()
     part.write_bytes(whole[:-40])
-    with pytest.raises(OutputFolderError, match=r"part-00001\.jsonl, line 24: is damaged; delete the file"):
+    with pytest.raises(DamagedFileError, match=r"part-00001\.jsonl, line 24: is damaged; delete the file"):
         run_search(make_config(), FailingPolicy())
     part.unlink()
     run_search(make_config(), FailingPolicy())

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from erprm.data.batching.tries import trie_order
 from erprm.data.labels import LabelMethod, flat_step_labels
 from erprm.data.records import RolloutRecord
+from erprm.runs.atomic import hidden_beside, hidden_name, remove, write_json
 from erprm.runs.identity import content_hash, tokenizer_fingerprint
 from erprm.steps import Solution, StepEncoder
 
@@ -214,14 +215,15 @@ def _memory_map(path: Path, dtype: type[np.generic]) -> npt.NDArray[Any]:
 
 
 def _build(records: Iterable[RolloutRecord], encoder: StepEncoder, max_length: int, folder: Path) -> None:
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary = hidden_name(folder)
     temporary.mkdir(parents=True)
+    _remove_abandoned(folder.parent)
     try:
         with ExitStack() as stack:
             files = {array: stack.enter_context((temporary / f"{array}.bin").open("wb")) for array in _ARRAYS}
             meta = _write_arrays(records, encoder, max_length, files)
         _write_trie_order(temporary)
-        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        write_json(meta, temporary / "meta.json")
         try:
             temporary.rename(folder)
         except OSError:
@@ -230,6 +232,14 @@ def _build(records: Iterable[RolloutRecord], encoder: StepEncoder, max_length: i
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(caches: Path) -> None:
+    """Removes what killed processes left. Others may be building, so only what nobody has written to for an hour."""
+    for unfinished in hidden_beside(caches):
+        with suppress(OSError):  # another process gives it its name, or removes it, at the same time
+            if time.time() - max(path.stat().st_mtime for path in (unfinished, *unfinished.iterdir())) > 3600:
+                remove(unfinished)
 
 
 def _write_trie_order(folder: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,25 +95,6 @@ def json_rows(
             yield from _elements(file, path, reject, max_row_bytes)
         else:
             yield from _lines(file, path, reject, max_row_bytes)
-
-
-def json_line(row: Mapping[str, Any]) -> bytes:
-    """A row as a line that every reader of JSON takes.
-
-    NaN and infinities, which JSON does not have, become null; half of a surrogate pair is written as an escape.
-    """
-    try:
-        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    except ValueError:
-        return json.dumps(_finite(row)).encode() + b"\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def count_rows(path: Path) -> int:

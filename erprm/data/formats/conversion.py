@@ -16,6 +16,7 @@ from erprm.data.formats.exporting import Exporter, ExportOptions
 from erprm.data.formats.importing import ImportOptions, RecordImport
 from erprm.data.records import write_records
 from erprm.runs.atomic import whole_file
+from erprm.runs.lock import sole_writer
 
 Item = TypeVar("Item")
 TargetName = Literal["records", "trl", "official"]
@@ -105,11 +106,13 @@ def convert(
     Raises:
         FileNotFoundError: if there is no such source.
         RowError: at the first row that cannot be used, unless these are skipped.
+        InUseError: if another command is writing the output.
         ValueError: if a setting is wrong, a file cannot be read on, or no row of it can be used.
     """
     target = target_of(output, target)
     exporter = None if target == "records" else Exporter(target, export_options or ExportOptions())
     with ExitStack() as files:
+        files.enter_context(sole_writer(Path(output)))
         rejected = _RejectedRows(rejected_path(output), files)
         reject: Reject = rejected.add if skip_rejected else stop
         records = RecordImport(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from erprm.models.backbone.loading import (
 )
 from erprm.models.backbone.lora import LoRA, add_adapters, initialise_adapters, merged_state_dict, trained_state_dict
 from erprm.models.backbone.sharded_loading import DeferredWeights
+from erprm.models.backbone.weight_files import model_files
 from erprm.models.distributed.sharding import (
     LayerClasses,
     clip_gradients,
@@ -196,6 +198,14 @@ class BackboneModule(ResumableModule):
                     f"the checkpoint lacks {len(lacking)} of the weights that model.lora trains, {lacking[0]} for one: "
                     "was it trained with the same lora?"
                 )
+
+    def whole_export(self, folder: Path) -> AbstractContextManager[Path]:
+        """A hidden folder for the files of a model, which move into ``folder`` together; see :func:`model_files`.
+
+        On a process that does not write, ``folder`` itself.
+        """
+        is_writer = not is_sharded(self) or self.global_rank == 0
+        return model_files(folder) if is_writer else nullcontext(folder)
 
     def write_backbone(self, folder: Path) -> bool:
         """Writes the backbone as a Hugging Face folder, adapters merged into its weights.

@@ -1,4 +1,4 @@
-"""The safetensors files of a checkpoint: names and shapes of their tensors, and a reader of parts of them."""
+"""The safetensors files of a model: written together; names and shapes of their tensors; a reader of parts of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -16,8 +17,10 @@ from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file
+
+from erprm.runs.atomic import whole_files
 
 
 class WeightFiles:
@@ -110,3 +113,8 @@ class _PlannerOfMoreRows(DefaultLoadPlanner):
 def _file(path: str, name: str) -> Path | None:
     found = cached_file(path, name, _raise_exceptions_for_missing_entries=False)
     return None if found is None else Path(found)
+
+
+def model_files(folder: Path) -> AbstractContextManager[Path]:
+    """A hidden folder to save a model into; its files move into ``folder`` together, weights of an earlier one go."""
+    return whole_files(folder, last=CONFIG_NAME, replaced=("model*.safetensors", SAFE_WEIGHTS_INDEX_NAME))

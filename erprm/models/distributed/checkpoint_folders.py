@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from erprm.runs.atomic import final_name, hidden_beside, hidden_name, remove, sync
 
 if TYPE_CHECKING:
     from lightning.pytorch.strategies import ModelParallelStrategy as _Strategy
 else:
     _Strategy = object
-
-_HEX = "[0-9a-f]" * 32
 
 
 class WholeCheckpointFolders(_Strategy):
@@ -33,7 +30,7 @@ class WholeCheckpointFolders(_Strategy):
         if not self._save_distributed_checkpoint:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        temporary = self.broadcast(path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp"))
+        temporary = self.broadcast(hidden_name(path))
         if self.is_global_zero:
             restore_folders(path.parent)
         self.barrier()
@@ -55,19 +52,17 @@ class WholeCheckpointFolders(_Strategy):
 def exchange_folder(new: Path, path: Path) -> None:
     """Gives a folder its name, and removes what had the name before."""
     for file in new.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    earlier = path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
+        sync(file)
+    earlier = hidden_name(path, "old")
     if path.exists():
         path.rename(earlier)
     new.rename(path)
-    _remove(earlier)
+    remove(earlier)
 
 
 def displaced_folders(parent: Path) -> dict[Path, Path]:
     """The folders left without their name by a process killed between the two renames: name to present path."""
-    hidden = parent.glob(f".*.{_HEX}.old")
-    by_name = {parent / path.name[1 : -len(f".{uuid.uuid4().hex}.old")]: path for path in hidden}
+    by_name = {final_name(path): path for path in hidden_beside(parent, suffix="old")}
     return {name: path for name, path in by_name.items() if not name.exists()}
 
 
@@ -79,12 +74,5 @@ def restore_folders(parent: Path) -> None:
     """
     for name, path in displaced_folders(parent).items():
         path.rename(name)
-    for unfinished in (*parent.glob(f".*.{_HEX}.tmp"), *parent.glob(f".*.{_HEX}.old")):
-        _remove(unfinished)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    for unfinished in (*hidden_beside(parent), *hidden_beside(parent, suffix="old")):
+        remove(unfinished)

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 
-from erprm.runs.atomic import leftovers_of, whole_file
+from erprm.runs.atomic import remove_leftovers, whole_file
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -51,5 +51,4 @@ class WholeCheckpointIO(TorchCheckpointIO):
         if folder in self._clean_folders:
             return
         self._clean_folders.add(folder)
-        for leftover in leftovers_of(folder, "*.ckpt"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(folder, "*.ckpt")

@@ -6,7 +6,6 @@ the model was trained with, so programs that serve token classifiers give step s
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
+from erprm.models.backbone.weight_files import model_files
 from erprm.models.heads.two_class import CLASSES
 from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, ProcessRewardModel
+from erprm.runs.atomic import write_json
 
 _TOLERANCE = 1e-4
 _SMALL_TOLERANCE = 0.02  # of scores that are computed in 16 bits
@@ -69,10 +70,10 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
     _check_scores(classifier, causal, label_tokens)
     step_format = replace(encoder.step_format, positive=None, negative=None).to_dict()
     setattr(classifier.config, STEP_FORMAT_KEY, step_format)
-    classifier.save_pretrained(folder)
-    encoder.tokenizer.save_pretrained(folder)
-    text = json.dumps(step_format, ensure_ascii=False, indent=2)
-    (folder / STEP_FORMAT_FILE).write_text(text + "\n", encoding="utf-8")
+    with model_files(folder) as files:
+        classifier.save_pretrained(files)
+        encoder.tokenizer.save_pretrained(files)
+        write_json(step_format, files / STEP_FORMAT_FILE)
 
 
 @torch.no_grad()

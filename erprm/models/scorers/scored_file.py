@@ -6,12 +6,12 @@ far the input has been read. The next run that would write the same goes on from
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,14 +20,15 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from erprm.data.files.json_rows import Place, json_line, stop
+from erprm.data.files.json_rows import Place, stop
 from erprm.data.formats.conversion import rejected_line, rejected_path
 from erprm.data.solutions import SolutionRow, solution_rows
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention.kernels import AttentionError
-from erprm.rollout.running.shards import differing_settings
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import json_line, remove_leftovers, write_json
+from erprm.runs.folder import differing_lines
 from erprm.runs.identity import file_sha256
+from erprm.runs.lock import sole_use
 from erprm.scoring.scorer import ScorerError, StepScorer, checked_scores
 from erprm.steps import check_step_style
 
@@ -82,7 +83,7 @@ def score_file(
         FileNotFoundError: if there is no such source.
         RowError: at the first row that cannot be scored, unless these are skipped.
         ScorerError: if the scorer returns more or fewer scores than there are steps; names the solution.
-        ValueError: if the output would replace the source, or another process is writing it, the step style is unknown,
+        ValueError: if the output would replace the source, or another command is writing it, the step style is unknown,
             or no row can be scored.
     """
     check_step_style(step_style)
@@ -170,20 +171,16 @@ class _Unfinished:
         self._output = output
         self._key = json.loads(json.dumps(key))
         self._folder = output.with_name(f".{output.name}.unfinished")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self._folder / "lock").open("wb")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise ValueError(f"{output}: another process is writing it") from error
+        self._files = ExitStack()
+        self._files.enter_context(sole_use(self._folder))
+        remove_leftovers(self._folder)
         self._state_file = self._folder / "state.json"
         state = self._saved_state()
         self.last_row: int = state["last_row"]
         self.written: int = state["written"]
         self.rejected: int = state["rejected"]
-        self._rows = _opened_at(self._folder / "rows.jsonl", state["bytes"])
-        self._rejected = _opened_at(self._folder / "rejected.jsonl", state["rejected_bytes"])
+        self._rows = self._files.enter_context(_opened_at(self._folder / "rows.jsonl", state["bytes"]))
+        self._rejected = self._files.enter_context(_opened_at(self._folder / "rejected.jsonl", state["rejected_bytes"]))
 
     def _saved_state(self) -> dict[str, Any]:
         """How far an earlier run came that was to write the same."""
@@ -191,12 +188,10 @@ class _Unfinished:
             state: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
             if state["key"] == self._key:
                 return state
-            lines = "".join(
-                f"\n  {name}: {there!r} there, {now!r} now"
-                for name, there, now in differing_settings(state["key"], self._key)
-            )
             log.warning(
-                "%s: an earlier run scored with other settings, so all rows are scored anew:%s", self._output, lines
+                "%s: an earlier run scored with other settings, so all rows are scored anew:%s",
+                self._output,
+                differing_lines(state["key"], self._key),
             )
             self._state_file.unlink()
         return {"last_row": 0, "written": 0, "rejected": 0, "bytes": 0, "rejected_bytes": 0}
@@ -207,8 +202,7 @@ class _Unfinished:
     def __exit__(self, *_: object) -> None:
         if not self._state_file.exists():
             self.discard()  # There is nothing to go on from.
-        for file in (self._rows, self._rejected, self._lock):
-            file.close()
+        self._files.close()
 
     def write(self, line: bytes) -> None:
         self._rows.write(line)
@@ -229,8 +223,7 @@ class _Unfinished:
             "bytes": _flushed(self._rows),
             "rejected_bytes": _flushed(self._rejected),
         }
-        with whole_file(self._state_file) as file:
-            file.write(json.dumps(state).encode())
+        write_json(state, self._state_file)
 
     def finish(self) -> None:
         """Gives the output its name."""

@@ -12,8 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from erprm.report.result_files import finite
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import finite, whole_file
+from erprm.runs.lock import sole_writer
 
 # In the order in which they are put together; later ones use what earlier ones define.
 _SCRIPTS = ("elements.js", "latex.js", "charts.js", "windowed_list.js", "sections.js", "browser.js", "page.js")
@@ -63,7 +63,7 @@ def document(content: Mapping[str, Any]) -> str:
 def write_document(content: Mapping[str, Any], path: Path) -> int:
     """Writes the page, whole or not at all; its size in bytes."""
     encoded = document(content).encode(errors="replace")
-    with whole_file(path) as file:
+    with sole_writer(path), whole_file(path) as file:
         file.write(encoded)
     return len(encoded)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from erprm.rollout.labelling.summary import RolloutSummary
 from erprm.rollout.running.reports import write_reports
-from erprm.rollout.running.shards import OutputFolderError, ShardStore, differing_settings
+from erprm.rollout.running.shards import ShardStore
+from erprm.runs.folder import OutputFolderError, differing_lines
+from erprm.runs.lock import sole_use
 
 
 def merge(output: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]]) -> RolloutSummary:
@@ -23,13 +26,13 @@ def merge(output: str | os.PathLike[str], folders: Sequence[str | os.PathLike[st
     Raises:
         OutputFolderError: if a folder holds no run, if settings differ (named with both values), or if a shard is
             in several folders, or undamaged in none.
+        InUseError: if another command is writing into ``output``.
         OSError: if a shard cannot be copied.
     """
     parts = [ShardStore.of_folder(folder) for folder in folders]
     first = parts[0]
     for other in parts[1:]:
-        if differing := differing_settings(first.settings, other.settings):
-            lines = "".join(f"\n  {key}: {there!r} and {here!r}" for key, there, here in differing)
+        if lines := differing_lines(first.settings, other.settings, ("in the first", "in the second")):
             raise OutputFolderError(f"{first.folder} and {other.folder} hold runs with other settings:{lines}")
     holders = {shard: [part for part in parts if part.mark_path(shard).exists()] for shard in range(first.num_shards)}
     if doubled := {shard: held for shard, held in holders.items() if len(held) > 1}:
@@ -38,7 +41,12 @@ def merge(output: str | os.PathLike[str], folders: Sequence[str | os.PathLike[st
             f"{len(doubled)} shards are in several folders, the first, {shard}, in {held[0].folder} and "
             f"{held[1].folder}; remove all of a part but one"
         )
-    store = ShardStore(output, first.settings, first.num_shards)
+    with sole_use(Path(output)):
+        return _adopt_all(ShardStore(output, first.settings, first.num_shards), holders)
+
+
+def _adopt_all(store: ShardStore, holders: dict[int, list[ShardStore]]) -> RolloutSummary:
+    store.sweep(range(store.num_shards))
     store.begin()
     missing = []
     for shard, held in holders.items():

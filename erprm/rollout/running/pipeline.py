@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Task
@@ -21,6 +22,7 @@ from erprm.rollout.running.problem_shards import ProblemShards
 from erprm.rollout.running.reports import write_reports
 from erprm.rollout.running.shard_maker import ShardWork, TooManyRejectedError, first_of
 from erprm.rollout.running.shards import ShardMark, ShardStore
+from erprm.runs.lock import sole_use
 from erprm.runs.progress import progress_bar
 
 # A run goes on at least until it has rejected more problems than these, however few it has tried by then.
@@ -48,13 +50,19 @@ def run_rollouts(
 
     Raises:
         OutputFolderError: if ``config.output_dir`` holds a run with other settings.
+        InUseError: if another command is writing into it, unless both make parts of one run.
         TooManyRejectedError: if more problems than ``config.max_rejected_share`` cannot be rolled out.
         ValueError: if there is no problem, or two share an id.
         FileNotFoundError: if the model or the problems are not there.
     """
-    console = console or Console(stderr=True)
     if problems is None:
         problems = ProblemSource(config.source, config.path, config.split, config.limit)
+    part = config.part
+    with sole_use(Path(config.output_dir), f"{part.index}-of-{part.count}" if part.count > 1 else None):
+        return _run(config, engine, problems, console or Console(stderr=True))
+
+
+def _run(config: RolloutConfig, engine: Engine | None, problems: Iterable[Problem], console: Console) -> RolloutSummary:
     shards = ProblemShards(problems, config.problems_per_shard)
     settings = {**config.content_settings(), "problems_sha256": shards.sha256}
     is_shared = config.part.count > 1

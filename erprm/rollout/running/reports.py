@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from typing import Literal
 
 from erprm.rollout.labelling.summary import RolloutSummary
-from erprm.rollout.running.shards import Json, ShardStore, write_json_atomically
-from erprm.runs.atomic import whole_file
+from erprm.rollout.running.shards import ShardStore
+from erprm.runs.atomic import whole_file, write_json
+from erprm.runs.folder import Json
 
 # Name of a list of a shard's mark, and of the file that gathers it.
 GATHERED: tuple[Literal["rejected", "ungraded"], ...] = ("rejected", "ungraded")
@@ -49,7 +50,7 @@ def write_reports(store: ShardStore, *, shared: bool = False) -> RolloutSummary 
     if not is_whole:
         summary_path.unlink(missing_ok=True)
         return None
-    write_json_atomically(total.to_dict(), summary_path)
+    write_json(total.to_dict(), summary_path)
     return total
 
 

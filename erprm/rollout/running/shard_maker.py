@@ -25,7 +25,8 @@ from erprm.rollout.config import RolloutConfig
 from erprm.rollout.labelling.label_problems import roll_out
 from erprm.rollout.labelling.summary import RolloutSummary
 from erprm.rollout.running.problem_shards import ProblemShards
-from erprm.rollout.running.shards import Json, ShardMark, ShardStore
+from erprm.rollout.running.shards import ShardMark, ShardStore
+from erprm.runs.folder import Json
 
 log = logging.getLogger(__name__)
 

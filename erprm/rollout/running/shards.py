@@ -16,7 +16,6 @@ Several processes may write shards of their own into one folder at the same time
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -27,22 +26,21 @@ from pathlib import Path
 from typing import Any
 
 from erprm.data.records import RolloutRecord, read_records, write_records
-from erprm.runs.atomic import leftovers_of, whole_file
+from erprm.runs.atomic import hidden_beside, sync, whole_file, write_json
+from erprm.runs.folder import (
+    DamagedFileError,
+    Json,
+    OutputFolderError,
+    RunFolder,
+    as_json,
+    read_sealed,
+    sealed,
+)
 from erprm.runs.identity import content_hash, file_sha256
 
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
-
-Json = dict[str, Any]
-
-
-class OutputFolderError(ValueError):
-    """The output folder holds something else than an earlier part of the same run."""
-
-
-class DamagedFileError(ValueError):
-    """A file of the run's own bookkeeping is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ class ShardStore:
         self.folder = Path(folder)
         self.num_shards = num_shards
         self._shared = shared
-        given = {**settings, "format_version": FORMAT_VERSION, "num_shards": num_shards}
-        self._settings: Json = json.loads(json.dumps(given))
+        self._run_folder = run_folder(self.folder)
+        self._settings = as_json({**settings, "format_version": FORMAT_VERSION, "num_shards": num_shards})
         self._refuse_other_settings()
 
     @classmethod
@@ -101,7 +99,7 @@ class ShardStore:
         Raises:
             OutputFolderError: if there is no run in the folder.
         """
-        settings = stored_settings(Path(folder))
+        settings = run_folder(Path(folder)).stored_settings()
         if settings is None:
             raise OutputFolderError(f"{str(folder)!r} has no manifest.json of a rollout run")
         return cls(folder, settings, settings["num_shards"])
@@ -123,7 +121,7 @@ class ShardStore:
             shards: of these shards only; if they are all there are, of everything.
         """
         for folder in (self.folder, self.folder / "data", self.folder / ".shards"):
-            for left_over in leftovers_of(folder, "*"):
+            for left_over in hidden_beside(folder):
                 number = re.match(r"\.(?:train-)?(\d+)", left_over.name)
                 if len(shards) == self.num_shards if number is None else int(number[1]) in shards:
                     left_over.unlink(missing_ok=True)
@@ -139,7 +137,7 @@ class ShardStore:
         """
         self._settings.update(settled)
         self._refuse_other_settings()
-        self._write_manifest()
+        self._run_folder.write_manifest(self._settings)
 
     def catch_up(self) -> None:
         """Takes over what was settled by the processes that made the shards, and puts a damaged manifest right.
@@ -147,31 +145,18 @@ class ShardStore:
         Raises:
             OutputFolderError: if the folder holds another run by now.
         """
-        if stored_settings(self.folder) is not None:
+        if self._run_folder.stored_settings() is not None:
             self._refuse_other_settings()
-            self._write_manifest()
-
-    def _write_manifest(self) -> None:
-        for path in manifest_paths(self.folder):
-            if _settings_in(path) != self._settings:
-                write_json_atomically({"hash": self.run, "settings": self._settings}, path)
+            self._run_folder.write_manifest(self._settings)
 
     def _refuse_other_settings(self) -> None:
         """Compares with the run in the folder, and takes over those of its settings that are not known yet."""
-        stored = stored_settings(self.folder)
-        if stored is None:
-            names = {path.name for path in self.folder.glob("*") if not path.name.startswith(".")}
-            if names:
-                raise OutputFolderError(
-                    f"output_dir {str(self.folder)!r} is not empty ({', '.join(sorted(names)[:5])}) and has no "
-                    "manifest.json of a rollout run; give an empty or new folder"
-                )
-            return
+        stored = self._run_folder.stored_settings()
         # A run that stopped before its first shard binds nobody to its settings.
-        if not self._shared and not any(self.folder.glob("data/*.parquet")):
+        if stored is not None and not self._shared and not any(self.folder.glob("data/*.parquet")):
             return
-        refuse_other_settings(self.folder, stored, {**stored, **self._settings})
-        self._settings = stored
+        self._run_folder.refuse_other_settings({**(stored or {}), **self._settings})
+        self._settings = stored or self._settings
 
     @property
     def _width(self) -> int:
@@ -263,7 +248,7 @@ class ShardStore:
             raise _with_advice(error, path) from error
 
     def _refuse_takeover(self) -> None:
-        if stored_settings(self.folder) != self._settings:
+        if self._run_folder.stored_settings() != self._settings:
             raise OutputFolderError(
                 f"output_dir {str(self.folder)!r} was taken over by a run with other settings meanwhile; give each run "
                 "a folder of its own"
@@ -273,100 +258,15 @@ class ShardStore:
         self, shard: int, rows: int, counts: Mapping[str, Any], rejected: Sequence[Json], ungraded: Sequence[Json]
     ) -> ShardMark:
         path = self.records_path(shard)
-        _sync_folder(path.parent)
+        sync(path.parent)
         mark = ShardMark(self.run, file_sha256(path), rows, dict(counts), list(rejected), list(ungraded))
-        content = asdict(mark)
-        write_json_atomically({"hash": content_hash(content), **content}, self.mark_path(shard))
+        write_json(sealed(asdict(mark)), self.mark_path(shard))
         return mark
 
 
-def manifest_paths(folder: Path) -> tuple[Path, Path]:
-    """The manifest of a run and its copy."""
-    return folder / "manifest.json", folder / ".shards" / "manifest.json"
-
-
-def stored_settings(folder: Path) -> Json | None:
-    """The settings of the run in a folder, from the manifest or its copy; ``None`` if neither is there and whole."""
-    return next((settings for path in manifest_paths(folder) if (settings := _settings_in(path)) is not None), None)
-
-
-def _settings_in(manifest: Path) -> Json | None:
-    try:
-        settings: Json = read_sealed(manifest)["settings"]
-    except FileNotFoundError:
-        return None
-    except DamagedFileError as error:
-        log.warning("%s", error)
-        return None
-    return settings
-
-
-def refuse_other_settings(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Compares the settings of the run in a folder with those of this one.
-
-    Raises:
-        OutputFolderError: if some differ; names them with both values.
-    """
-    differing = differing_settings(there, now)
-    if differing:
-        lines = "".join(f"\n  {key}: {there!r} there, {now!r} now" for key, there, now in differing)
-        raise OutputFolderError(
-            f"output_dir {str(folder)!r} holds a run with other settings:{lines}\n"
-            "Give another output_dir, or the same settings to continue that run."
-        )
-
-
-def differing_settings(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Names of the settings that differ, nested ones with dots, each with both values; None for a missing one."""
-    there, now = _flat(there), _flat(now)
-    return [(key, there.get(key), now.get(key)) for key in sorted({*there, *now}) if there.get(key) != now.get(key)]
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> Json:
-    flat: Json = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{above}{key}."))
-        else:
-            flat[above + key] = value
-    return flat
-
-
-def read_sealed(path: Path) -> Json:
-    """The content of a JSON object beside its hash.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        DamagedFileError: if it does not fit the hash.
-    """
-    try:
-        content: Json = json.loads(path.read_text("utf-8"))
-        digest = content.pop("hash")
-        if "settings" in content:  # a manifest: its hash is the run's
-            whole = digest == content_hash(content["settings"])
-        else:
-            whole = digest == content_hash(content)
-    except (ValueError, LookupError, AttributeError, TypeError):
-        whole = False
-    if not whole:
-        raise DamagedFileError(f"{path}: is damaged")
-    return content
-
-
-def write_json_atomically(value: Mapping[str, Any], path: Path) -> None:
-    """Writes a JSON file that is there wholly or not at all, even across a power cut."""
-    with whole_file(path) as file:
-        file.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes renames in a folder last across a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def run_folder(folder: Path) -> RunFolder:
+    """The folder of a rollout run, with its manifest and a copy of that."""
+    return RunFolder(folder, "a rollout run", copy=".shards/manifest.json")
 
 
 def _with_advice(error: OSError, path: Path) -> OSError:

@@ -13,13 +13,8 @@ from typing import Any
 from erprm.data.statistics.seen_names import SeenNames, hash_of
 from erprm.rollout.labelling.summary import RolloutSummary
 from erprm.rollout.running.reports import GATHERED, report_line
-from erprm.rollout.running.shards import (
-    DamagedFileError,
-    ShardMark,
-    ShardStore,
-    manifest_paths,
-    read_sealed,
-)
+from erprm.rollout.running.shards import ShardMark, ShardStore, run_folder
+from erprm.runs.folder import DamagedFileError, read_sealed
 from erprm.runs.identity import file_sha256
 
 
@@ -158,7 +153,7 @@ def _doubled_problems(store: ShardStore, hashes: frozenset[int]) -> Iterator[str
 
 
 def _faults_of_reports(store: ShardStore, found: Verification, digests: dict[str, str]) -> Iterator[str]:
-    for path in manifest_paths(store.folder):
+    for path in run_folder(store.folder).manifests:
         try:
             read_sealed(path)
         except FileNotFoundError:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from erprm.data.files.json_rows import MAX_ROW_BYTES, RowError, json_line, json_rows, read_json_rows
+from erprm.data.files.json_rows import MAX_ROW_BYTES, RowError, json_rows, read_json_rows
+from erprm.runs.atomic import json_line
 
 
 def read(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -16,8 +16,9 @@ from erprm.data.sources import Problem
 from erprm.rollout import RolloutConfig, run_rollouts
 from erprm.rollout.labelling.summary import RolloutSummary
 from erprm.rollout.running.merging import merge
-from erprm.rollout.running.shards import OutputFolderError, ShardStore
+from erprm.rollout.running.shards import ShardStore
 from erprm.rollout.running.verification import verify
+from erprm.runs.folder import OutputFolderError
 from tests.engines.recorded_engine import RecordedEngine
 from tests.rollout.conftest import make_word_tokenizer
 
@@ -143,8 +144,8 @@ def test_parts_with_other_settings_are_refused_with_both_values(
     run(tmp_path / "other", "2/3", seed=5, completions_per_step=2)
     assert main(["merge", str(tmp_path / "merged"), str(parts[0]), str(parts[1]), str(tmp_path / "other")]) == 1
     message = capsys.readouterr().err
-    assert "  seed: 0 and 5\n" in message
-    assert "  completions_per_step: 3 and 2\n" in message
+    assert "  seed: 0 in the first, 5 in the second\n" in message
+    assert "  completions_per_step: 3 in the first, 2 in the second\n" in message
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path, parts: list[Path]) -> None:

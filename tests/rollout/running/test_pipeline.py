@@ -15,7 +15,7 @@ from erprm.engines.transformers import TransformersEngine
 from erprm.grading import Grader, grade
 from erprm.rollout import RolloutConfig, run_rollouts
 from erprm.rollout.labelling.label_problems import roll_out
-from erprm.rollout.running.shards import OutputFolderError
+from erprm.runs.folder import OutputFolderError
 from erprm.runs.identity import content_hash
 from tests.rollout.conftest import WORDS, make_policy, make_taught_policy, make_word_tokenizer
 

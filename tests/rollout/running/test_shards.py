@@ -6,7 +6,8 @@ import datasets
 import pytest
 
 from erprm.data.records import RolloutRecord, read_records
-from erprm.rollout.running.shards import OutputFolderError, ShardStore
+from erprm.rollout.running.shards import ShardStore
+from erprm.runs.folder import OutputFolderError
 
 SETTINGS = {"seed": 0, "stop": ("\n",), "prompt": {"template": "{question}", "chat": False}}
 

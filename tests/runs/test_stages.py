@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from erprm.raft.solutions import read_rows, write_in_parts
-from erprm.raft.stage_folders import ChangedSettingsError, StageFolders, sole_use_of
+from erprm.raft.solutions import read_rows
+from erprm.runs.folder import OutputFolderError
+from erprm.runs.parts import Parts
+from erprm.runs.stages import StageFolders
 
 SETTINGS = {"threshold": 0.5, "sampling": {"n": 4}}
 
@@ -18,10 +20,10 @@ def test_a_stage_is_there_wholly_or_not_at_all(tmp_path: Path) -> None:
     stages = StageFolders(tmp_path)
     assert not stages.is_done("round-1/samples", SETTINGS)
     with pytest.raises(RuntimeError):
-        stages.make("round-1/samples", SETTINGS, fail)
+        stages.make("round-1/samples", fail, SETTINGS)
     assert not stages.is_done("round-1/samples", SETTINGS)
     assert not (tmp_path / "round-1/samples").exists()
-    stages.make("round-1/samples", SETTINGS, lambda folder: None)
+    stages.make("round-1/samples", lambda folder: None, SETTINGS)
     assert stages.is_done("round-1/samples", SETTINGS)
     # What was begun with the same settings was gone on with.
     assert {path.name for path in (tmp_path / "round-1/samples").iterdir()} == {"manifest.json", "half"}
@@ -35,18 +37,18 @@ def test_what_was_begun_with_other_settings_is_thrown_away(tmp_path: Path) -> No
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError):
-        stages.make("scores", SETTINGS, fail)
-    stages.make("scores", {**SETTINGS, "threshold": 0.4}, lambda folder: None)
+        stages.make("scores", fail, SETTINGS)
+    stages.make("scores", lambda folder: None, {**SETTINGS, "threshold": 0.4})
     assert [path.name for path in (tmp_path / "scores").iterdir()] == ["manifest.json"]
 
 
 def test_a_stage_made_with_other_settings_is_refused_with_both_values_unless_asked_for(tmp_path: Path) -> None:
-    StageFolders(tmp_path).make("scores", SETTINGS, lambda folder: None)
+    StageFolders(tmp_path).make("scores", lambda folder: None, SETTINGS)
     now = {"threshold": 0.9, "sampling": {"n": 8}}
     message = re.escape(
-        "scores' was made with other settings:\n  sampling.n: 4 there, 8 now\n  threshold: 0.5 there, 0.9"
+        "scores' holds a stage with other settings:\n  sampling.n: 4 there, 8 now\n  threshold: 0.5 there, 0.9"
     )
-    with pytest.raises(ChangedSettingsError, match=message):
+    with pytest.raises(OutputFolderError, match=message):
         StageFolders(tmp_path).is_done("scores", now)
     assert StageFolders(tmp_path, allow_change=True).is_done("scores", now)
 
@@ -54,7 +56,7 @@ def test_a_stage_made_with_other_settings_is_refused_with_both_values_unless_ask
 def test_the_hash_of_a_stage_stands_for_its_settings(tmp_path: Path) -> None:
     stages = StageFolders(tmp_path)
     for name, settings in (("a", SETTINGS), ("b", SETTINGS), ("c", {**SETTINGS, "threshold": None})):
-        stages.make(name, settings, lambda folder: None)
+        stages.make(name, lambda folder: None, settings)
     assert stages.hash_of("a") == stages.hash_of("b") != stages.hash_of("c")
 
 
@@ -65,7 +67,7 @@ def test_a_pruned_stage_is_done_and_takes_no_room(tmp_path: Path) -> None:
         (folder / "parts" / "0").touch()
 
     stages = StageFolders(tmp_path)
-    stages.make("policy", SETTINGS, fill)
+    stages.make("policy", fill, SETTINGS)
     stages.prune("policy")
     stages.prune("policy")
     stages.prune("nowhere")
@@ -73,15 +75,18 @@ def test_a_pruned_stage_is_done_and_takes_no_room(tmp_path: Path) -> None:
     assert stages.is_done("policy", SETTINGS)
 
 
-def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
-    with (
-        sole_use_of(tmp_path),
-        pytest.raises(ValueError, match="another run is writing into it"),
-        sole_use_of(tmp_path),
-    ):
-        pass
-    with sole_use_of(tmp_path):
-        pass
+def test_a_stage_without_settings_is_made_anew_until_it_is_done(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise RuntimeError("killed")
+
+    stages = StageFolders(tmp_path)
+    with pytest.raises(RuntimeError):
+        stages.make("policy", fail)
+    assert not stages.is_done("policy")
+    stages.make("policy", lambda folder: (folder / "whole").touch())
+    assert stages.is_done("policy")
+    assert [path.name for path in (tmp_path / "policy").iterdir()] == ["whole"]
 
 
 def test_parts_that_are_there_are_not_made_again(tmp_path: Path) -> None:
@@ -94,7 +99,7 @@ def test_parts_that_are_there_are_not_made_again(tmp_path: Path) -> None:
         return [{"number": item} for item in asked[-1]]
 
     with pytest.raises(RuntimeError):
-        write_in_parts(tmp_path, 2, range(5), work)
-    write_in_parts(tmp_path, 2, range(5), work)
+        Parts(tmp_path, 2).make(range(5), work)
+    Parts(tmp_path, 2).make(range(5), work)
     assert asked == [[0, 1], [2, 3], [2, 3], [4]]
     assert [row["number"] for row in read_rows(tmp_path)] == [0, 1, 2, 3, 4]

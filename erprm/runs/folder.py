@@ -1,0 +1,170 @@
+"""Run folders: what a run's content is determined by, written down in its folder.
+
+``manifest.json`` holds the settings and a hash of them, which stands for the run. A run with other settings into the
+same folder is refused; with the same ones it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from erprm.runs.atomic import remove_leftovers, write_json
+from erprm.runs.identity import content_hash
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+Json = dict[str, Any]
+
+
+class OutputFolderError(ValueError):
+    """The output folder holds something else than an earlier part of the same run."""
+
+
+class DamagedFileError(ValueError):
+    """A file of the run's own bookkeeping is not what was written."""
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: where it is; it need not be there.
+        what: what is in it, for messages: ``a search``.
+        copy: path, from the folder on, of a second manifest, in case the first is damaged.
+        former: name of a file with the plain settings, which folders of earlier versions have for a manifest.
+        advice: what else to do about other settings; ends the message.
+    """
+
+    def __init__(
+        self, path: Path, what: str, *, copy: str | None = None, former: str | None = None, advice: str = ""
+    ) -> None:
+        self.path = path
+        self.manifests = (path / MANIFEST,) if copy is None else (path / MANIFEST, path / copy)
+        self._former = None if former is None else path / former
+        self._what, self._advice = what, advice
+
+    def stored_settings(self) -> Json | None:
+        """The settings of the run in the folder; ``None`` if no manifest of one is there and whole."""
+        for manifest in self.manifests:
+            try:
+                settings: Json = read_sealed(manifest)["settings"]
+            except FileNotFoundError:
+                continue
+            except DamagedFileError as error:
+                log.warning("%s", error)
+                continue
+            return settings
+        try:
+            former: Json | None = None if self._former is None else json.loads(self._former.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            log.warning("%s: is damaged", self._former)
+            return None
+        return former
+
+    def refuse_other_settings(self, settings: Mapping[str, Any]) -> None:
+        """Compares the settings of the run in the folder with others, as JSON has them.
+
+        Raises:
+            OutputFolderError: if some differ, named with both values; or if there is something else in the folder.
+        """
+        stored = self.stored_settings()
+        if stored is None:
+            self._refuse_something_else()
+        elif lines := differing_lines(stored, as_json(settings)):
+            raise OutputFolderError(
+                f"{str(self.path)!r} holds {self._what} with other settings:{lines}\n"
+                f"Give another output_dir, or the same settings to continue that one{self._advice}."
+            )
+
+    def _refuse_something_else(self) -> None:
+        own = {manifest.name for manifest in (*self.manifests, self._former) if manifest is not None}
+        names = {path.name for path in self.path.glob("*") if not path.name.startswith(".")}
+        if names - own:
+            raise OutputFolderError(
+                f"output_dir {str(self.path)!r} is not empty ({', '.join(sorted(names)[:5])}) and has no {MANIFEST} of "
+                f"{self._what}; give an empty or new folder"
+            )
+
+    def write_manifest(self, settings: Mapping[str, Any]) -> None:
+        """Writes down what the content is determined by, where that is not written yet."""
+        values = as_json(settings)
+        content = {"hash": content_hash(values), "settings": values}
+        for manifest in self.manifests:
+            try:
+                is_written = read_sealed(manifest) == {"settings": values}
+            except (FileNotFoundError, DamagedFileError):
+                is_written = False
+            if not is_written:
+                write_json(content, manifest)
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Begins a run in the folder or continues it, for one who has sole use of it.
+
+        Raises:
+            OutputFolderError: as :meth:`refuse_other_settings`.
+        """
+        self.refuse_other_settings(settings)
+        self.write_manifest(settings)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Removes what killed processes left half-written, anywhere in the folder, for one who has sole use of it."""
+        for folder in (self.path, *(path for path in self.path.rglob("*") if path.is_dir())):
+            remove_leftovers(folder)
+
+
+def as_json(settings: Mapping[str, Any]) -> Json:
+    """Settings as they are read back from a manifest: tuples as lists, for one."""
+    value: Json = json.loads(json.dumps(settings))
+    return value
+
+
+def differing_lines(one: Mapping[str, Any], other: Mapping[str, Any], where: tuple[str, str] = ("there", "now")) -> str:
+    """Names of the settings that differ, nested ones with dots, with both values; a line each, for a message."""
+    one, other = _flat(one), _flat(other)
+    return "".join(
+        f"\n  {key}: {one.get(key)!r} {where[0]}, {other.get(key)!r} {where[1]}"
+        for key in sorted({*one, *other})
+        if one.get(key) != other.get(key)
+    )
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Json:
+    flat: Json = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{above}{key}."))
+        else:
+            flat[above + key] = value
+    return flat
+
+
+def sealed(content: Mapping[str, Any]) -> Json:
+    """Content with its hash, for :func:`read_sealed`."""
+    return {"hash": content_hash(content), **content}
+
+
+def read_sealed(path: Path) -> Json:
+    """The content of a JSON object beside its hash.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: if it does not fit the hash.
+    """
+    try:
+        content: Json = json.loads(path.read_text("utf-8"))
+        digest = content.pop("hash")
+        # The hash of a manifest is that of its settings: the run's.
+        is_whole = digest == content_hash(content.get("settings", content))
+    except (ValueError, LookupError, AttributeError, TypeError):
+        is_whole = False
+    if not is_whole:
+        raise DamagedFileError(f"{path}: is damaged")
+    return content
