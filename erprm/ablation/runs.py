@@ -29,6 +29,7 @@ import yaml
 
 from erprm.callbacks.run_cost import Cost
 from erprm.data.labels import LabelMethod
+from erprm.errors import FailedRunError
 from erprm.report.pool_results import RESULTS_FILE
 from erprm.rollout.running.shards import differing_settings
 from erprm.runs.atomic import whole_file
@@ -41,7 +42,7 @@ _TRAINER_KEYS_OF_TEST = ("accelerator", "strategy", "devices", "num_nodes", "pre
 _LINES_OF_LOG = 15
 
 
-class RunError(RuntimeError):
+class RunError(FailedRunError):
     """A training or an evaluation that failed; the message names its log and ends with its last lines."""
 
 

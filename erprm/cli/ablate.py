@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -126,14 +125,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs what is missing of the ablation, and writes what all of it says."""
     own, of_fit = _split(arguments)
     config = parse_settings(AblateConfig, own)
-    try:
-        return _Ablation(config, of_fit, Console()).run()
-    except (ValueError, OSError, ImportError, RunError) as error:
-        print(f"erprm ablate: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("erprm ablate: interrupted; the same command continues the ablation", file=sys.stderr)
-        return 130
+    return _Ablation(config, of_fit, Console()).run()
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from docstring_parser import DocstringStyle, parse
-from jsonargparse import ArgumentParser
 
-from erprm.cli.suggestions import with_suggestion
+from erprm.cli.parser import ShortErrors
+from erprm.errors import UsageError
 
 Settings = TypeVar("Settings")
 
@@ -32,8 +32,8 @@ def key_of(field: dataclasses.Field[Any]) -> str:
     return str(field.metadata.get("key", field.name))
 
 
-class CommandParser(ArgumentParser):
-    """Adds to the message on an unknown key the known key it resembles."""
+class CommandParser(ShortErrors):
+    """The keys of a command from a dataclass of settings."""
 
     def __init__(self, settings: type[Any] | None = None, **kwargs: Any) -> None:
         """Takes a dataclass of settings as the keys of the command; without one it has none.
@@ -73,10 +73,9 @@ class CommandParser(ArgumentParser):
             for argument, after in zip(arguments, following, strict=True)
         ]
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program with the message."""
-        super().error(with_suggestion(message, self._known), ex)
-        raise AssertionError("unreachable: error() ends the program")
+    def known_keys(self) -> set[str]:
+        """The keys of the command."""
+        return self._known
 
 
 def _underscored(argument: str) -> str:
@@ -93,7 +92,10 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
         arguments: the command, then its arguments.
 
     Returns:
-        An instance; wrong keys and values end the program with exit status 2.
+        An instance.
+
+    Raises:
+        UsageError: if a key is unknown, or a value is not accepted.
     """
     command, *keys = (_underscored(argument) for argument in arguments)
     description = (settings.__doc__ or "").partition("\n")[0]
@@ -103,4 +105,4 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
         values = parser.instantiate_classes(parsed).as_dict()
         return settings(**{field.name: values[key_of(field)] for field in dataclasses.fields(settings)})  # type: ignore[arg-type]
     except ValueError as error:
-        parser.error(str(error))
+        raise UsageError(str(error)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -57,21 +56,17 @@ class ConvertConfig:
 def main(arguments: Sequence[str]) -> int:
     """Converts, and says what became of the rows."""
     config = parse_settings(ConvertConfig, arguments)
-    try:
-        result = convert(
-            config.input,
-            config.output,
-            format_name=config.source_format,
-            target=config.target,
-            skip_rejected=config.on_error == "skip",
-            import_options=ImportOptions(config.first_step, config.neutral, config.alternatives),
-            export_options=ExportOptions(config.labels, config.eta, config.threshold, config.exact),
-            split=config.split,
-            max_row_bytes=config.max_row_bytes,
-        )
-    except (ValueError, OSError) as error:
-        print(f"erprm convert: {error}", file=sys.stderr)
-        return 1
+    result = convert(
+        config.input,
+        config.output,
+        format_name=config.source_format,
+        target=config.target,
+        skip_rejected=config.on_error == "skip",
+        import_options=ImportOptions(config.first_step, config.neutral, config.alternatives),
+        export_options=ExportOptions(config.labels, config.eta, config.threshold, config.exact),
+        split=config.split,
+        max_row_bytes=config.max_row_bytes,
+    )
     _show(result, config.output)
     return 0
 

@@ -69,14 +69,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if rest[:1] in (["-h"], ["--help"]) else 2
     config = parse_settings(StatsConfig, [f"{command} stats", *rest[1:]])
     console = Console()
-    try:
-        data = _statistics(config, console)
-        for table in statistics_tables(data, shared_problems(data)):
-            console.print(table)
-        _write(config, data, console)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"erprm data stats: {error}", file=sys.stderr)
-        return 1
+    data = _statistics(config, console)
+    for table in statistics_tables(data, shared_problems(data)):
+        console.print(table)
+    _write(config, data, console)
     return 0
 
 

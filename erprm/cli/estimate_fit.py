@@ -94,13 +94,10 @@ def main(arguments: Sequence[str]) -> int:
     for key in _OTHER_KEYS_OF_FIT:
         parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
     parsed = parser.parse_args(list(arguments)[2:])
-    try:
-        settings = parser.instantiate_classes(parsed)
-        run = _Run.of_trainer(settings.trainer, settings.estimate.processes)
-        epoch = _epoch(settings.model, settings.data, settings.estimate)
-        needs = dry_step(settings.model, epoch.largest, run.precision)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
+    settings = parser.instantiate_classes(parsed)
+    run = _Run.of_trainer(settings.trainer, settings.estimate.processes)
+    epoch = _epoch(settings.model, settings.data, settings.estimate)
+    needs = dry_step(settings.model, epoch.largest, run.precision)
     console = Console()
     console.print(_memory_table(needs, run, settings.model.gradient_checkpointing))
     console.print(_time_table(needs, epoch, run, settings.estimate))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -14,7 +13,6 @@ from rich.table import Table
 
 from erprm.cli.commands import parse_settings
 from erprm.data.sources import ProblemSource
-from erprm.engines.base import EngineError
 from erprm.engines.settings import open_engine
 from erprm.estimate.rollout import LEVEL, Expected, RolloutEstimate, estimate_rollouts
 from erprm.grading import open_grader
@@ -61,11 +59,7 @@ class RolloutEstimateConfig(RolloutConfig):
 def main(arguments: Sequence[str]) -> int:
     """Rolls the probe out and prints the estimate."""
     config = parse_settings(RolloutEstimateConfig, [f"{arguments[0]} rollout", *arguments[2:]])
-    try:
-        _show(_estimate(config), config)
-    except (ValueError, OSError, ImportError, EngineError) as error:
-        print(f"erprm estimate rollout: {error}", file=sys.stderr)
-        return 1
+    _show(_estimate(config), config)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 import torch
@@ -14,24 +14,19 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
 from erprm.cli.newest_checkpoint import newest_checkpoint
-from erprm.cli.suggestions import with_suggestion
+from erprm.cli.parser import ShortErrors
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
 
 
-class ErprmArgumentParser(LightningArgumentParser):
-    """Adds to the message on an unknown key the known key it resembles."""
+class ErprmArgumentParser(ShortErrors, LightningArgumentParser):
+    """Lightning's parser with short errors."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program with the message."""
-        super().error(with_suggestion(message, _known_keys()), ex)
-        raise AssertionError("unreachable: error() ends the program")
-
-
-def _known_keys() -> set[str]:
-    classes = (ProcessRewardModel, ProcessRewardDataModule, PolicyDataModule, L.Trainer, BestOfN, StepEvaluation)
-    return {name for cls in classes for name in inspect.signature(cls).parameters} | {"trainer", "model", "data"}
+    def known_keys(self) -> set[str]:
+        """The keys of the trainer, and of the package's modules and callbacks."""
+        classes = (ProcessRewardModel, ProcessRewardDataModule, PolicyDataModule, L.Trainer, BestOfN, StepEvaluation)
+        return {name for cls in classes for name in inspect.signature(cls).parameters} | {"trainer", "model", "data"}
 
 
 class ErprmCLI(LightningCLI):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from erprm.cli.commands import parse_settings
+from erprm.errors import InputError, UsageError
 from erprm.raft.config import RaftConfig
 
 
@@ -19,20 +19,11 @@ def main(arguments: Sequence[str]) -> int:
     """Runs RAFT, and shows the evaluation of every round."""
     config = parse_settings(RaftConfig, arguments)
 
-    from erprm.engines.base import EngineError
-    from erprm.raft.fine_tuning import FineTuningError
     from erprm.raft.rounds import run_raft
     from erprm.report.raft import raft_markdown, raft_table
 
-    try:
-        _check_sft(config)
-        evaluations = run_raft(config)
-    except (ValueError, OSError, ImportError, EngineError, FineTuningError) as error:
-        print(f"erprm raft: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("erprm raft: interrupted; the same command continues the run", file=sys.stderr)
-        return 130
+    _check_sft(config)
+    evaluations = run_raft(config)
     Console().print(raft_table(evaluations))
     Path(config.output_dir, "results.md").write_text(raft_markdown(evaluations), encoding="utf-8")
     return 0
@@ -42,7 +33,7 @@ def _check_sft(config: RaftConfig) -> None:
     """Parses what the first round will give to ``erprm sft``, before anything is sampled.
 
     Raises:
-        ValueError: with what the parser says.
+        InputError: with what the parser says.
     """
     from erprm.cli.sft import main as sft
     from erprm.raft.fine_tuning import SETTINGS_FILE, check_sft, sft_settings, write_settings
@@ -51,10 +42,8 @@ def _check_sft(config: RaftConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / SETTINGS_FILE
         write_settings(sft_settings(config, 1, config.model, Path("samples.jsonl"), Path(folder)), file)
-        said = io.StringIO()
         try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
                 sft(["sft", "--config", str(file), "--print_config"])
-        except SystemExit as end:
-            if end.code:
-                raise ValueError(f"sft: {said.getvalue().strip()}") from end
+        except UsageError as error:
+            raise InputError(f"sft: {error}") from error

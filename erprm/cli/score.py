@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -86,17 +85,13 @@ class ScoreConfig:
 def main(arguments: Sequence[str]) -> int:
     """Scores, and prints or writes the scores."""
     config = parse_settings(ScoreConfig, arguments)
-    try:
-        solution = _solution(config)
-        model = _load(config)
-        if solution is not None:
-            (scores,) = model.score_steps([solution])
-            _show(solution, scores, config.aggregation)
-        else:
-            _score_file(model, config)
-    except (ValueError, OSError, ImportError, EngineError) as error:
-        print(f"erprm score: {error}", file=sys.stderr)
-        return 1
+    solution = _solution(config)
+    model = _load(config)
+    if solution is not None:
+        (scores,) = model.score_steps([solution])
+        _show(solution, scores, config.aggregation)
+    else:
+        _score_file(model, config)
     return 0
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from erprm.cli.commands import parse_settings
-from erprm.engines.base import EngineError
 from erprm.report.search import search_figure, search_markdown, search_table
 from erprm.runs.atomic import whole_file
 from erprm.search.config import SearchConfig
@@ -21,16 +19,9 @@ def main(arguments: Sequence[str]) -> int:
     """Searches, prints a table, and writes it and a figure beside the results."""
     config = parse_settings(SearchConfig, arguments)
     console = Console()
-    try:
-        results = run_search(config)
-        console.print(search_table(results))
-        _write(results, Path(config.output_dir), console)
-    except (ValueError, OSError, ImportError, EngineError) as error:
-        print(f"erprm search: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("erprm search: interrupted; the same command continues the run", file=sys.stderr)
-        return 130
+    results = run_search(config)
+    console.print(search_table(results))
+    _write(results, Path(config.output_dir), console)
     return 0
 
 

@@ -29,6 +29,7 @@ from erprm.data.records import (
 )
 from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
+from erprm.errors import FailedRunError
 from erprm.steps import StepEncoder, check_step_style
 
 _BATCH_SETTINGS = ("max_tokens", "packing", "row_tokens", "max_length", "seed")
@@ -226,7 +227,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         module = self.trainer.lightning_module if self.trainer is not None else None
         encoder = getattr(module, "step_encoder", None)
         if not isinstance(encoder, StepEncoder):
-            raise RuntimeError(
+            raise FailedRunError(
                 f"{type(self).__name__} needs a tokenisation: give step_encoder=StepFormat(...).bind(tokenizer), or "
                 f"train a module that has a step_encoder (found {type(module).__name__})"
             )

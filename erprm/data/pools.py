@@ -26,6 +26,7 @@ from torch import Tensor
 
 from erprm.data.files.row_files import data_files, read_rows
 from erprm.data.sources import Problem, classified
+from erprm.errors import InputError
 from erprm.grading import (
     KINDS,
     BatchGrader,
@@ -41,7 +42,7 @@ from erprm.runs.atomic import whole_file
 from erprm.steps import Solution, split_steps
 
 
-class PoolError(ValueError):
+class PoolError(InputError):
     """A pool that cannot be evaluated; the message names file and problem."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from erprm.engines.base import Engine
+from erprm.errors import MissingPackageError
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ def require_package(package: Literal["vllm", "openai"]) -> None:
         ImportError: if it is not installed; says which extra brings it.
     """
     if importlib.util.find_spec(package) is None:
-        raise ImportError(f"this needs the package {package}, which is not installed: {_INSTALL[package]}")
+        raise MissingPackageError(f"this needs the package {package}, which is not installed: {_INSTALL[package]}")
 
 
 def _vllm_is_for_cpus() -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.engines.vllm_process import kill_when_this_process_ends
+from erprm.errors import FailedRunError
 from erprm.raft.config import RaftConfig
 
 SETTINGS_FILE, LOG_FILE, TRAINING_FOLDER = "sft.json", "sft.log", "training"
@@ -30,7 +31,7 @@ _DECIDED_BY_THE_ROUND = {
 _THIS_ERPRM = (sys.executable, "-m", "erprm")
 
 
-class FineTuningError(RuntimeError):
+class FineTuningError(FailedRunError):
     """``erprm sft`` has failed; the message ends with what it said."""
 
 

@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from erprm.errors import InputError
 from erprm.grading import BatchGrader, Kind, OutcomeGrader, outcome_rewards
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention.kernels import AttentionError
@@ -36,7 +37,7 @@ class Selector(Protocol):
         ...
 
 
-class SelectionError(ValueError):
+class SelectionError(InputError):
     """There is nothing to choose from, or the candidates are not what the reward model reads."""
 
 

@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from erprm.errors import InputError
 from erprm.rollout.running.shards import content_hash, differing_settings, read_sealed, write_json_atomically
 from erprm.runs.atomic import leftovers_of
 
 MANIFEST = "manifest.json"
 
 
-class ChangedSettingsError(ValueError):
+class ChangedSettingsError(InputError):
     """A stage that is done was made with other settings; the message shows both values."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from erprm.errors import InputError
 from erprm.steps import Solution
 
 
@@ -36,7 +37,7 @@ class StepScorer(Protocol):
         ...
 
 
-class ScorerError(ValueError):
+class ScorerError(InputError):
     """A scorer that answers otherwise than it should; no fault of a solution."""
 
 

@@ -14,6 +14,7 @@ import torch
 from erprm.data.sources import Problem
 from erprm.engines.base import Completion, Engine, FinishReason, Sampling, decode_after, stop_place
 from erprm.engines.prompts import PromptFormat
+from erprm.errors import InputError
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.rollout.labelling.label_problems import problem_prompt
 from erprm.scoring.scorer import StepScorer, checked_scores, refuse_nan
@@ -21,7 +22,7 @@ from erprm.search.protocol import Budget, Expand, PartialSolution, Search, Searc
 from erprm.steps import Solution, StepFormat, split_steps
 
 
-class SearchError(ValueError):
+class SearchError(InputError):
     """A search, a policy and a scorer that do not go together."""
 
 

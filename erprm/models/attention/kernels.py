@@ -29,6 +29,7 @@ from transformers import PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from erprm.data.packing import Layout, PackedRows
+from erprm.errors import InputError
 from erprm.models.attention.paths import PATHS
 
 Attention = Literal["auto", "sdpa", "eager", "flex_attention", "flash_attention_2"]
@@ -36,7 +37,7 @@ ATTENTIONS = get_args(Attention)
 ONE_SOLUTION_A_ROW = "set data.row_tokens and model.score_row_tokens to 1, which gives each solution a row of its own"
 
 
-class AttentionError(ValueError):
+class AttentionError(InputError):
     """A layout of rows that a backbone, or an attention kernel, cannot keep apart."""
 
 

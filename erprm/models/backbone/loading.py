@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from erprm.errors import InputError
 from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.sharded_loading import NotDeferrableError, empty_causal_lm
 
@@ -23,7 +24,7 @@ SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
-class BackboneError(ValueError):
+class BackboneError(InputError):
     """A backbone or tokenizer that cannot be loaded or does not fit."""
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.data.records import RolloutRecord, read_records, write_records
+from erprm.errors import InputError
 from erprm.runs.atomic import leftovers_of, whole_file
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,11 @@ FORMAT_VERSION = 2
 Json = dict[str, Any]
 
 
-class OutputFolderError(ValueError):
+class OutputFolderError(InputError):
     """The output folder holds something else than an earlier part of the same run."""
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(InputError):
     """A file of the run's own bookkeeping is not what was written."""
 
 
