@@ -27,8 +27,8 @@ from typing import Any
 
 import yaml
 
+from erprm.ablation.methods import Method
 from erprm.callbacks.run_cost import Cost
-from erprm.data.labels import LabelMethod
 from erprm.errors import FailedRunError
 from erprm.report.pool_results import RESULTS_FILE
 from erprm.rollout.running.shards import differing_settings
@@ -44,27 +44,6 @@ _LINES_OF_LOG = 15
 
 class RunError(FailedRunError):
     """A training or an evaluation that failed; the message names its log and ends with its last lines."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """Labels to train on.
-
-    Attributes:
-        eta: of the entropy-regularized labels; None for labels of outcomes only.
-    """
-
-    eta: float | None
-
-    @property
-    def labels(self) -> LabelMethod:
-        """The label method of the data module."""
-        return "outcome" if self.eta is None else "er"
-
-    @property
-    def name(self) -> str:
-        """``eta 2`` or ``outcome``."""
-        return "outcome" if self.eta is None else f"eta {self.eta:g}"
 
 
 @dataclass(frozen=True)

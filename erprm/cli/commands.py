@@ -41,6 +41,8 @@ class CommandParser(ShortErrors):
         For the arguments of a class that a value names, jsonargparse makes a parser of the same kind.
         """
         super().__init__(**kwargs)
+        if settings is not None:
+            _evaluate_annotations(settings)
         self._known: set[str] = set()
         self._switches: set[str] = set()
         if settings is not None:
@@ -76,6 +78,19 @@ class CommandParser(ShortErrors):
     def known_keys(self) -> set[str]:
         """The keys of the command."""
         return self._known
+
+
+def _evaluate_annotations(settings: type[Any]) -> None:
+    """Puts types in the place of their names in the signatures of dataclasses, those of nested settings included.
+
+    jsonargparse would run what stands below ``if TYPE_CHECKING`` in their modules, and so import torch, to do it.
+    """
+    types = typing.get_type_hints(settings)
+    settings.__init__.__annotations__.update(types)  # type: ignore[misc]
+    for annotation in types.values():
+        for member in (annotation, *typing.get_args(annotation)):
+            if dataclasses.is_dataclass(member) and isinstance(member, type):
+                _evaluate_annotations(member)
 
 
 def _underscored(argument: str) -> str:

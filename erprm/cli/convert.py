@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from erprm.cli.commands import POSITIONAL, key, parse_settings
 from erprm.data.files.json_rows import MAX_ROW_BYTES
-from erprm.data.formats.conversion import Conversion, TargetName, convert
-from erprm.data.formats.exporting import ExportLabels, ExportOptions
-from erprm.data.formats.importing import FormatName, ImportOptions
+from erprm.data.formats.names import ExportLabels, FormatName, TargetName
+
+if TYPE_CHECKING:
+    from erprm.data.formats.conversion import Conversion
 
 
 @dataclass
@@ -56,6 +57,11 @@ class ConvertConfig:
 def main(arguments: Sequence[str]) -> int:
     """Converts, and says what became of the rows."""
     config = parse_settings(ConvertConfig, arguments)
+
+    from erprm.data.formats.conversion import convert
+    from erprm.data.formats.exporting import ExportOptions
+    from erprm.data.formats.importing import ImportOptions
+
     result = convert(
         config.input,
         config.output,

@@ -9,14 +9,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from erprm.cli.commands import parse_settings
-from erprm.demo.recipe import FULL, QUICK
-from erprm.demo.stages import Demo, Results
-from erprm.metrics.evaluation import Curve
-from erprm.report.best_of_n import best_of_n_figure, best_of_n_markdown, best_of_n_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from erprm.demo.stages import Results
+    from erprm.metrics.evaluation import Curve
 
 _LABELS = {
     "er": "PRM, ER labels",
@@ -50,6 +51,12 @@ class DemoConfig:
 def main(arguments: Sequence[str]) -> int:
     """Runs the demo and prints what came out."""
     config = parse_settings(DemoConfig, arguments)
+
+    from rich.console import Console
+
+    from erprm.demo.recipe import FULL, QUICK
+    from erprm.demo.stages import Demo
+
     _quieten()
     console = Console()
     started = time.perf_counter()
@@ -62,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _show(results: Results, folder: Path, console: Console) -> None:
+    from erprm.report.best_of_n import best_of_n_figure, best_of_n_markdown, best_of_n_table
+
     models = {label: results[method]["bon"] for method, label in _LABELS.items()}
     pool = {label: results["pool"][name] for name, label in _POOL_LABELS.items()}
     table: dict[str, Curve] = {**models, **pool}

@@ -13,11 +13,11 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
-from erprm.cli.newest_checkpoint import newest_checkpoint
 from erprm.cli.parser import ShortErrors
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
+from erprm.models.training.newest_checkpoint import newest_checkpoint
 
 
 class ErprmArgumentParser(ShortErrors, LightningArgumentParser):

@@ -8,8 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from erprm.cli.commands import parse_settings
 from erprm.errors import InputError, UsageError
 from erprm.raft.config import RaftConfig
@@ -18,6 +16,8 @@ from erprm.raft.config import RaftConfig
 def main(arguments: Sequence[str]) -> int:
     """Runs RAFT, and shows the evaluation of every round."""
     config = parse_settings(RaftConfig, arguments)
+
+    from rich.console import Console
 
     from erprm.raft.rounds import run_raft
     from erprm.report.raft import raft_markdown, raft_table

@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from erprm.cli.commands import parse_settings
-from erprm.report.search import search_figure, search_markdown, search_table
-from erprm.runs.atomic import whole_file
 from erprm.search.config import SearchConfig
-from erprm.search.results import SearchResults
-from erprm.search.run import run_search
 
 
 def main(arguments: Sequence[str]) -> int:
     """Searches, prints a table, and writes it and a figure beside the results."""
     config = parse_settings(SearchConfig, arguments)
-    console = Console()
+
+    from rich.console import Console
+
+    from erprm.report.search import search_figure, search_markdown, search_table
+    from erprm.runs.atomic import whole_file
+    from erprm.search.run import run_search
+
+    console, folder = Console(), Path(config.output_dir)
     results = run_search(config)
     console.print(search_table(results))
-    _write(results, Path(config.output_dir), console)
-    return 0
-
-
-def _write(results: SearchResults, folder: Path, console: Console) -> None:
     with whole_file(folder / "results.md") as file:
         file.write(search_markdown(results).encode())
-    if not results.graded:
-        return
-    try:
-        search_figure(results, folder / "accuracy.png")
-    except ImportError as error:
-        console.print(f"no figure: {error}")
+    if results.graded:
+        try:
+            search_figure(results, folder / "accuracy.png")
+        except ImportError as error:
+            console.print(f"no figure: {error}")
+    return 0

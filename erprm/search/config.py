@@ -16,8 +16,7 @@ from erprm.scoring.scorer import StepScorer
 from erprm.search.methods.beam import BeamSearch
 from erprm.search.methods.best_of_n import BestOfNSearch
 from erprm.search.methods.step_rejection import StepRejection
-from erprm.search.protocol import Search
-from erprm.search.searcher import Decoding
+from erprm.search.protocol import Decoding, Search
 from erprm.steps import check_step_style
 
 # After what a step has ended, for the styles that say it.

@@ -3,11 +3,13 @@
 Shape suffixes: S steps, M solutions; of a pool: P problems, N candidates a problem.
 """
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Aggregation = Literal["min", "prod", "mean", "last", "sum_logits"]
 
@@ -29,9 +31,12 @@ def aggregate_steps(step_scores_S: Tensor, method: Aggregation) -> Tensor:
         ValueError: as :func:`aggregate_solutions`.
 
     Example:
+        >>> import torch
         >>> aggregate_steps(torch.tensor([0.9, 0.5, 0.8]), "min")
         tensor(0.5000, dtype=torch.float64)
     """
+    import torch
+
     lengths_M = torch.tensor([step_scores_S.numel()], device=step_scores_S.device)
     return aggregate_solutions(step_scores_S, lengths_M, method)[0]
 
@@ -56,6 +61,7 @@ def aggregate_solutions(step_scores_S: Tensor, lengths_M: Tensor, method: Aggreg
             number of steps, a NaN score, or with ``sum_logits`` a score outside [0, 1].
 
     Example:
+        >>> import torch
         >>> aggregate_solutions(torch.tensor([0.9, 0.5, 0.8, 0.7]), torch.tensor([3, 1]), "last")
         tensor([0.8000, 0.7000], dtype=torch.float64)
     """
@@ -77,6 +83,8 @@ def aggregate_solutions(step_scores_S: Tensor, lengths_M: Tensor, method: Aggreg
             raise ValueError(f"step_scores_S[{step}] is {scores_S[step].item()}: sum_logits takes scores in [0, 1]")
         scores_S = scores_S.logit(eps=_LOGIT_EPSILON)
     reduce = {"min": "amin", "prod": "prod", "mean": "mean", "sum_logits": "sum"}[method]
+    import torch
+
     scores_M = torch.zeros(len(lengths_M), dtype=torch.float64, device=scores_S.device)
     return scores_M.scatter_reduce(0, solution_S, scores_S, reduce=reduce, include_self=False)
 
@@ -96,6 +104,8 @@ def aggregate_pool(step_scores: Sequence[Tensor], valid_PN: Tensor, method: Aggr
     Raises:
         ValueError: as :func:`aggregate_solutions`.
     """
+    import torch
+
     lengths_M = torch.tensor([len(scores) for scores in step_scores])
     scores_M = torch.full(lengths_M.shape, -torch.inf, dtype=torch.float64)
     if (lengths_M > 0).any():
@@ -130,4 +140,6 @@ def solution_of_steps(steps_S: Tensor, lengths_M: Tensor) -> Tensor:
         raise ValueError(f"lengths_M[{solution}] is {int(lengths_M[solution])}: a solution has at least one step")
     if int(lengths_M.sum()) != len(steps_S):
         raise ValueError(f"lengths_M adds up to {int(lengths_M.sum())}, but there are {len(steps_S)} steps")
+    import torch
+
     return torch.arange(len(lengths_M), device=lengths_M.device).repeat_interleave(lengths_M)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -16,12 +16,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
-from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.sharded_loading import NotDeferrableError, empty_causal_lm
+from erprm.models.choices import Attention
+from erprm.models.choices import Dtype as Dtype
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class BackboneError(InputError):

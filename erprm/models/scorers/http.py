@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,40 +16,13 @@ from erprm.engines.settings import require_package
 from erprm.models.adapters import AdapterError
 from erprm.models.backbone.loading import BackboneError
 from erprm.models.scorers.served_classifier import ServedTokenClassifier
+from erprm.models.scorers.settings import is_url
 from erprm.scoring.progress import tell_scored
 from erprm.scoring.scorer import ScorerError
 
 log = logging.getLogger(__name__)
 
 _NO_SUCH_PATH = "is it vllm serve with --runner pooling?"
-
-
-def is_url(model: str) -> bool:
-    """Whether a model is named by the address of its server."""
-    return model.startswith(("http://", "https://"))
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """How a served model is asked; used where ``model`` is the URL of its server.
-
-    Attributes:
-        model: folder or hub id with the configuration, the step format and the tokenizer of what is served; by default
-            where the server has it from, which must then be found under that name here, too.
-        name: which of the models that the server serves; by default the first.
-        api_key_env: environment variable that holds the key, if the server wants one.
-        concurrency: the most requests under way; one request is one solution.
-        timeout_s: the most seconds for the answer to a request.
-        retries: further attempts after a lost connection, a time-out, or a status 408, 409, 429 or 5xx, up to 8 seconds
-            apart.
-    """
-
-    model: str | None = None
-    name: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 64
-    timeout_s: float = 600.0
-    retries: int = 20
 
 
 class HTTPStepScorer(ServedTokenClassifier):
