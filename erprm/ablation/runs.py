@@ -15,14 +15,9 @@ from __future__ import annotations
 import copy
 import fcntl
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import yaml
@@ -33,6 +28,7 @@ from erprm.errors import FailedRunError
 from erprm.report.pool_results import RESULTS_FILE
 from erprm.rollout.running.shards import differing_settings
 from erprm.runs.atomic import whole_file
+from erprm.runs.child import output_of_command, run_command
 
 SETTINGS_FILE = "settings.json"
 POOL_NAME = "pool"
@@ -80,10 +76,9 @@ def resolved_fit(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: if it would refuse them, with its message.
     """
-    command = [*_ERPRM, "fit", *arguments, "--print_config"]
-    finished = subprocess.run(command, capture_output=True, check=False, **_CHILD)
+    finished = output_of_command(["fit", *arguments, "--print_config"])
     if finished.returncode:
-        raise ValueError(f"fit: {finished.stderr.strip()}")
+        raise ValueError(f"fit: {finished.stderr.strip().removeprefix('erprm fit: ')}")
     resolved: dict[str, Any] = yaml.safe_load(finished.stdout)
     for part, keys in (("data", ("labels", "eta", "seed")), ("model", ("backbone",))):
         missing = [key for key in keys if key not in resolved[part]["init_args"]]
@@ -236,16 +231,8 @@ class AblationFolder:
         file, log = run.folder / f"{command}.yaml", run.folder / f"{command}.log"
         with whole_file(file) as stream:
             stream.write(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode())
-        with log.open("a", encoding="utf-8") as output:
-            process = subprocess.Popen(
-                [*_ERPRM, command, "--config", str(file)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # A command that outlives this process holds on to the folder.
-                pass_fds=[self._lock.fileno()],
-                **_CHILD,
-            )
-            status = _wait_for(process)
+        # A command that outlives this process holds on to the folder.
+        status = run_command([command, "--config", str(file)], log, keep_open=[self._lock.fileno()])
         if status or not done.exists():
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_OF_LOG:]
             raise RunError("\n".join([f"{command} of {run.name} ended with status {status}; {log} ends with", *lines]))
@@ -266,33 +253,6 @@ def _determining(
     # Where the pool lies says less than the hash of what is in it.
     evaluation = {key: value for key, value in best_of_n.items() if key != "candidates"}
     return {"fit": fit, "evaluation": evaluation, "sha256": dict(content)}
-
-
-_ERPRM = [sys.executable, "-m", "erprm"]
-# The command finds this very package, whatever is installed.
-_PACKAGE = str(Path(__file__).resolve().parents[2])
-_CHILD: dict[str, Any] = {
-    "text": True,
-    "env": {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE, os.environ.get("PYTHONPATH")]))},
-}
-
-
-def _wait_for(process: subprocess.Popen[str]) -> int:
-    """Waits for a process, which gets the signals that would end this one, so that it can save what it has done."""
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        process.send_signal(number)
-        raise KeyboardInterrupt
-
-    # An interrupt from the keyboard reaches the process by itself.
-    earlier = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
 
 
 def _class_name(callback: Mapping[str, Any]) -> str:
