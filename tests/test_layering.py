@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "erprm"
 
 # From the bottom up: a part may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"__init__", "lazy", "errors"},
+    {"__init__", "lazy"},
+    {"errors"},
     {"rewards", "losses", "steps", "grading", "scoring", "runs", "metrics"},
     {"data", "engines"},
     {"models", "rollout"},

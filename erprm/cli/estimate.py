@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from erprm.cli.commands import CommandParser, parse_settings
+from erprm.errors import UsageError
 from erprm.estimate.config import EstimateConfig, RolloutEstimateConfig
 
 _OTHER_KEYS_OF_FIT = ("seed_everything", "ckpt_path", "weights_only")
@@ -58,8 +59,12 @@ def _fit(arguments: Sequence[str]) -> None:
     parser.add_class_arguments(EstimateConfig, "estimate")
     for key in _OTHER_KEYS_OF_FIT:
         parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
-    settings = parser.instantiate_classes(parser.parse_args(keys))
-    print_estimate(settings.model, settings.data, settings.trainer, settings.estimate, Console())
+    parsed = parser.parse_args(keys)
+    try:
+        settings = parser.instantiate_classes(parsed)
+        print_estimate(settings.model, settings.data, settings.trainer, settings.estimate, Console())
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(str(error)) from error
 
 
 def _rollout(arguments: Sequence[str]) -> None:
