@@ -23,9 +23,10 @@ from erprm.data.labels import step_labels
 from erprm.data.records import read_records
 from erprm.demo.exact import exact_reward, success_probability
 from erprm.demo.stages import LABEL_METHODS, PROMPT
+from erprm.engines.model_files import load_tokenizer
 from erprm.grading import grade
 from erprm.models import ProcessRewardModel
-from erprm.models.backbone.loading import load_causal_lm, load_tokenizer
+from erprm.models.backbone.loading import load_causal_lm
 from erprm.steps import Solution
 
 

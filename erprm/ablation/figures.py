@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erprm.ablation.results import Ablation
-from erprm.metrics.evaluation import Curve
-from erprm.report.best_of_n import best_of_n_figure
-from erprm.report.figure import empty_figure
+from erprm.metrics.estimate import Curve
+from erprm.report.figures import curves_figure, dress, empty_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +25,7 @@ def draw_ablation(ablation: Ablation, histograms: Sequence[Mapping[str, Any]], f
     models = {each.name: each.curve for each in ablation.chosen}
     title = f"Best-of-n by {ablation.aggregation}"
     figures = {
-        BEST_OF_N_FIGURE: best_of_n_figure(models, ablation.pool, title),
+        BEST_OF_N_FIGURE: curves_figure(models, ablation.pool, title),
         ETA_FIGURE: eta_figure(ablation, title),
     }
     if histograms:
@@ -54,11 +53,7 @@ def eta_figure(ablation: Ablation, title: str) -> Figure:
         # Joined along eta only: labels of outcomes are no point of that line.
         axes.plot(xs[: len(of_eta)], mean[: len(of_eta)], color=bars[0].get_color(), linewidth=1)
     axes.set_xticks(list(places), [*(f"{each.eta:g}" for each in of_eta), *others])
-    axes.set_xlabel("eta")
-    axes.set_ylabel("accuracy, %")
-    axes.set_title(f"{title} against eta, intervals over seeds and problems", fontsize=10)
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    dress(axes, f"{title} against eta, intervals over seeds and problems", "eta", "accuracy, %", title_size=10)
     return figure
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from erprm.data.pools import GradedPool
 from erprm.data.statistics.summary import LABEL_BINS, LabelHistogram
-from erprm.metrics.evaluation import Curve, pool_curves, powers_of_two
+from erprm.metrics.estimate import Curve
+from erprm.metrics.evaluation import pool_curves, powers_of_two
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
 from erprm.metrics.functional.best_of_n import best_of_n_curves
 from erprm.metrics.functional.seed_intervals import seeds_and_problems_interval
@@ -143,7 +144,7 @@ def compare(methods: Sequence[LabelMethodScores], graded: GradedPool, aggregatio
             for name, values_SPC in chosen_SPC.items()
             if len(ns) > 1
         },
-        pool_curves(graded.correct_PN, graded.answers_PN, graded.texts_PN, graded.valid_PN, ns),
+        pool_curves(graded, ns),
         aggregation,
     )
 

@@ -13,19 +13,17 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from erprm.callbacks.logged_media import log_figure, log_samples
-from erprm.callbacks.rank_shares import score_on_all_ranks
 from erprm.callbacks.run_cost import Cost, Stopwatch
-from erprm.callbacks.scoring_setup import check_scoring_setup, is_due
-from erprm.callbacks.too_long import TooLong, find_too_long
+from erprm.callbacks.scoring import ScoringCallback, TooLong
 from erprm.data.datamodule import default_cache_dir
 from erprm.data.pools import GradedPool, PoolProblem, grade_pool, pool_fingerprint, read_pool
 from erprm.data.sources import load_problems
 from erprm.grading import check_grading
-from erprm.metrics.evaluation import Curve, pool_curves, powers_of_two, score_curves
+from erprm.metrics.estimate import Curve
+from erprm.metrics.evaluation import pool_curves, powers_of_two, score_curves
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
 from erprm.models.identity import model_identity, versions
-from erprm.report.best_of_n import best_of_n_figure
+from erprm.report.figures import curves_figure
 from erprm.report.pool_results import pool_results, read_step_scores, write_pool_results
 from erprm.report.result_files import write_json
 from erprm.report.samples import pool_samples
@@ -35,7 +33,7 @@ from erprm.steps import Solution, check_step_style
 log = logging.getLogger(__name__)
 
 
-class BestOfN(L.Callback):
+class BestOfN(ScoringCallback):
     """Scores a pool of candidate solutions and logs how often the best-scored of n is right.
 
     The pool is read (or sampled) and graded once; at each validation epoch its candidates are scored by the module's
@@ -44,12 +42,12 @@ class BestOfN(L.Callback):
     - ``<name>/bon@n``: expected accuracy of the best-scored of n candidates, exact over all subsets of the pool,
     - ``<name>/weighted_vote@n``: of the answer whose candidates' scores sum highest (left out if a score is negative),
     - ``<name>/majority@n``, ``<name>/pass@n``, ``<name>/random@n``, ``<name>/random_text@n``: what the pool reaches
-      with no scores (see :func:`erprm.metrics.evaluation.pool_curves`).
+      with no scores (see :data:`erprm.metrics.evaluation.POOL_METHODS`).
 
     Each is a mean over problems; the 95% intervals are in ``results`` and in the files written under
     ``<log_dir>/best_of_n/``, with the curves as a figure and some solutions with the scores of their steps; TensorBoard
     and Weights & Biases show the latter two as well. ``ModelCheckpoint(monitor="gsm8k/bon@4")`` finds the logged value.
-    Several processes share the pool among them (see :func:`erprm.callbacks.rank_shares.score_on_all_ranks`).
+    Several processes share the pool among them (see :func:`erprm.callbacks.scoring.score_on_all_ranks`).
 
     ``test`` also writes ``<log_dir>/best_of_n/<name>/results.json``, with every aggregation, the differences between
     methods, groups of problems and reward hacking, and ``candidates.parquet``, with every candidate and the scores of
@@ -59,8 +57,7 @@ class BestOfN(L.Callback):
         results: curve of each method, of the latest evaluation.
     """
 
-    brings_test_data = True
-    """``test`` needs no data but the pool; see :class:`erprm.data.ProcessRewardDataModule`."""
+    folder = "best_of_n"
 
     def __init__(
         self,
@@ -91,7 +88,7 @@ class BestOfN(L.Callback):
                 ``auto`` (as the gold is written), the import path of a function of prediction and gold that returns a
                 reward in [0, 1], or a ``class_path`` with ``init_args``.
             step_style: how candidates are split into steps: ``lines``, ``paragraphs``, ``numbered``,
-                ``math_shepherd``, ``sentences``, ``regex:PATTERN`` or ``auto``.
+                ``math_shepherd``, ``sentences``, ``regex:PATTERN``, ``auto``, or the import path of a function.
             aggregation: score of a solution from its steps: ``min``, ``prod``, ``mean``, ``last`` or
                 ``sum_logits``.
             ns: numbers of candidates; by default the powers of two up to the candidates of the problem that has fewest
@@ -110,16 +107,13 @@ class BestOfN(L.Callback):
         Raises:
             ValueError: if a number is below 1, the step style is unknown, or ``correct_threshold`` is not in (0, 1].
         """
-        for key, value in {"limit": limit, "every_n_epochs": every_n_epochs, "ns": min(ns) if ns else None}.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{key} is {value}; it must be at least 1")
-        if samples < 0:
-            raise ValueError(f"samples is {samples}; it must be at least 0")
+        super().__init__(name, limit=limit, every_n_epochs=every_n_epochs, samples=samples, too_long=too_long)
+        if ns and min(ns) < 1:
+            raise ValueError(f"ns is {min(ns)}; it must be at least 1")
         check_step_style(step_style, "step_style")
         if not 0.0 < correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {correct_threshold}; it must be above 0 and at most 1")
         self.candidates = candidates
-        self.name = name
         self.gold = gold
         self.gold_source = gold_source
         self.kind = kind
@@ -128,11 +122,7 @@ class BestOfN(L.Callback):
         self.aggregation: Aggregation = aggregation
         self.ns = ns
         self._given_ns = ns
-        self.limit = limit
-        self.every_n_epochs = every_n_epochs
         self.baseline = baseline
-        self.samples = samples
-        self.too_long: TooLong = too_long
         self.cost_file = cost_file
         self.results: dict[str, Curve] = {}
         self._pool: list[PoolProblem] = []
@@ -141,11 +131,6 @@ class BestOfN(L.Callback):
         self._pool_results: dict[str, Curve] = {}
         self._unreadable: set[int] | None = None
         self._cost: Cost | None = None
-
-    @property
-    def state_key(self) -> str:
-        """Tells instances in one trainer apart."""
-        return self._generate_state_key(name=self.name)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Reads, or samples, and grades the pool, before training starts.
@@ -158,7 +143,7 @@ class BestOfN(L.Callback):
             ValueError: if another callback has the same name, ``ns`` asks for more candidates than there are, or the
                 baseline is of another pool.
         """
-        check_scoring_setup(self, self.name, trainer, pl_module)
+        super().setup(trainer, pl_module, stage)
         check_grading(self.kind, f"{self.name}: kind")
         self._unreadable = None  # Another module may read others.
         if self._graded is None and stage != "predict":
@@ -175,9 +160,7 @@ class BestOfN(L.Callback):
                 f"{self.name}: ns asks for {max(self.ns)} candidates, but a problem of {path} has only {smallest}"
             )
         graded = grade_pool(pool, self.kind, self.step_style, correct_threshold=self.correct_threshold)
-        self._pool_results = pool_curves(
-            graded.correct_PN, graded.answers_PN, graded.texts_PN, graded.valid_PN, self.ns
-        )
+        self._pool_results = pool_curves(graded, self.ns)
         if self.baseline is not None:
             self._baseline_scores = read_step_scores(Path(self.baseline), pool_fingerprint(pool))
         self._pool, self._graded = pool, graded
@@ -207,30 +190,19 @@ class BestOfN(L.Callback):
                 return f"candidate {candidate} of problem {pool.problem_ids[problem]!r}"
 
             solutions = [pool.solutions[place] for place in places]
-            found = find_too_long(
-                module,
-                solutions,
-                name=self.name,
-                name_of=name_of,
-                which=self.too_long,
-                consequence="they have no score, so they are chosen last and cast no vote",
-            )
+            consequence = "they have no score, so they are chosen last and cast no vote"
+            found = self.find_too_long(module, solutions, name_of=name_of, consequence=consequence)
             self._unreadable = {places[number] for number in found}
         return self._unreadable
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Evaluates, except in the sanity check."""
-        if is_due(trainer, self.every_n_epochs):
-            self._evaluate(trainer, pl_module)
-
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates, and writes all that the scores say."""
-        step_scores = self._evaluate(trainer, pl_module)
+        step_scores = self.evaluate(trainer, pl_module)
         if self.cost_file is not None and trainer.is_global_zero:
             assert self._cost is not None
             write_json(asdict(self._cost), Path(self.cost_file))
-        model, log_dir = model_identity(pl_module), trainer.log_dir  # Both take all processes.
-        if not trainer.is_global_zero or log_dir is None:
+        model, folder = model_identity(pl_module), self.log_folder(trainer)  # Both take all processes.
+        if folder is None:
             return
         assert self._graded is not None
         results = {
@@ -251,35 +223,32 @@ class BestOfN(L.Callback):
                 self._pool, self._graded, step_scores, self.aggregation, self._given_ns, self._baseline_scores
             ),
         }
-        folder = Path(log_dir) / "best_of_n" / self._file_name
+        folder /= self.file_name
         write_pool_results(folder, results, self._pool, self._graded, step_scores)
         log.info("%s: %s", self.name, folder)
 
-    def _evaluate(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Tensor]:
+    def evaluate(self, trainer: L.Trainer, module: L.LightningModule) -> list[Tensor]:
+        """Scores the candidates, logs and shows; the scores of their steps."""
         pool, ns = self._graded, self.ns
         assert pool is not None, "setup has not been called"
         assert ns is not None
         stopwatch = Stopwatch()
-        with trainer.precision_plugin.forward_context():
-            step_scores = self.score_candidates(trainer, pl_module, pool)
+        step_scores = self.score_candidates(trainer, module, pool)
         self._cost = stopwatch.read()
         scores_PN = aggregate_pool(step_scores, pool.valid_PN, self.aggregation)
-        curves = score_curves(scores_PN, pool.correct_PN, pool.answers_PN, pool.valid_PN, ns)
-        self.results = {**curves, **self._pool_results}
-        pl_module.log_dict(
-            {
-                f"{self.name}/{method}@{n}": mean
-                for method, curve in self.results.items()
-                for n, mean in zip(curve.n, curve.mean, strict=True)
-            },
-            batch_size=1,
-            # The same on every process; said so that Lightning does not warn.
-            sync_dist=True,
-        )
-        log_dir = trainer.log_dir  # The first process tells the others, so all ask.
-        if trainer.is_global_zero and log_dir is not None:
-            self._write(Path(log_dir), trainer)
-            self._show(Path(log_dir), trainer, step_scores, scores_PN)
+        of_scores = score_curves(pool, scores_PN, ns)
+        self.results = {**of_scores, **self._pool_results}
+        values = {
+            f"{method}@{n}": mean
+            for method, curve in self.results.items()
+            for n, mean in zip(curve.n, curve.mean, strict=True)
+        }
+        self.log_values(module, values)
+        if (folder := self.log_folder(trainer)) is not None:
+            self._write(folder, trainer)
+            title = f"{self.name}: {self.aggregation} of step scores"
+            chosen = pool_samples(self._pool, pool, step_scores, scores_PN, self.samples)
+            self.show(trainer, folder, "best_of_n", lambda: curves_figure(of_scores, self._pool_results, title), chosen)
         return step_scores
 
     def score_candidates(self, trainer: L.Trainer, module: L.LightningModule, pool: GradedPool) -> list[Tensor]:
@@ -297,16 +266,10 @@ class BestOfN(L.Callback):
             for place, solution in enumerate(pool.solutions)
         ]
         distinct = {text: place for place, text in enumerate(dict.fromkeys(text for text in texts if text))}
-        scores = score_on_all_ranks(trainer, module, [Solution(*text) for text in distinct])
+        scores = self.score(trainer, module, [Solution(*text) for text in distinct])
         return [torch.empty(0) if text is None else scores[distinct[text]] for text in texts]
 
-    @property
-    def _file_name(self) -> str:
-        return self.name.replace("/", "_")
-
-    def _write(self, log_dir: Path, trainer: L.Trainer) -> None:
-        folder = log_dir / "best_of_n"
-        folder.mkdir(parents=True, exist_ok=True)
+    def _write(self, folder: Path, trainer: L.Trainer) -> None:
         content = {
             "name": self.name,
             "epoch": trainer.current_epoch,
@@ -315,19 +278,5 @@ class BestOfN(L.Callback):
             "problems": len(self._pool),
             "curves": {method: asdict(curve) for method, curve in self.results.items()},
         }
-        path = folder / f"{self._file_name}-step={trainer.global_step}.json"
+        path = self.step_file(folder, trainer, ".json")
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-    def _show(self, log_dir: Path, trainer: L.Trainer, step_scores: list[Tensor], scores_PN: Tensor) -> None:
-        assert self._graded is not None
-        stem = log_dir / "best_of_n" / f"{self._file_name}-step={trainer.global_step}"
-        of_scores = {method: curve for method, curve in self.results.items() if method not in self._pool_results}
-        title = f"{self.name}: {self.aggregation} of step scores"
-        log_figure(
-            trainer,
-            f"{self.name}/best_of_n",
-            lambda: best_of_n_figure(of_scores, self._pool_results, title),
-            stem.with_name(f"{stem.name}.png"),
-        )
-        chosen = pool_samples(self._pool, self._graded, step_scores, scores_PN, self.samples)
-        log_samples(trainer, f"{self.name}/samples", chosen, stem.with_name(f"{stem.name}-samples.jsonl"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import lightning as L
 from torch import Tensor
 
+from erprm.data.files.json_rows import json_line
 from erprm.data.solutions import SolutionRow
 
 
@@ -49,10 +49,10 @@ class StepScoreWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Appends the rows of one batch."""
-        with self._unfinished.open("a", encoding="utf-8") as file:
+        with self._unfinished.open("ab") as file:
             for entry, step_scores in zip(batch, outputs, strict=True):
                 row = {**entry.row, "steps": list(entry.solution.steps), "step_scores": step_scores.tolist()}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(json_line(row))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gives the whole file its name."""

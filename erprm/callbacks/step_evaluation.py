@@ -5,18 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-from erprm.callbacks.logged_media import log_figure, log_samples
-from erprm.callbacks.rank_shares import score_on_all_ranks
-from erprm.callbacks.scoring_setup import check_scoring_setup, is_due
-from erprm.callbacks.too_long import TooLong, find_too_long
+from erprm.callbacks.scoring import ScoringCallback, TooLong
 from erprm.data.step_labels import LabelledSolution, labels_fingerprint, read_step_labels
 from erprm.models.identity import model_identity, versions
-from erprm.report.calibration import calibration_figure
+from erprm.report.figures import calibration_figure
 from erprm.report.result_files import write_json
 from erprm.report.samples import labelled_samples
 from erprm.report.step_results import (
@@ -31,7 +27,7 @@ from erprm.report.step_results import (
 log = logging.getLogger(__name__)
 
 
-class StepEvaluation(L.Callback):
+class StepEvaluation(ScoringCallback):
     """Scores solutions whose steps are labelled, and says how well the scores tell right from wrong.
 
     Logged for each data set are ``<name>/<data>/f1`` (ProcessBench's F1), ``wrong`` and ``right`` (the two accuracies
@@ -48,8 +44,7 @@ class StepEvaluation(L.Callback):
         results: what was written last.
     """
 
-    brings_test_data = True
-    """``test`` needs no other data; see :class:`erprm.data.ProcessRewardDataModule`."""
+    folder = "steps"
 
     def __init__(
         self,
@@ -95,33 +90,18 @@ class StepEvaluation(L.Callback):
             raise ValueError("both threshold and threshold_from are set; give one of them")
         if not 0.0 < threshold_share < 1.0:
             raise ValueError(f"threshold_share is {threshold_share}; it must be in (0, 1)")
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit is {limit}; it must be at least 1")
-        if every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs is {every_n_epochs}; it must be at least 1")
-        if samples < 0:
-            raise ValueError(f"samples is {samples}; it must be at least 0")
+        super().__init__(name, limit=limit, every_n_epochs=every_n_epochs, samples=samples, too_long=too_long)
         self.data = data
-        self.name = name
         self.threshold = threshold
         self.threshold_from = threshold_from
         self.threshold_share = threshold_share
         self.split = split
-        self.limit = limit
         self.seed = seed
-        self.every_n_epochs = every_n_epochs
-        self.samples = samples
-        self.too_long: TooLong = too_long
         self.results: dict[str, Any] = {}
         self._solutions: dict[str, list[LabelledSolution]] = {}
         self._chose: dict[str, list[bool]] = {}
         self._fingerprints: dict[str, str] = {}
         self._left_out: dict[str, int] = {}
-
-    @property
-    def state_key(self) -> str:
-        """Tells instances in one trainer apart."""
-        return self._generate_state_key(name=self.name)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Reads the data before anything is scored.
@@ -134,7 +114,7 @@ class StepEvaluation(L.Callback):
         """
         if stage == "predict":
             return
-        check_scoring_setup(self, self.name, trainer, pl_module)
+        super().setup(trainer, pl_module, stage)
         for name, source in self.data.items():
             self._solutions[name] = read_step_labels(source, self.split or name, self.limit)
             self._fingerprints[name] = labels_fingerprint(self._solutions[name])
@@ -156,12 +136,10 @@ class StepEvaluation(L.Callback):
         if self._left_out:
             return
         for name, of_data in self._solutions.items():
-            too_long = find_too_long(
+            too_long = self.find_too_long(
                 module,
                 [each.solution for each in of_data],
-                name=self.name,
                 name_of=partial("solution {1} of {0}".format, name),
-                which=self.too_long,
                 consequence="they are left out of the results",
             )
             if len(too_long) == len(of_data):
@@ -171,20 +149,10 @@ class StepEvaluation(L.Callback):
             self._chose[name] = [self._chose[name][place] for place in kept]
             self._left_out[name] = len(too_long)
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Evaluates, except in the sanity check."""
-        if not is_due(trainer, self.every_n_epochs):
-            return
-        self._evaluate(trainer, pl_module)
-        log_dir = trainer.log_dir  # The first process tells the others, so all ask.
-        if trainer.is_global_zero and log_dir is not None:
-            at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-            write_json({**at, **self.results}, self._file(Path(log_dir), trainer, ".json"))
-
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates, and writes the scores as well."""
-        scored, threshold = self._evaluate(trainer, pl_module)
-        model, log_dir = model_identity(pl_module), trainer.log_dir  # Both take all processes.
+        scored, threshold = self.evaluate(trainer, pl_module)
+        model, folder = model_identity(pl_module), self.log_folder(trainer)  # Both take all processes.
         determined_by = {
             "model": model,
             "data": {
@@ -199,17 +167,16 @@ class StepEvaluation(L.Callback):
             "versions": versions(),
         }
         self.results = {"name": self.name, "determined_by": determined_by, **self.results}
-        if trainer.is_global_zero and log_dir is not None:
-            folder = Path(log_dir) / "steps" / self._file_name
+        if folder is not None:
+            folder /= self.file_name
             write_step_results(folder, self.results, scored, threshold, self._chose)
             log.info("%s: %s", self.name, folder)
 
-    def _evaluate(self, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[dict[str, ScoredSolutions], float]:
+    def evaluate(self, trainer: L.Trainer, module: L.LightningModule) -> tuple[dict[str, ScoredSolutions], float]:
         """Scores, logs and shows; what was scored, and the threshold."""
-        self._leave_out_too_long(pl_module)
+        self._leave_out_too_long(module)
         solutions = [each.solution for of_data in self._solutions.values() for each in of_data]
-        with trainer.precision_plugin.forward_context():
-            scores = iter(score_on_all_ranks(trainer, pl_module, solutions))
+        scores = iter(self.score(trainer, module, solutions))
         scored = {
             name: ScoredSolutions(of_data, [next(scores) for _ in of_data]) for name, of_data in self._solutions.items()
         }
@@ -221,32 +188,16 @@ class StepEvaluation(L.Callback):
             name: {"too_long": self._left_out[name], **step_results(of_data, threshold.value)}
             for name, of_data in judged.items()
         }
-        self._log(pl_module, by_data)
+        self._log(module, by_data)
         self.results = {"name": self.name, "threshold": asdict(threshold), "data": by_data}
-        log_dir = trainer.log_dir  # The first process tells the others, so all ask.
-        if trainer.is_global_zero and log_dir is not None:
-            self._show(Path(log_dir), trainer, judged, threshold.value)
+        if (folder := self.log_folder(trainer)) is not None:
+            is_calibrated = any(results["calibration"] is not None for results in by_data.values())
+            draw = partial(calibration_figure, by_data, f"{self.name}: calibration") if is_calibrated else None
+            self.show(trainer, folder, "calibration", draw, labelled_samples(judged, threshold.value, self.samples))
+            if not trainer.testing:  # A test writes more, in a folder of its own.
+                at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+                write_json({**at, **self.results}, self.step_file(folder, trainer, ".json"))
         return scored, threshold.value
-
-    @property
-    def _file_name(self) -> str:
-        return self.name.replace("/", "_")
-
-    def _file(self, log_dir: Path, trainer: L.Trainer, ending: str) -> Path:
-        return log_dir / "steps" / f"{self._file_name}-step={trainer.global_step}{ending}"
-
-    def _show(self, log_dir: Path, trainer: L.Trainer, judged: dict[str, ScoredSolutions], threshold: float) -> None:
-        (log_dir / "steps").mkdir(parents=True, exist_ok=True)
-        by_data = self.results["data"]
-        if any(results["calibration"] is not None for results in by_data.values()):
-            log_figure(
-                trainer,
-                f"{self.name}/calibration",
-                lambda: calibration_figure(by_data, f"{self.name}: calibration"),
-                self._file(log_dir, trainer, ".png"),
-            )
-        shown = labelled_samples(judged, threshold, self.samples)
-        log_samples(trainer, f"{self.name}/samples", shown, self._file(log_dir, trainer, "-samples.jsonl"))
 
     @property
     def _chosen_on(self) -> str:
@@ -285,17 +236,14 @@ class StepEvaluation(L.Callback):
         )
         return choose_threshold(together, self._chosen_on)
 
-    def _log(self, pl_module: L.LightningModule, by_data: dict[str, dict[str, Any]]) -> None:
+    def _log(self, module: L.LightningModule, by_data: dict[str, dict[str, Any]]) -> None:
+        values: dict[str, float] = {}
         for name, results in by_data.items():
-            values = {
+            of_data = {
                 **{key: of_key["mean"] for key, of_key in results["processbench"].items()},
                 "first_error_accuracy": results["first_error_accuracy"]["mean"],
                 "auroc_within_problems": results["auroc_within_problems"],
                 "calibration_error": results["calibration_error"],
             }
-            pl_module.log_dict(
-                {f"{self.name}/{name}/{key}": value for key, value in values.items() if value is not None},
-                batch_size=1,
-                # The same on every process; said so that Lightning does not warn.
-                sync_dist=True,
-            )
+            values |= {f"{name}/{key}": value for key, value in of_data.items() if value is not None}
+        self.log_values(module, values)

@@ -34,7 +34,7 @@ class ConvertConfig:
         first_step: from ``official``: text with which the first step begins, the end of the question.
         neutral: from ``prm800k``: label of a step rated 0; null leaves it without a label, which ends the solution.
         alternatives: from ``prm800k``: make records of completions that were rated but not chosen, too.
-        split: split of a hub data set.
+        split: split of a hub data set, or of a folder with several.
         max_row_bytes: the longest row of JSON that is read.
     """
 

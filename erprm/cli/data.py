@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     shared = shared_problems(data)
     for table in statistics_tables(data, shared):
-        console.print(table)
+        console.print(table.rich())
     if config.json is not None:
         write_numbers(Path(config.json), config.paths, data)
         console.print(f"numbers written to {config.json}")

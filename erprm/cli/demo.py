@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from erprm.demo.stages import Results
-    from erprm.metrics.evaluation import Curve
+    from erprm.metrics.estimate import Curve
 
 _LABELS = {
     "er": "PRM, ER labels",
@@ -69,20 +69,21 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _show(results: Results, folder: Path, console: Console) -> None:
-    from erprm.report.best_of_n import best_of_n_figure, best_of_n_markdown, best_of_n_table
+    from erprm.report.figures import curves_figure
+    from erprm.report.tables import curves_table
 
     models = {label: results[method]["bon"] for method, label in _LABELS.items()}
     pool = {label: results["pool"][name] for name, label in _POOL_LABELS.items()}
-    table: dict[str, Curve] = {**models, **pool}
+    curves: dict[str, Curve] = {**models, **pool}
     title = "Best-of-n on unseen problems"
     # The columns that a terminal has room for; the file has all.
-    ns = next(iter(table.values())).n[::2]
-    console.print(best_of_n_table(table, title, ns))
-    (folder / "results.md").write_text(best_of_n_markdown(table), encoding="utf-8")
-    written = {name: {method: asdict(curve) for method, curve in curves.items()} for name, curves in results.items()}
+    ns = next(iter(curves.values())).n[::2]
+    console.print(curves_table(title, curves, ns).rich())
+    (folder / "results.md").write_text(curves_table(title, curves).markdown(), encoding="utf-8")
+    written = {name: {method: asdict(curve) for method, curve in of_name.items()} for name, of_name in results.items()}
     (folder / "results.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     try:
-        best_of_n_figure(models, pool, title).savefig(folder / "best_of_n.png", dpi=150)
+        curves_figure(models, pool, title).savefig(folder / "best_of_n.png", dpi=150)
     except ImportError as error:
         console.print(f"no figure: {error}")
 

@@ -19,13 +19,14 @@ def main(arguments: Sequence[str]) -> int:
 
     from rich.console import Console
 
+    from erprm.raft.evaluation import evaluations_table
     from erprm.raft.rounds import run_raft
-    from erprm.report.raft import raft_markdown, raft_table
 
     _check_sft(config)
     evaluations = run_raft(config)
-    Console().print(raft_table(evaluations))
-    Path(config.output_dir, "results.md").write_text(raft_markdown(evaluations), encoding="utf-8")
+    table = evaluations_table(evaluations)
+    Console().print(table.rich())
+    Path(config.output_dir, "results.md").write_text(table.markdown(), encoding="utf-8")
     return 0
 
 

@@ -128,7 +128,7 @@ def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig)
     from erprm.data.formats.conversion import rejected_path
     from erprm.engines.base import EngineError
     from erprm.models.scorers.scored_file import score_file
-    from erprm.report.scoring_bar import scoring_bar
+    from erprm.runs.progress import scoring_bar
     from erprm.scoring.progress import listening
 
     assert config.jsonl is not None

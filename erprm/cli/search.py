@@ -15,15 +15,15 @@ def main(arguments: Sequence[str]) -> int:
 
     from rich.console import Console
 
-    from erprm.report.search import search_figure, search_markdown, search_table
     from erprm.runs.atomic import whole_file
+    from erprm.search.results import search_figure, search_table
     from erprm.search.run import run_search
 
     console, folder = Console(), Path(config.output_dir)
     results = run_search(config)
-    console.print(search_table(results))
+    console.print(search_table(results).rich())
     with whole_file(folder / "results.md") as file:
-        file.write(search_markdown(results).encode())
+        file.write(search_table(results, details=True).markdown().encode())
     if results.graded:
         try:
             search_figure(results, folder / "accuracy.png")

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from erprm.data.batching.resumption import ResumableDataModule
 from erprm.data.batching.sampler import SolutionGroups
-from erprm.data.batching.tokenized import EncodingCounts, TokenizedRollouts, tokenizer_fingerprint
+from erprm.data.batching.tokenized import TokenizedRollouts, tokenizer_fingerprint
 from erprm.data.batching.tries import cut_tries, shared_among
 from erprm.data.labels import LabelMethod, label_eta
 from erprm.data.packing import PACKINGS, Packing, StepBatch, check_token_limits, pack_solutions
@@ -32,6 +32,7 @@ from erprm.data.sources import validation_problems
 from erprm.errors import FailedRunError
 from erprm.steps import StepEncoder, check_step_style
 
+_DEFAULT_ETA = 1.0
 _BATCH_SETTINGS = ("max_tokens", "packing", "row_tokens", "max_length", "seed")
 
 
@@ -143,11 +144,12 @@ class ProcessRewardDataModule(ResumableDataModule):
         predict_solutions: str | None = None,
         predict_step_style: str = "lines",
         labels: LabelMethod = "er",
-        eta: float = 1.0,
+        eta: float = _DEFAULT_ETA,
         max_tokens: int = 4096,
         packing: Packing = "trees",
         row_tokens: int | None = None,
         max_length: int = 512,
+        max_unlabelled_share: float = 0.5,
         num_workers: int = 0,
         cache_dir: str | None = None,
         seed: int = 0,
@@ -164,7 +166,8 @@ class ProcessRewardDataModule(ResumableDataModule):
                 :class:`erprm.callbacks.BestOfN` does (its ``brings_test_data`` says so).
             predict_solutions: JSONL file of solutions for ``predict`` (see :mod:`erprm.data.solutions`).
             predict_step_style: how a solution given as one text is split into steps: ``lines``, ``paragraphs``,
-                ``numbered``, ``math_shepherd``, ``sentences``, ``regex:PATTERN`` or ``auto``.
+                ``numbered``, ``math_shepherd``, ``sentences``, ``regex:PATTERN``, ``auto``, or the import path of a
+                function.
             labels: ``er``, ``soft``, ``hard`` or ``outcome`` (see :mod:`erprm.data.labels`).
             eta: entropy regularization of ``er`` labels: a float, 0, ``.inf`` or ``-.inf``.
             max_tokens: tokens of a batch: the batch size.
@@ -172,6 +175,8 @@ class ProcessRewardDataModule(ResumableDataModule):
                 with) out once, for the same loss in less time; ``rows`` lays out every solution whole.
             row_tokens: tokens of one of its rows; by default a batch is one row (see :mod:`erprm.data.packing`).
             max_length: most tokens of one solution; steps that do not fit are dropped from its end and counted.
+            max_unlabelled_share: the largest share of the solutions that may be left without a label because
+                ``max_length`` cuts it off; above it the data is refused.
             num_workers: data-loading processes.
             cache_dir: where tokenised data is kept; by default ``$ERPRM_CACHE`` or ``~/.cache/erprm``.
             seed: of the validation split and the shuffles.
@@ -186,7 +191,11 @@ class ProcessRewardDataModule(ResumableDataModule):
             label_eta(labels, eta)
         except ValueError as error:
             raise ValueError(f"data: {error}") from error
+        if labels != "er" and eta not in (_DEFAULT_ETA, label_eta(labels, eta)):
+            rank_zero_warn(f"data.eta is {eta}, which labels={labels!r} does not read; it is for labels='er'")
         check_token_limits(max_length, row_tokens, max_tokens)
+        if not 0.0 <= max_unlabelled_share <= 1.0:
+            raise ValueError(f"data.max_unlabelled_share is {max_unlabelled_share}; it must be in [0, 1]")
         if packing not in PACKINGS:
             raise ValueError(f"data.packing is {packing!r}; it must be one of {', '.join(PACKINGS)}")
         if validation_rollouts is None and not 0.0 < validation_fraction < 1.0:
@@ -204,6 +213,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         self.packing: Packing = packing
         self.row_tokens = row_tokens
         self.max_length = max_length
+        self.max_unlabelled_share = max_unlabelled_share
         self.num_workers = num_workers
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.seed = seed
@@ -330,7 +340,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         loaded = []
         for source in self._sources(stage):
             loaded.append(self.load(source))
-            self._warn_of_losses(source, loaded[-1].counts)
+            self._tell_losses(source, loaded[-1])
         if stage == "test":
             if loaded:
                 self.test_set = self._labelled(loaded[0], "testing")
@@ -341,12 +351,21 @@ class ProcessRewardDataModule(ResumableDataModule):
             if stage == "fit":
                 self.train_set = self._labelled(loaded[0], "training")
 
-    def _warn_of_losses(self, source: str, counts: EncodingCounts) -> None:
+    def _tell_losses(self, source: str, rollouts: TokenizedRollouts) -> None:
+        counts = rollouts.counts
         if counts.dropped_steps:
-            rank_zero_warn(
-                f"{source}: data.max_length={self.max_length} cuts off {counts.dropped_steps} step(s), and with them "
-                f"{counts.dropped_solutions} of {counts.solutions + counts.dropped_solutions} solution(s) wholly"
+            total = counts.solutions + counts.dropped_solutions
+            unlabelled = total - int(self._has_label(rollouts, rollouts.labels(self.label_method, self.eta)).sum())
+            found = (
+                f"{source}: data.max_length={self.max_length} cuts off {counts.dropped_steps} step(s); {unlabelled} of "
+                f"{total} solution(s) are left without a label (data.labels={self.label_method!r})"
             )
+            if unlabelled > self.max_unlabelled_share * total:
+                raise ValueError(
+                    f"{found}, more than data.max_unlabelled_share={self.max_unlabelled_share} allows; raise "
+                    "data.max_length, or the share"
+                )
+            rank_zero_warn(found)
         if counts.removed_tags:
             rank_zero_warn(
                 f"{source}: {counts.removed_tags} step tag(s) stood within a text and were left out; choose another "
@@ -363,8 +382,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         self, rollouts: TokenizedRollouts, purpose: str, chosen: npt.NDArray[np.bool_] | None = None
     ) -> PackedSteps:
         labels = rollouts.labels(self.label_method, self.eta)
-        # Truncation may have cut the only labelled step of an outcome-labelled solution.
-        has_label = np.add.reduceat(~np.isnan(labels), rollouts.tag_offsets[:-1]) > 0
+        has_label = self._has_label(rollouts, labels)
         members = np.flatnonzero(has_label if chosen is None else has_label & chosen)
         if not len(members):
             raise ValueError(
@@ -372,6 +390,12 @@ class ProcessRewardDataModule(ResumableDataModule):
                 f"max_length={self.max_length}, validation_fraction={self.validation_fraction})"
             )
         return PackedSteps(rollouts, labels, members, self.row_tokens, self.packing)
+
+    @staticmethod
+    def _has_label(rollouts: TokenizedRollouts, labels: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Whether a step of each solution has a label: truncation may have cut the only one of an outcome label."""
+        has_label: npt.NDArray[np.bool_] = np.add.reduceat(~np.isnan(labels), rollouts.tag_offsets[:-1]) > 0
+        return has_label
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Moves the tensors of a packed batch; solutions to score are text and stay where they are."""

@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from erprm.data.files.row_files import data_files, read_rows
-from erprm.data.sources import Problem, classified
+from erprm.data.sources import Problem, answer_text, classified
 from erprm.errors import InputError
 from erprm.grading import (
     KINDS,
@@ -38,6 +37,7 @@ from erprm.grading import (
 )
 from erprm.grading.normalize import normalize
 from erprm.grading.numeric import parse_number
+from erprm.metrics.evaluation import Candidates
 from erprm.runs.atomic import whole_file
 from erprm.steps import Solution, split_steps
 
@@ -123,7 +123,11 @@ def _one_spaced(text: str) -> str:
 
 
 def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, where: str) -> PoolProblem:
-    question, candidates, answer = row.get("question"), row.get("candidates"), row.get("answer")
+    question, candidates = row.get("question"), row.get("candidates")
+    try:
+        answer = answer_text(row.get("answer"), "answer", where)
+    except ValueError as error:
+        raise PoolError(str(error)) from error
     if not isinstance(question, str) or not question.strip():
         raise PoolError(f"{where}: field 'question' is {question!r}; expected a text that is not blank")
     if not isinstance(candidates, list) or not candidates or not all(isinstance(text, str) for text in candidates):
@@ -131,7 +135,7 @@ def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, whe
     source = str(row.get("source") or "pool")
     problem_id = str(row["problem_id"]) if _has_id(row) else f"{source}/{number}"
     gold = golds.find(problem_id, question, where) if golds is not None else None
-    if answer is None or not str(answer).strip():
+    if not answer.strip():
         if golds is None:
             raise PoolError(f"{where}: problem {problem_id!r} has no answer, and no gold file was given")
         if gold is None:
@@ -140,7 +144,7 @@ def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, whe
                 f"{question[:60]!r}"
             )
         answer = gold.answer
-    problem = Problem(problem_id, question, str(answer), source)
+    problem = Problem(problem_id, question, answer, source)
     return PoolProblem(classified(problem, {**(gold.groups if gold is not None else {}), **row}), tuple(candidates))
 
 
@@ -175,27 +179,18 @@ def _line(entry: PoolProblem) -> str:
 
 
 @dataclass(frozen=True)
-class GradedPool:
-    """A pool as tensors over P problems and N candidates; a problem with fewer candidates is padded.
+class GradedPool(Candidates):
+    """A pool as tensors, with its texts.
 
     Attributes:
         problem_ids: name of each problem.
         solutions: question and steps of every real candidate, problem after problem.
         answers: text of its final answer; None where none was found, or a grader of one's own reads it.
-        correct_PN: whether a candidate's final answer is right.
-        answers_PN: number of the final answer among those of its problem; -1 where none was found. Right candidates
-            share one number, and so do wrong ones whose answers are the same number or are spelt alike.
-        texts_PN: number of the text among the distinct texts of its problem.
-        valid_PN: False where a problem has no such candidate.
     """
 
     problem_ids: list[str]
     solutions: list[Solution]
     answers: list[str | None]
-    correct_PN: Tensor
-    answers_PN: Tensor
-    texts_PN: Tensor
-    valid_PN: Tensor
 
 
 def grade_pool(
@@ -242,7 +237,7 @@ def grade_pool(
             texts_PN[p, n] = texts.setdefault(text, len(texts))
             valid_PN[p, n] = True
     problem_ids = [entry.problem.problem_id for entry in pool]
-    return GradedPool(problem_ids, solutions, answers, correct_PN, answers_PN, texts_PN, valid_PN)
+    return GradedPool(correct_PN, answers_PN, texts_PN, valid_PN, problem_ids, solutions, answers)
 
 
 _RIGHT = "the right answer", True

@@ -69,7 +69,11 @@ class RecordColumns:
     @classmethod
     def of_batch(cls, batch: pa.RecordBatch) -> RecordColumns | None:
         """The columns of an Arrow batch; None if one is missing, of another type, or has nulls."""
-        is_type = {**dict.fromkeys(_TEXTS, _is_text), "correct": pa.types.is_boolean, "seed": pa.types.is_integer}
+        is_type = {
+            **dict.fromkeys(_TEXTS, _is_text),
+            "correct": pa.types.is_boolean,
+            "seed": pa.types.is_signed_integer,
+        }
         names = batch.schema.names
         if not all(name in names for name in (*is_type, "steps", "rewards")):
             return None

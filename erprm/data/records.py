@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from erprm.data.files.hub import is_hub_id, load_hub_dataset
 from erprm.data.files.json_rows import RowError
-from erprm.data.files.row_files import data_files, parquet_batches
+from erprm.data.files.row_files import data_files, parquet_batches, rows_of_batch
 from erprm.data.record_columns import RecordColumns
 from erprm.runs.atomic import whole_file
 
@@ -193,10 +193,11 @@ def _batch_of(rows: list[Mapping[str, Any]], place: str, first_row: int) -> pa.R
 
 
 def record_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The files of a local path: the file itself, or all Parquet files below a folder, in order of name.
+    """The file of a local path, or those of the ``train`` split of a folder of Parquet files, in order of name.
 
     Raises:
         FileNotFoundError: if there is nothing at the path, or a folder holds no Parquet file.
+        ValueError: if a folder holds several splits and none is ``train``.
     """
     return data_files(path, "rollout records")
 
@@ -205,7 +206,7 @@ def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
     """Reads and checks records, a thousand rows at a time.
 
     Args:
-        source: a Parquet file, a folder of them, or the hub id of a data set (its ``train`` split).
+        source: a Parquet file, or the ``train`` split of a folder of them or of the hub id of a data set.
 
     Raises:
         FileNotFoundError: if there is no such file, folder or data set.
@@ -239,9 +240,14 @@ def records_of_batch(batch: pa.RecordBatch, place: str, first_row: int = 0) -> I
     Raises:
         RecordError: at the first row that breaks the schema.
     """
-    columns = RecordColumns.of_batch(batch)
+    try:
+        columns = RecordColumns.of_batch(batch)
+    except UnicodeDecodeError:
+        columns = None
     if columns is None or not columns.all_right():
-        for number, row in enumerate(batch.to_pylist(), first_row):
+        for number, row in enumerate(rows_of_batch(batch), first_row):
+            if isinstance(row, UnicodeDecodeError):
+                raise RecordError(f"{place}, row {number}: not UTF-8 text ({row})") from row
             yield validate_record(row, where=f"{place}, row {number}")
         return
     steps, rewards = columns.lists()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,13 +222,25 @@ def _final_answer(row: Row, spec: _Source, where: str, may_be_missing: bool) -> 
     if not present and not may_be_missing:
         raise ValueError(f"{where}: no answer in the fields {', '.join(row)}; expected {_either(spec.answer_fields)}")
     for field in present:
-        value = "" if row[field] is None else row[field]
-        if not isinstance(value, str | int | float):
-            raise ValueError(f"{where}: field {field!r} is {value!r}; expected a text or a number")
-        answer = (spec.answer_fields[field](str(value)) or "").strip()
+        answer = (spec.answer_fields[field](answer_text(row[field], field, where)) or "").strip()
         if answer:
             return answer
     return ""
+
+
+def answer_text(value: object, field: str, where: str) -> str:
+    """A gold answer as text; empty for None.
+
+    Raises:
+        ValueError: if it is neither a text nor a finite number. JSON's ``NaN``, ``true`` and ``1e999`` would become
+            answers that no solution can reach.
+    """
+    if value is None:
+        return ""
+    is_finite = math.isfinite(value) if isinstance(value, float) else type(value) is int
+    if not isinstance(value, str) and not is_finite:
+        raise ValueError(f"{where}: field {field!r} is {value!r}; expected a text or a finite number")
+    return str(value)
 
 
 def _either(fields: Iterable[str]) -> str:

@@ -44,7 +44,7 @@ from erprm.demo.world import (
 from erprm.engines.base import Sampling
 from erprm.engines.prompts import PromptFormat
 from erprm.engines.transformers import TransformersEngine
-from erprm.metrics.evaluation import Curve
+from erprm.metrics.estimate import Curve
 from erprm.models import CosineWithWarmup, PolicyModel, ProcessRewardModel
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.pools import sample_pool
@@ -200,7 +200,7 @@ class Demo:
         data = ProcessRewardDataModule(
             str(rollouts),
             labels=method,
-            eta=self.recipe.eta,
+            eta=self.recipe.eta if method == "er" else 1.0,
             max_tokens=_BATCH_TOKENS,
             row_tokens=_ROW_TOKENS,
             max_length=_ROW_TOKENS,

@@ -23,16 +23,20 @@ def model_not_found(model: str, gguf_file: str | None, error: Exception) -> File
 
 
 def load_tokenizer(model: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a policy: local folder or hub id.
+    """The tokenizer of a local model folder or of a model on the hub, which may bring no code of its own.
 
     Raises:
-        FileNotFoundError: if there is no such model.
+        FileNotFoundError: if there is none; names the model.
     """
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, gguf_file=gguf_file)
-    except OSError as error:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            model, gguf_file=gguf_file, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        if Path(model, gguf_file or "").exists():
+            raise FileNotFoundError(f"no tokenizer could be loaded from {model!r}: {error}") from error
         raise model_not_found(model, gguf_file, error) from error
     return tokenizer
 

@@ -5,13 +5,14 @@ Shape suffixes: P problems, N candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 import torch
 from torch import Tensor
 
+from erprm.metrics.estimate import Curve
 from erprm.metrics.functional.best_of_n import best_of_n_curves, pass_at_n_curves
 from erprm.metrics.functional.bootstrap import bootstrap_interval
 from erprm.metrics.functional.majority_vote import majority_vote_curves
@@ -21,25 +22,21 @@ from erprm.metrics.functional.weighted_vote import weighted_vote_curves
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Accuracy against n, as a mean over problems with a 95% bootstrap interval.
+class Candidates:
+    """Graded candidates as tensors over P problems and N candidates; a problem with fewer candidates is padded.
 
     Attributes:
-        n: numbers of candidates.
-        mean: accuracy at each n.
-        low: lower end of the interval at each n.
-        high: upper end.
+        correct_PN: whether a candidate's final answer is right.
+        answers_PN: number of the final answer among those of its problem; -1 where none was found. Right candidates
+            share one number, and so do wrong ones whose answers are the same number or are spelt alike.
+        texts_PN: number of the text among the distinct texts of its problem.
+        valid_PN: False where a problem has no such candidate.
     """
 
-    n: list[int]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
-
-    def at(self, n: int) -> tuple[float, float, float]:
-        """Mean, low and high at one n."""
-        index = self.n.index(n)
-        return self.mean[index], self.low[index], self.high[index]
+    correct_PN: Tensor
+    answers_PN: Tensor
+    texts_PN: Tensor
+    valid_PN: Tensor
 
 
 def powers_of_two(largest: int) -> list[int]:
@@ -66,72 +63,64 @@ def accuracy_curve(values_PN: Tensor, ns: list[int]) -> Curve:
     return Curve(list(ns), values_Pn.mean(0).tolist(), low_n.tolist(), high_n.tolist())
 
 
-def pool_curves(
-    correct_PN: Tensor,
-    answers_PN: Tensor,
-    texts_PN: Tensor,
-    valid_PN: Tensor,
-    ns: list[int],
-) -> dict[str, Curve]:
-    """The curves of :func:`pool_values` at some n."""
-    values = pool_values(correct_PN, answers_PN, texts_PN, valid_PN)
-    return {method: accuracy_curve(values_PN, ns) for method, values_PN in values.items()}
+# The methods of selection: a new one is an entry here. ------------------------------------------------------------
 
 
-def pool_values(correct_PN: Tensor, answers_PN: Tensor, texts_PN: Tensor, valid_PN: Tensor) -> dict[str, Tensor]:
-    """What the pool itself can reach, with no scores, on every problem for every n.
-
-    Args:
-        correct_PN: whether a candidate is right, shape [P, N].
-        answers_PN: number of its final answer, -1 for none, shape [P, N].
-        texts_PN: number of its text, shape [P, N].
-        valid_PN: False for padding, shape [P, N].
-
-    Returns:
-        ``majority`` (majority vote), ``pass`` (pass@n), ``random`` (a candidate at random, which is pass@1 at every n)
-        and ``random_text`` (best-of-n of a scorer that gives each distinct text a random score), each [P, N].
-    """
-    pass_PN = pass_at_n_curves(correct_PN, valid_PN)
-    return {
-        "majority": majority_vote_curves(answers_PN, correct_PN, valid_PN),
-        "pass": pass_PN,
-        "random": pass_PN[:, :1].expand_as(pass_PN),
-        "random_text": random_text_curves(texts_PN, correct_PN, valid_PN),
-    }
+def _random(pool: Candidates) -> Tensor:
+    """Accuracy of a candidate at random, which is pass@1 at every n."""
+    return pass_at_n_curves(pool.correct_PN, pool.valid_PN)[:, :1].expand(pool.correct_PN.shape)
 
 
-def score_curves(
-    scores_PN: Tensor,
-    correct_PN: Tensor,
-    answers_PN: Tensor,
-    valid_PN: Tensor,
-    ns: list[int],
-) -> dict[str, Curve]:
-    """The curves of :func:`score_values` at some n."""
-    values = score_values(scores_PN, correct_PN, answers_PN, valid_PN)
-    return {method: accuracy_curve(values_PN, ns) for method, values_PN in values.items()}
+def _weighted_vote(pool: Candidates, scores_PN: Tensor) -> Tensor | None:
+    """Accuracy of the answer whose candidates' scores sum highest; a candidate without a score casts no vote."""
+    scored_PN = pool.valid_PN & scores_PN.isfinite()
+    if (scores_PN[scored_PN] < 0).any():
+        return None
+    weights_PN = scores_PN.masked_fill(~scored_PN, 0.0)
+    votes_PN = pool.answers_PN.masked_fill(~scored_PN, -1)
+    return weighted_vote_curves(weights_PN, votes_PN, pool.correct_PN, pool.valid_PN)
 
 
-def score_values(scores_PN: Tensor, correct_PN: Tensor, answers_PN: Tensor, valid_PN: Tensor) -> dict[str, Tensor]:
-    """What the scores make of the pool, on every problem for every n.
+POOL_METHODS: dict[str, Callable[[Candidates], Tensor]] = {
+    "majority": lambda pool: majority_vote_curves(pool.answers_PN, pool.correct_PN, pool.valid_PN),
+    "pass": lambda pool: pass_at_n_curves(pool.correct_PN, pool.valid_PN),
+    "random": _random,
+    "random_text": lambda pool: random_text_curves(pool.texts_PN, pool.correct_PN, pool.valid_PN),
+}
+"""What a pool reaches with no scores: value of each problem for every n, [P, N]. ``random_text`` is best-of-n of a
+scorer that gives each distinct text a random score."""
+
+SCORE_METHODS: dict[str, Callable[[Candidates, Tensor], Tensor | None]] = {
+    "bon": lambda pool, scores_PN: best_of_n_curves(scores_PN, pool.correct_PN, pool.valid_PN),
+    "weighted_vote": _weighted_vote,
+}
+"""What scores make of a pool, likewise; None where they do not allow it, as negative ones no weighted vote."""
+
+
+def pool_values(pool: Candidates) -> dict[str, Tensor]:
+    """What the pool itself can reach, with no scores, on every problem for every n, by each of ``POOL_METHODS``."""
+    return {method: values_of(pool) for method, values_of in POOL_METHODS.items()}
+
+
+def score_values(pool: Candidates, scores_PN: Tensor) -> dict[str, Tensor]:
+    """What the scores make of the pool, on every problem for every n, by each of ``SCORE_METHODS`` that they allow.
 
     Args:
+        pool: the candidates.
         scores_PN: score of each candidate, shape [P, N]; ``-inf`` for one that could not be scored.
-        correct_PN: whether a candidate is right, shape [P, N].
-        answers_PN: number of its final answer, -1 for none, shape [P, N].
-        valid_PN: False for padding, shape [P, N].
-
-    Returns:
-        ``bon`` (best-of-n) and, unless a score is negative, ``weighted_vote``, each [P, N]; a candidate without a score
-        casts no vote.
     """
-    values = {"bon": best_of_n_curves(scores_PN, correct_PN, valid_PN)}
-    scored_PN = valid_PN & scores_PN.isfinite()
-    if not (scores_PN[scored_PN] < 0).any():
-        weights_PN = scores_PN.masked_fill(~scored_PN, 0.0)
-        votes_PN = answers_PN.masked_fill(~scored_PN, -1)
-        values["weighted_vote"] = weighted_vote_curves(weights_PN, votes_PN, correct_PN, valid_PN)
-    return values
+    values = {method: values_of(pool, scores_PN) for method, values_of in SCORE_METHODS.items()}
+    return {method: values_PN for method, values_PN in values.items() if values_PN is not None}
+
+
+def pool_curves(pool: Candidates, ns: list[int]) -> dict[str, Curve]:
+    """The curves of :func:`pool_values` at some n."""
+    return {method: accuracy_curve(values_PN, ns) for method, values_PN in pool_values(pool).items()}
+
+
+def score_curves(pool: Candidates, scores_PN: Tensor, ns: list[int]) -> dict[str, Curve]:
+    """The curves of :func:`score_values` at some n."""
+    return {method: accuracy_curve(values_PN, ns) for method, values_PN in score_values(pool, scores_PN).items()}
 
 
 @dataclass(frozen=True)

@@ -8,42 +8,36 @@ Shape suffixes: P problems, N candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from erprm.metrics.evaluation import Curve, accuracy_curve
+from erprm.metrics.estimate import Curve, Estimate
+from erprm.metrics.evaluation import accuracy_curve
 from erprm.metrics.functional.best_of_n import best_of_n_curves, pass_at_n_curves, selected_value_curves
-from erprm.metrics.functional.bootstrap import bootstrap_interval, percentile_interval, resampled_means
+from erprm.metrics.functional.bootstrap import percentile_interval, resampled_means
 from erprm.metrics.functional.rank_correlation import within_problem_rank_correlation
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over problems with its 95% bootstrap interval.
+class EstimateOfSome(Estimate):
+    """An estimate over the problems that have a value; NaN if none has.
 
     Attributes:
-        mean: the mean; NaN if no problem has a value.
-        low: lower end of the interval.
-        high: upper end.
         problems: number of problems that have a value.
     """
 
-    mean: float
-    low: float
-    high: float
     problems: int
 
     @classmethod
-    def of(cls, values_P: Tensor) -> Estimate:
+    def of(cls, values_P: Tensor | Sequence[float]) -> EstimateOfSome:
         """The estimate from one value a problem, NaN for one that has none."""
+        values_P = torch.as_tensor(values_P)
         values_P = values_P[~values_P.isnan()]
-        if not len(values_P):
-            return cls(torch.nan, torch.nan, torch.nan, 0)
-        low, high = bootstrap_interval(values_P)
-        return cls(float(values_P.double().mean()), float(low), float(high), len(values_P))
+        found = Estimate.of(values_P) if len(values_P) else Estimate(torch.nan, torch.nan, torch.nan)
+        return cls(found.mean, found.low, found.high, len(values_P))
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class RewardHacking:
     gap: Curve
     outscored: Curve
     peak: int
-    fall: Estimate
+    fall: EstimateOfSome
 
 
 def reward_hacking(scores_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor, ns: list[int]) -> RewardHacking:
@@ -96,7 +90,7 @@ def reward_hacking(scores_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor, ns: 
         # A right candidate among the n that was not selected: pass - best-of-n.
         outscored=_ratio_curve(pass_PN - bon_PN, 1 - bon_PN, ns),
         peak=peak,
-        fall=Estimate.of(bon_PN[:, peak - 1] - bon_PN[:, max(ns) - 1]),
+        fall=EstimateOfSome.of(bon_PN[:, peak - 1] - bon_PN[:, max(ns) - 1]),
     )
 
 
@@ -116,7 +110,7 @@ def _ratio_curve(numerators_PN: Tensor, denominators_PN: Tensor, ns: list[int]) 
 
 def favoured_features(
     scores_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor, features: Mapping[str, Tensor]
-) -> dict[str, dict[str, Estimate]]:
+) -> dict[str, dict[str, EstimateOfSome]]:
     """Rank correlation of score and feature within problems, averaged over problems.
 
     Right candidates may differ from wrong ones in a feature, and a good score goes with it for that reason. Among
@@ -135,7 +129,7 @@ def favoured_features(
     counted = {"all": scored_PN, "wrong": scored_PN & ~correct_PN}
     return {
         name: {
-            which: Estimate.of(within_problem_rank_correlation(scores_PN, features_PN, counted_PN))
+            which: EstimateOfSome.of(within_problem_rank_correlation(scores_PN, features_PN, counted_PN))
             for which, counted_PN in counted.items()
         }
         for name, features_PN in features.items()

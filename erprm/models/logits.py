@@ -1,24 +1,31 @@
-"""Next-token logits of a causal LM at a few places only: what a step's judgement, or a token's loss, needs of it.
+"""Next-token logits and losses of a causal LM, at the places that a step's judgement or a token's loss needs.
 
 Shape suffixes: S places, V vocabulary.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import is_fake
 from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from erprm.data.packing import PackedRows
 from erprm.models.attention.kernels import Attention, row_inputs
-from erprm.models.training.row_gradients import embedding_by_rows, rows_of, takes_rows
+
+log = logging.getLogger(__name__)
+
+_LOGITS_AT_ONCE = 2**24
+"""Logits that exist at a time while losses over the vocabulary are computed: 64 MiB in float32."""
 
 
 def logits_at(
@@ -48,11 +55,94 @@ def logits_at(
     """
     head = backbone.get_output_embeddings()
     inputs = row_inputs(backbone, rows, attention)
-    embedding = backbone.get_input_embeddings()
-    with embedding_by_rows(embedding), _last_mlp_at(backbone, index), _head_at(head, index, tokens) as is_narrowed:
+    with _last_mlp_at(backbone, index), _head_at(head, index, tokens) as is_narrowed:
         logits = cast(Tensor, backbone(**inputs).logits)
     logits = logits.flatten(0, -2)
     return logits if tokens is None or is_narrowed else logits[:, list(tokens)]
+
+
+def cross_entropy_at(
+    backbone: PreTrainedModel,
+    rows: PackedRows,
+    index: Tensor,
+    targets: Tensor,
+    *,
+    attention: Attention = "auto",
+    temperature: float = 1.0,
+    logits_at_once: int = _LOGITS_AT_ONCE,
+) -> Tensor:
+    """Cross-entropy of next tokens, without a tensor of all places by the vocabulary.
+
+    The output layer itself computes the losses, some places at a time, and their logits again in the backward pass. It
+    runs within the backbone's forward, so hooks of sharding see nothing unusual. A backbone that does something to its
+    logits afterwards (soft capping, scaling) is found out at its first call, and keeps all its logits.
+
+    Args:
+        backbone: a causal LM.
+        rows: packed rows.
+        index: places in the flattened rows ``[S]``.
+        targets: the tokens that follow them ``[S]``.
+        attention: how solutions are kept apart (see :mod:`erprm.models.attention.kernels`).
+        temperature: divides the logits.
+        logits_at_once: the most logits to hold at a time.
+
+    Returns:
+        Losses in nats ``[S]``, in float32.
+    """
+    if _ends_with_its_head.get(backbone, True):
+        head = backbone.get_output_embeddings()
+        vocabulary = backbone.config.get_text_config().vocab_size
+        losses: list[Tensor] = []
+        with (
+            _last_mlp_at(backbone, index),
+            _head_at(head, index, None),
+            _head_as_loss(head, targets, temperature, max(1, logits_at_once // vocabulary), losses),
+        ):
+            found = cast(Tensor, backbone(**row_inputs(backbone, rows, attention)).logits).flatten()
+        if backbone not in _ends_with_its_head:
+            _ends_with_its_head[backbone] = bool(torch.equal(found, losses[0].flatten()))
+        if _ends_with_its_head[backbone]:
+            return found.float()
+        log.warning(
+            "%s changes its logits after the output layer: losses take memory for all logits of a batch",
+            type(backbone).__name__,
+        )
+    logits_SV = logits_at(backbone, rows, index, attention=attention)
+    return F.cross_entropy(logits_SV.float() / temperature, targets, reduction="none")
+
+
+# Whether the logits of a backbone are what its output layer returns.
+_ends_with_its_head: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+@contextmanager
+def _head_as_loss(
+    head: nn.Module, targets: Tensor, temperature: float, places: int, losses: list[Tensor]
+) -> Iterator[None]:
+    """Lets an output layer return losses ``[1, S, 1]``, made of so many places at a time; ``losses`` gets them."""
+    logits_of = head.forward
+    is_own = "forward" in vars(head)
+
+    def losses_of(hidden_SD: Tensor, targets_S: Tensor) -> Tensor:
+        return F.cross_entropy(logits_of(hidden_SD).float() / temperature, targets_S, reduction="none")
+
+    def forward(hidden_SD: Tensor) -> Tensor:
+        parts = list(zip(hidden_SD.split(places), targets.split(places), strict=True))
+        if len(parts) == 1 or not torch.is_grad_enabled():
+            found = [losses_of(*part) for part in parts]
+        else:
+            found = [checkpoint(losses_of, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        losses.append(torch.cat(found)[None, :, None])
+        return losses[0]
+
+    head.forward = forward
+    try:
+        yield
+    finally:
+        if is_own:
+            head.forward = logits_of
+        else:
+            del head.forward
 
 
 @contextmanager
@@ -68,8 +158,7 @@ def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> It
     def make_logits_of_tokens(hidden: Tensor) -> Tensor:
         assert isinstance(head, nn.Linear)
         chosen = torch.tensor(tokens, device=head.weight.device)
-        weight = rows_of(head.weight, chosen) if takes_rows(head.weight) else head.weight[chosen]
-        return F.linear(hidden, weight, None if head.bias is None else head.bias[chosen])
+        return F.linear(hidden, head.weight[chosen], None if head.bias is None else head.bias[chosen])
 
     is_plain = type(head).forward is nn.Linear.forward and "forward" not in vars(head)
     can_narrow = tokens is not None and is_plain and not isinstance(head.weight, DTensor)

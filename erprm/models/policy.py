@@ -5,22 +5,21 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
 from erprm.data.policy import PolicyBatch
+from erprm.engines.model_files import load_tokenizer
 from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.loading import (
     Dtype,
     OptimizerFactory,
     SchedulerFactory,
-    load_tokenizer,
 )
 from erprm.models.backbone.lora import LoRA
 from erprm.models.backbone.module import BackboneModule
-from erprm.models.logits import logits_at
+from erprm.models.logits import cross_entropy_at
 from erprm.models.training.schedule import CosineWithWarmup
 
 
@@ -84,8 +83,10 @@ class PolicyModel(BackboneModule):
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of the completion tokens of one packed batch, in float32."""
         assert self.backbone is not None, "configure_model has not been called"
-        logits_SV = logits_at(self.backbone, batch, batch.predict_index, attention=self.attn_implementation)
-        loss, mean = self.mean_loss(F.cross_entropy(logits_SV.float(), batch.targets, reduction="none"))
+        losses_S = cross_entropy_at(
+            self.backbone, batch, batch.predict_index, batch.targets, attention=self.attn_implementation
+        )
+        loss, mean = self.mean_loss(losses_S)
         self.log("train/loss", mean, prog_bar=True)
         return loss
 

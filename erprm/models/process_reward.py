@@ -21,6 +21,7 @@ from erprm.data.batching.resumption import check_unchanged
 from erprm.data.datamodule import PackedSteps
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
 from erprm.data.solutions import SolutionRow
+from erprm.engines.model_files import load_tokenizer
 from erprm.losses import LOSSES, Loss, step_losses, vocabulary_losses
 from erprm.models.attention.isolation import check_layout
 from erprm.models.attention.kernels import ATTENTIONS, Attention, row_inputs
@@ -28,7 +29,6 @@ from erprm.models.backbone.loading import (
     Dtype,
     OptimizerFactory,
     SchedulerFactory,
-    load_tokenizer,
 )
 from erprm.models.backbone.lora import LoRA
 from erprm.models.backbone.module import BackboneModule
@@ -64,7 +64,7 @@ class ProcessRewardModel(BackboneModule):
         backbone: str,
         tokenizer: str | None = None,
         gguf_file: str | None = None,
-        step_format: StepFormat | str | None = None,
+        step_format: str | StepFormat | None = None,
         optimizer: OptimizerFactory = lambda params: AdamW(params, lr=1e-6, weight_decay=0.0),
         scheduler: SchedulerFactory | None = CosineWithWarmup,
         dtype: Dtype = "float32",
@@ -83,8 +83,9 @@ class ProcessRewardModel(BackboneModule):
             backbone: folder or hub id of a causal language model.
             tokenizer: folder or hub id of its tokenizer; by default ``backbone``.
             gguf_file: name of a GGUF file in the folder, for backbone and tokenizer.
-            step_format: layout of steps as tokens: its fields, or the name of a preset. By default the one saved with
-                the backbone by :meth:`save_pretrained`, else the preset ``er_prm``.
+            step_format: layout of steps as tokens: its fields, the name of a preset, or the import path of a
+                :class:`~erprm.steps.StepFormat`. By default the one saved with the backbone by
+                :meth:`save_pretrained`, else the preset ``er_prm``.
             optimizer: makes the optimizer from the trainable parameters.
             scheduler: makes the learning-rate schedule from the optimizer and the total number of optimizer steps;
                 null for a constant learning rate.

@@ -6,26 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
-from erprm.metrics.functional.bootstrap import bootstrap_interval
+from erprm.metrics.estimate import Estimate
 from erprm.raft.log_probs import mean_of_problems
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over problems with its 95% bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values_P: Sequence[float]) -> Estimate:
-        """The estimate from one value a problem."""
-        tensor_P = torch.tensor(values_P, dtype=torch.float64)
-        low, high = bootstrap_interval(tensor_P)
-        return cls(tensor_P.mean().item(), low.item(), high.item())
+from erprm.report.tables import Table, interval_text
 
 
 @dataclass(frozen=True)
@@ -125,3 +108,27 @@ def evaluate(number: int, problems: Sequence[EvaluatedProblem], cut_off: float) 
         gap=Estimate.of([s - p for s, p in zip(scores_P, pass_P, strict=True)]) if scores_P else None,
         cut_off=cut_off,
     )
+
+
+def evaluations_table(evaluations: Sequence[Evaluation]) -> Table:
+    """A row for each round; intervals are 95%, the KL divergence has its standard error."""
+    header = [
+        "round",
+        "greedy, %",
+        "pass@1, %",
+        "KL from the initial policy, nats",
+        "mean score, %",
+        "score - pass@1, points",
+    ]
+    rows = [
+        [
+            str(each.round) if each.round else "0 (initial policy)",
+            interval_text(each.greedy),
+            interval_text(each.pass_at_1),
+            f"{each.kl:.2f} \u00b1 {each.kl_standard_error:.2f}",
+            interval_text(each.score),
+            interval_text(each.gap),
+        ]
+        for each in evaluations
+    ]
+    return Table("The policy of each round on held-out problems", header, rows)

@@ -1,6 +1,6 @@
 """The probability that a policy gives to solutions, and from it how far it has moved from where it began.
 
-Shape suffixes: S learned tokens of a batch, V vocabulary.
+Shape suffix: S learned tokens of a batch.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from erprm.data.packing import budget_bounds
 from erprm.data.policy import PackedSamples, PolicySample
-from erprm.models.logits import logits_at
+from erprm.models.logits import cross_entropy_at
 
 
 @torch.no_grad()
@@ -41,8 +40,8 @@ def solution_log_probs(
         batch = packed[members]
         for name in ("input_ids", "position_ids", "subtree_end", "predict_index", "targets"):
             setattr(batch, name, getattr(batch, name).to(policy.device))
-        logits_SV = logits_at(policy, batch, batch.predict_index).float() / temperature
-        log_probs_S = -F.cross_entropy(logits_SV, batch.targets, reduction="none").double().cpu()
+        losses_S = cross_entropy_at(policy, batch, batch.predict_index, batch.targets, temperature=temperature)
+        log_probs_S = -losses_S.double().cpu()
         counts = [lengths[member] - samples[member].prompt_length for member in members]
         for member, part in zip(members, log_probs_S.split(counts), strict=True):
             log_probs[member] = part.sum().item()

@@ -8,13 +8,12 @@ A row is a pool's (see :mod:`erprm.data.pools`), with the tokens beside the text
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from erprm.data.files.json_rows import read_json_rows
+from erprm.data.files.json_rows import json_line, read_json_rows
 from erprm.data.sources import Problem
 from erprm.engines.base import Engine, Sampling
 from erprm.engines.prompts import PromptFormat
@@ -87,7 +86,7 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Writes a file of JSON lines, which appears once it is whole."""
     with whole_file(path) as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode(errors="surrogatepass") + b"\n")
+            file.write(json_line(row))
 
 
 def read_rows(folder: Path) -> Iterator[dict[str, Any]]:

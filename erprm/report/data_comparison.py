@@ -17,7 +17,7 @@ from erprm.data.formats.names import FormatName
 from erprm.data.labels import label_eta
 from erprm.data.sources import load_problems
 from erprm.data.statistics.summary import DataStatistics, TokenCounter, problem_fingerprint, shared_problems
-from erprm.report.short_names import short_names
+from erprm.report.tables import short_names
 from erprm.runs.atomic import whole_file
 
 _GSM8K, _MATH_500 = "openai/gsm8k", "HuggingFaceH4/MATH-500"

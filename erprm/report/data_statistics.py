@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Table
 
 from erprm.data.statistics.summary import LABEL_BINS, DataStatistics, LabelHistogram, mean, quantile
-from erprm.report.figure import empty_figure
+from erprm.report.figures import dress, empty_figure
+from erprm.report.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,54 +34,55 @@ def statistics_tables(data: Sequence[DataStatistics], shared: Shared) -> list[Ta
 
 
 def _sizes(data: Sequence[DataStatistics]) -> Table:
-    table = Table(title="Sizes", caption="distributions: mean · median · 90% at most · maximum")
-    table.add_column("")
-    for statistics in data:
-        table.add_column(statistics.name, justify="right", overflow="fold")
-    table.add_row("solutions", *(f"{s.solutions:,}" for s in data))
-    table.add_row("problems", *(f"{s.problems:,}" for s in data))
-    table.add_row("right answers", *(_percent(s.correct, s.solutions) for s in data))
-    table.add_row("duplicates", *(f"{s.duplicates:,} ({_percent(s.duplicates, s.solutions)})" for s in data))
-    table.add_row("steps of a solution", *(_distribution(s.steps) for s in data))
-    table.add_row("completions of a step", *(_distribution(s.completions) for s in data))
-    for unit in data[0].lengths:
-        table.add_row(f"{unit} of a solution", *(_distribution(s.lengths[unit]) for s in data))
-    return table
+    rows = [
+        ["solutions", *(f"{s.solutions:,}" for s in data)],
+        ["problems", *(f"{s.problems:,}" for s in data)],
+        ["right answers", *(_percent(s.correct, s.solutions) for s in data)],
+        ["duplicates", *(f"{s.duplicates:,} ({_percent(s.duplicates, s.solutions)})" for s in data)],
+        ["steps of a solution", *(_distribution(s.steps) for s in data)],
+        ["completions of a step", *(_distribution(s.completions) for s in data)],
+        *([f"{unit} of a solution", *(_distribution(s.lengths[unit]) for s in data)] for unit in data[0].lengths),
+    ]
+    footnote = "distributions: mean · median · 90% at most · maximum"
+    return Table("Sizes", ["", *(s.name for s in data)], rows, footnote=footnote)
 
 
 def _labels(statistics: DataStatistics) -> Table:
-    table = Table(title=f"Labels of the steps of {statistics.name}, %")
-    for column in ("eta", "mean", "0", *_QUARTERS, "1"):
-        table.add_column(column, justify="right", no_wrap=True)
+    rows = []
     for eta, labels in statistics.labels.items():
         quarters = labels.between.reshape(len(_QUARTERS), -1).sum(axis=1)
         shares = [_percent(int(count), labels.count, "") for count in (labels.zeros, *quarters, labels.ones)]
-        table.add_row(eta_name(eta), f"{labels.mean:.3f}", *shares)
-    return table
+        rows.append([eta_name(eta), f"{labels.mean:.3f}", *shares])
+    header = ["eta", "mean", "0", *_QUARTERS, "1"]
+    title = f"Labels of the steps of {statistics.name}, %"
+    return Table(title, header, rows, align="r" * len(header), whole_numbers=True)
 
 
 def _shared(shared: Shared) -> Table:
-    table = Table(title="Problems in both of two data sets")
-    table.add_column("", overflow="fold")
-    table.add_column("and", overflow="fold")
-    for column in ("problems", "of the first", "of the second"):
-        table.add_column(column, justify="right")
-    for one, other, problems in shared:
-        shares = (_percent(problems, one.problems), _percent(problems, other.problems))
-        table.add_row(one.name, other.name, f"{problems:,}", *shares, style="bold red" if problems else None)
-    return table
+    rows = [
+        [one.name, other.name, f"{problems:,}", _percent(problems, one.problems), _percent(problems, other.problems)]
+        for one, other, problems in shared
+    ]
+    found = [place for place, (_, _, problems) in enumerate(shared) if problems]
+    header = ["", "and", "problems", "of the first", "of the second"]
+    return Table("Problems in both of two data sets", header, rows, align="llrrr", warnings=found)
 
 
 def _benchmarks(data: Sequence[DataStatistics]) -> Table:
-    table = Table(title="Benchmark problems in the data", caption="by normalised text: problems · solutions to them")
-    table.add_column("data", overflow="fold")
-    for name, overlap in data[0].benchmarks.items():
-        table.add_column(f"{name} ({overlap.of:,})", justify="right")
-    for statistics in data:
-        overlaps = statistics.benchmarks.values()
-        cells = [f"{o.problems:,} · {o.solutions:,} ({_percent(o.solutions, statistics.solutions)})" for o in overlaps]
-        table.add_row(statistics.name, *cells, style="bold red" if any(o.problems for o in overlaps) else None)
-    return table
+    rows = [
+        [
+            s.name,
+            *(
+                f"{o.problems:,} · {o.solutions:,} ({_percent(o.solutions, s.solutions)})"
+                for o in s.benchmarks.values()
+            ),
+        ]
+        for s in data
+    ]
+    found = [place for place, s in enumerate(data) if any(overlap.problems for overlap in s.benchmarks.values())]
+    header = ["data", *(f"{name} ({overlap.of:,})" for name, overlap in data[0].benchmarks.items())]
+    footnote = "by normalised text: problems · solutions to them"
+    return Table("Benchmark problems in the data", header, rows, footnote=footnote, warnings=found)
 
 
 def eta_name(eta: float) -> str:
@@ -203,10 +204,7 @@ def _bins(labels: LabelHistogram) -> list[Any]:
 
 
 def _dress(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(alpha=0.25)
+    dress(axes, title, x, y, title_size=10, legend_size=None)
     axes.spines[["top", "right"]].set_visible(False)
 
 

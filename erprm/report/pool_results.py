@@ -82,8 +82,7 @@ def pool_results(
     smallest = int(graded.valid_PN.sum(1).min())
     all_ns = list(range(1, smallest + 1)) if ns is None else list(ns)
     few_ns = powers_of_two(smallest) if ns is None else all_ns
-    of_pool = pool_values(graded.correct_PN, graded.answers_PN, graded.texts_PN, graded.valid_PN)
-    values = {**_score_values(graded, step_scores), **of_pool}
+    values = {**_score_values(graded, step_scores), **pool_values(graded)}
     scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
     results: dict[str, Any] = {
         "pool": _description(graded, step_scores),
@@ -115,7 +114,7 @@ def _score_values(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str
     values: dict[str, Tensor] = {}
     for aggregation in score_aggregations(step_scores):
         scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
-        of_scores = score_values(scores_PN, graded.correct_PN, graded.answers_PN, graded.valid_PN)
+        of_scores = score_values(graded, scores_PN)
         values.update({f"{method}_{aggregation}": values_PN for method, values_PN in of_scores.items()})
     return values
 

@@ -18,6 +18,7 @@ from erprm.data.pools import GradedPool, PoolProblem
 from erprm.metrics.functional.step_scores import first_error_index
 from erprm.report.result_files import encodable
 from erprm.report.step_results import ScoredSolutions
+from erprm.report.tables import Table
 from erprm.runs.atomic import whole_file
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+.!|-])")
@@ -134,8 +135,8 @@ def sample_table(samples: Sequence[Sample]) -> tuple[list[str], list[list[Any]]]
 def samples_markdown(samples: Sequence[Sample]) -> str:
     """The same as a Markdown table, in which text stays text, whatever it holds."""
     columns, rows = sample_table(samples)
-    lines = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    cells = [[_cell(value) for value in row] for row in rows]
+    return Table("", columns, cells, align="l" * len(columns)).markdown()
 
 
 def _cell(value: object) -> str:

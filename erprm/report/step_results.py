@@ -6,7 +6,7 @@ Shape suffixes: S labelled steps, M solutions, P problems, B bootstrap samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from erprm.data.files.row_files import write_rows
 from erprm.data.sources import validation_problems
 from erprm.data.step_labels import LabelledSolution
+from erprm.metrics.estimate import Estimate
 from erprm.metrics.functional.bootstrap import percentile_interval, resampled_means
 from erprm.metrics.functional.processbench import (
     MatchIntervals,
@@ -155,10 +156,7 @@ def _first_errors(match_M: Tensor, scored: ScoredSolutions) -> dict[str, Any]:
     sums_P4.index_add_(0, scored.problems_M, columns_M4.double())
     found = _accuracies(sums_P4.mean(0))
     ends = {name: percentile_interval(values_B) for name, values_B in _accuracies(resampled_means(sums_P4)).items()}
-    of_name = {
-        name: {"mean": float(value), "low": float(ends[name][0]), "high": float(ends[name][1])}
-        for name, value in found.items()
-    }
+    of_name = {name: asdict(Estimate(*map(float, (value, *ends[name])))) for name, value in found.items()}
     return {"first_error_accuracy": of_name.pop("all"), "processbench": of_name}
 
 

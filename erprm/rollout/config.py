@@ -36,7 +36,7 @@ class RolloutConfig:
         server: where the policy is served.
         prompt: how a question becomes a prompt.
         style: how the steps of a solution are told apart: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
-            ``sentences``, ``regex:PATTERN`` or ``auto``.
+            ``sentences``, ``regex:PATTERN``, ``auto``, or the import path of a function.
         solutions_per_problem: solutions sampled for each problem.
         completions_per_step: K, completions of each distinct step prefix.
         reuse_solutions: count solutions among the K completions of their own prefixes, where they are sampled alike.

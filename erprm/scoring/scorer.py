@@ -21,7 +21,7 @@ class StepScorer(Protocol):
     number of forwards on all. Best-of-N then shares its pool out among them; without it each scores the whole pool.
 
     One that cannot score every solution may have ``too_long(solutions)``, which returns for each that is too long its
-    number of tokens, by its place (see :mod:`erprm.callbacks.too_long`). One that scores in parts may call
+    number of tokens, by its place (see :mod:`erprm.callbacks.scoring`). One that scores in parts may call
     :func:`erprm.scoring.progress.tell_scored` after each, for progress bars.
     """
 

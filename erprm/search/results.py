@@ -5,27 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from erprm.metrics.functional.bootstrap import bootstrap_interval
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over problems with its 95% bootstrap interval; the value of a problem is its mean over seeds.
-
-    Attributes:
-        mean: the mean.
-        low: lower end of the interval.
-        high: upper end.
-    """
-
-    mean: float
-    low: float
-    high: float
+from erprm.metrics.estimate import Estimate
+from erprm.report.figures import draw_estimates, dress, empty_figure
+from erprm.report.tables import Table, interval_text
 
 
 @dataclass(frozen=True)
@@ -102,9 +90,9 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> SearchResults:
                 most_tokens=max(row["tokens"] for _, row in numbers),
                 candidates=_of_problems(numbers, "candidates", gold).mean().item(),
                 scored=_of_problems(numbers, "scored", gold).mean().item(),
-                accuracy=_estimate(accuracy_P) if graded else None,
+                accuracy=Estimate.of(accuracy_P) if graded else None,
                 any_correct=_of_problems(numbers, "any_correct", graded).mean().item() if graded else None,
-                gain=_estimate(accuracy_P - baseline_P) if graded and method != first_method else None,
+                gain=Estimate.of(accuracy_P - baseline_P) if graded and method != first_method else None,
             )
         )
     return SearchResults(len(gold), len(graded), list(seeds), points)
@@ -120,6 +108,57 @@ def _of_problems(numbers: list[tuple[str, dict[str, Any]]], name: str, problem_i
     )
 
 
-def _estimate(values_P: Tensor) -> Estimate:
-    low, high = bootstrap_interval(values_P)
-    return Estimate(values_P.mean().item(), low.item(), high.item())
+# Drawn ------------------------------------------------------------------------------------------------------------
+
+
+def search_table(results: SearchResults, *, details: bool = False) -> Table:
+    """A row for each method and budget.
+
+    Args:
+        results: of a run.
+        details: add the columns that a terminal has no room for.
+    """
+    header = ["method", "budget", "tokens", "accuracy, %", "gain, %", "any right, %", "candidates", "scored"]
+    shown = len(header) if details else 5
+    rows = [
+        [
+            point.method,
+            f"{point.budget_tokens:,}",
+            f"{point.tokens:,.0f}",
+            interval_text(point.accuracy),
+            interval_text(point.gain),
+            "-" if point.any_correct is None else f"{100 * point.any_correct:.1f}",
+            f"{point.candidates:.1f}",
+            f"{point.scored:.1f}",
+        ][:shown]
+        for point in results.points
+    ]
+    footnote = "accuracy, and gain over the first method, with 95% intervals"
+    return Table(_title(results), header[:shown], rows, footnote=footnote, whole_numbers=True, sections=True)
+
+
+def search_figure(results: SearchResults, path: str | Path) -> None:
+    """Draws accuracy against generated tokens, a line with its intervals for each method; a PNG or SVG.
+
+    Raises:
+        ImportError: if matplotlib is not installed (extra ``report``).
+        ValueError: if no problem was graded.
+    """
+    figure = empty_figure(7.5, 4.8)
+    if not results.graded:
+        raise ValueError("there is nothing to draw: no problem has a gold answer")
+    axes = figure.add_subplot()
+    for method in dict.fromkeys(point.method for point in results.points):
+        points = sorted((p for p in results.points if p.method == method), key=lambda point: point.tokens)
+        estimates = [point.accuracy for point in points if point.accuracy is not None]
+        draw_estimates(axes, [point.tokens for point in points], estimates, method)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    dress(axes, _title(results), "tokens generated for a problem", "accuracy, %")
+    figure.savefig(path, dpi=150)
+
+
+def _title(results: SearchResults) -> str:
+    graded = "" if results.graded == results.problems else f" ({results.graded:,} with a gold answer)"
+    seeds = f", mean over {len(results.seeds)} seeds" if len(results.seeds) > 1 else ""
+    return f"Searches on {results.problems:,} problems{graded}{seeds}"

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
 from erprm.data.sources import Problem, load_problems
@@ -37,6 +36,7 @@ from erprm.rollout.running.shards import (
     write_json_atomically,
 )
 from erprm.runs.atomic import leftovers_of, whole_file
+from erprm.runs.progress import progress_bar
 from erprm.scoring.scorer import StepScorer
 from erprm.search.config import SearchConfig, described
 from erprm.search.protocol import PartialSolution
@@ -85,7 +85,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         missing = [number for number in range(len(parts)) if not folder.part_path(number).exists()]
         grader = stack.enter_context(open_grader(config.grading, "grading")) if missing else None
         searcher = Searcher(policy, scorer, config.decoding, config.aggregation)
-        progress = stack.enter_context(_progress_bar(console or Console(stderr=True)))
+        progress = stack.enter_context(progress_bar(console or Console(stderr=True)))
         runs = len(config.methods) * len(config.budgets) * len(config.seeds)
         task = progress.add_task("searches", total=len(problems) * runs)
         for number, part in enumerate(parts):
@@ -208,15 +208,3 @@ class _Folder:
     def write_results(self, results: SearchResults) -> None:
         content = {**asdict(results), "determined_by": {**self._settings, "versions": versions()}}
         write_json_atomically(content, self._folder / "results.json")
-
-
-def _progress_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )

@@ -1,4 +1,4 @@
-r"""Blocks of a solution that are one thing, whatever stands in them: code and formulas.
+r"""Blocks of a solution that no step ends in: code, formulas and tables.
 
     The area is                        a full stop, a blank line or "2. " within a block ends no step
     \[
@@ -7,6 +7,10 @@ r"""Blocks of a solution that are one thing, whatever stands in them: code and f
       = 12.                            <- still the same block
     \]
     so it costs $5 or $6, not $x + y$. <- "$5 or $" is money, "$x + y$" a formula
+
+    | n | f(n) |                       <- a table is a block as well (see erprm.steps.tables)
+    |---|------|
+    | 1 | 2    |
 
 Found from left to right in one pass: what starts within a block is part of it, and an opening delimiter that is never
 closed opens nothing (but for a code fence, which lasts to the end of the text, as in CommonMark 0.31).
@@ -20,15 +24,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from erprm.steps.tables import find_tables
+
 
 @dataclass(frozen=True)
 class Block:
-    r"""A stretch of code or of a formula.
+    r"""A stretch of code, a formula or a table.
 
     Attributes:
         start: where its opening delimiter starts.
         stop: where its closing delimiter ends.
-        display: whether it stands by itself (a code fence, ``$$``, ``\[``, ``\begin``, ``[asy]``) or within a line.
+        display: whether it stands by itself (a code fence, a table, ``$$``, ``\[``, ``\begin``, ``[asy]``) or within a
+            line.
     """
 
     start: int
@@ -38,27 +45,38 @@ class Block:
 
 _DELIMITER = re.compile(
     r"""
-      ^[ ]{0,3} (?P<fence> `{3,} (?=[^`\n]*$) | ~{3,} ) (?P<info> [^\n]* )
+      ^[ \t]* (?: (?:[-*+] | \d{1,3}[.)]) [ \t]+ )? (?P<fence> `{3,} (?=[^`\n]*$) | ~{3,} ) (?P<info> [^\n]* )
+    | (?P<late> `{3,} (?= (?P<late_info> [ \t]*[\w+#.-]*[ \t\r]* ) $) )   # a fence behind words on its line
     | (?P<ticks> `+ )
     | \\[\\$]                                   # an escaped sign; also the line break before "[2pt]"
     | \\(?P<bracket> [][()] )
     | \\(?P<side> begin | end ) \{ (?P<name> [A-Za-z]{1,30}\*? ) \}
     | \[(?P<asy> /? asy ) \]                     # drawings in MATH
+    | <(?P<html> /? table ) \b [^>\n]* >
     | (?P<dollars> \$\$ )
     | (?P<dollar> \$ )
     """,
     re.VERBOSE | re.MULTILINE,
 )
-_DISPLAY_SIGNS = ("```", "~~~", "$$", "\\[", "\\begin", "[asy]")
-_CLOSED_BY = {"$$": "$$", "[": "]", "asy": "/asy"}
+_DISPLAY_SIGNS = ("```", "~~~", "$$", "\\[", "\\begin", "[asy]", "<table")
+_CLOSED_BY = {"$$": "$$", "[": "]", "asy": "/asy", "table": "/table"}
+_CLOSING_KINDS = ("ticks", "bracket", "dollars", "dollar", "asy", "html")
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 
 
 def find_blocks(text: str) -> list[Block]:
     """The blocks of a text, in order, without overlap."""
-    if not any(sign in text for sign in ("$", "\\", "`", "~~~", "[asy]")):
-        return []
-    return _Scan(text).blocks()
+    blocks = []
+    if any(sign in text for sign in ("$", "\\", "`", "~~~", "[asy]", "<table")):
+        blocks = _Scan(text).blocks()
+    displayed = Cover([block for block in blocks if block.display])
+    tables = find_tables(text, displayed.__contains__)
+    if not tables:
+        return blocks
+    starts, stops = zip(*tables, strict=True)
+    # A table ends after the block's start only if it starts before the block's end: they overlap.
+    kept = [block for block in blocks if bisect_right(stops, block.start) == bisect_left(starts, block.stop)]
+    return sorted([*kept, *(Block(*table, display=True) for table in tables)], key=lambda block: block.start)
 
 
 class _Scan:
@@ -76,10 +94,10 @@ class _Scan:
     def _pair_up(self) -> None:
         open_environments: dict[str, list[int]] = defaultdict(list)
         for index, match in enumerate(self.delimiters):
-            if match["fence"]:
-                if not match["info"].strip():
-                    self.closing["fence" + match["fence"][0]].append(index)
-            elif kind := match["ticks"] or match["bracket"] or match["dollars"] or match["dollar"] or match["asy"]:
+            if fence := match["fence"] or match["late"]:
+                if not (match["info"] or match["late_info"] or "").strip():
+                    self.closing["fence" + fence[0]].append(index)
+            elif kind := next((match[name] for name in _CLOSING_KINDS if match[name]), None):
                 self.closing[kind].append(index)
             elif match["side"] == "begin":
                 open_environments[match["name"]].append(index)
@@ -95,7 +113,8 @@ class _Scan:
                 match = self.delimiters[index]
                 inline = match["ticks"] or match["dollar"] or match["bracket"] == "("
                 stop = self.delimiters[closing].end() if closing < len(self.delimiters) else len(self.text)
-                blocks.append(Block(match.start(), stop, display=not inline))
+                start = match.start("fence") if match["fence"] else match.start()
+                blocks.append(Block(start, stop, display=not inline))
                 index = closing
             index += 1
         return blocks
@@ -103,11 +122,11 @@ class _Scan:
     def _closing(self, index: int) -> int | None:
         """Index of the delimiter that closes the block which delimiter ``index`` opens; ``None`` if it opens none."""
         match = self.delimiters[index]
-        if match["fence"]:
+        if match["fence"] or match["late"]:
             return self._closing_fence(index)
         if match["side"]:
             return self.end_of.get(index)
-        if kind := _CLOSED_BY.get(match["dollars"] or match["bracket"] or match["asy"]):
+        if kind := _CLOSED_BY.get(match["dollars"] or match["bracket"] or match["asy"] or match["html"]):
             return self._next(kind, index)
         return self._closing_within_paragraph(index)
 
@@ -126,12 +145,19 @@ class _Scan:
         place = bisect_right(places, index)
         return places[place] if place < len(places) else None
 
-    def _closing_fence(self, index: int) -> int:
-        fence = self.delimiters[index]["fence"]
+    def _closing_fence(self, index: int) -> int | None:
+        """A fence that begins its line and is never closed lasts to the end; one behind words opens nothing then."""
+        fence = self._fence(index)
         closing = self._next("fence" + fence[0], index)
-        while closing is not None and len(self.delimiters[closing]["fence"]) < len(fence):
+        while closing is not None and len(self._fence(closing)) < len(fence):
             closing = self._next("fence" + fence[0], closing)
-        return len(self.delimiters) if closing is None else closing
+        if closing is None and self.delimiters[index]["fence"]:
+            return len(self.delimiters)
+        return closing
+
+    def _fence(self, index: int) -> str:
+        match = self.delimiters[index]
+        return str(match["fence"] or match["late"])
 
     def _blank_line_between(self, index: int, closing: int) -> bool:
         place = bisect_left(self.blank_lines, self.delimiters[index].start())
@@ -159,5 +185,5 @@ class Cover:
 def display_cover(text: str) -> Cover:
     """The blocks of a text that may run over several lines."""
     if not any(sign in text for sign in _DISPLAY_SIGNS):
-        return Cover([])
+        return Cover([Block(*table, display=True) for table in find_tables(text, lambda _: False)])
     return Cover([block for block in find_blocks(text) if block.display])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from erprm.steps.format import StepFormat
+from erprm.steps.fields import StepFormatFields
 from erprm.steps.solution import Solution, StepFormatError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Context:
 
 
 class StepEncoder:
-    """A :class:`StepFormat` on one tokenizer.
+    """A :class:`~erprm.steps.StepFormat` on one tokenizer.
 
     Each piece (the question, each step with the separator before it, the tag) is tokenised by itself, so a tag is the
     same token whatever is before it. A tokenizer that puts a space before every text (SentencePiece, as Mistral's and
@@ -63,7 +63,7 @@ class StepEncoder:
         tag_id: the last of them, at which the model is read.
     """
 
-    def __init__(self, step_format: StepFormat, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, step_format: StepFormatFields, tokenizer: PreTrainedTokenizerBase) -> None:
         self.step_format = step_format
         self.tokenizer = tokenizer
         self.layout = step_format.layout(tokenizer)

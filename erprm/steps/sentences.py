@@ -1,29 +1,42 @@
 r"""Sentences as steps.
 
-Where a sentence ends is decided by nupunkt, on a text in which every block (code, formula) has become one word of the
-same length; what it cannot know about solutions is added here:
+nupunkt decides where a sentence ends, in a text in which every block (code, formula, table) has become one word of the
+same length. This module adds what it cannot know about solutions:
 
 - blank lines, list items and headings end a sentence, whether or not a full stop does;
 - a formula set apart by blank lines belongs to the sentence before it, and that one goes on after it if it goes on in
   lower case;
-- the number of a list item (``2.``) is no sentence of its own, and neither is the final answer (``#### 42``).
+- the number of a list item (``2.``) is no sentence of its own, and neither is the final answer (``#### 42``);
+- Chinese and Japanese sentences end in ``。``, ``！`` or ``？`` without a space after it.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 
 from erprm.steps.blocks import Block, find_blocks
-from erprm.steps.segmenters import Span, join_final_answer, strip_all
+from erprm.steps.headings import without_marks
+from erprm.steps.segmenters import join_final_answer
+from erprm.steps.spans import Span, strip_all
 
 _LINE_BREAKS = re.compile(r"(?<![ \t\r])[ \t\r]*\n\s*")
 _NEXT_WORD = re.compile(r"\s*([^\W\d_])")
 _ITEM = re.compile(r"[ \t]*(?:[-*+•][ \t]|\(?\d{1,3}[.)][ \t]|\#{1,6}[ \t]|\*{0,2}Step[ \t]+\d)")
 _NUMBER = re.compile(r"\(?\d{1,3}[.)]\Z")
+_CJK = r"\u3040-\u30ff\u3400-\u9fff"
+# A full stop between digits is a decimal point, an exclamation mark before an operator a factorial.
+_CJK_STOP = re.compile(
+    rf"(?:[。｡？]|！(?!\s*[=＝+×÷*/^)）-])|．(?!\d)|[.?](?=[{_CJK}]))[。｡！？]*(?P<closers>[」』”’）】》〉\"')\]]*)"
+)
+_CJK_QUOTED = re.compile(
+    r"「[^「」\n]{0,400}」|『[^『』\n]{0,400}』|（[^（）\n]{0,400}）|“[^“”\n]{0,400}”|【[^【】\n]{0,400}】|《[^《》\n]{0,400}》"
+)
+_CJK_GOES_ON = re.compile(r"[とのがをはにでもへや，、,；;：:]")
 _STOP_BEFORE_DELIMITER = re.compile(r"([.?!])\s*(?:\$\$?|\\[])]|\\end\{[A-Za-z]+\*?\})\Z")
 
 
@@ -43,7 +56,8 @@ def segment_sentences(text: str) -> list[Span]:
 
     blocks = find_blocks(text)
     words = _blocks_as_words(text, blocks)
-    cuts = {stop for _, stop in nupunkt.sent_spans(words)} | set(_cuts_by_layout(words, blocks))
+    cuts = {stop for _, stop in nupunkt.sent_spans(words)}
+    cuts |= {*_cuts_by_layout(words, blocks), *_cuts_without_spaces(words)}
     edges = [0, *sorted(cuts - {0, len(text)}), len(text)]
     spans: list[Span] = []
     after_number = False
@@ -53,7 +67,7 @@ def segment_sentences(text: str) -> list[Span]:
         else:
             spans.append((start, stop))
         after_number = bool(_NUMBER.match(text, start, stop))
-    return join_final_answer(text, spans)
+    return without_marks(text, join_final_answer(text, spans))
 
 
 def _blocks_as_words(text: str, blocks: list[Block]) -> str:
@@ -93,3 +107,15 @@ def _cuts_by_layout(words: str, blocks: list[Block]) -> Iterator[int]:
     for stop in stops:
         if words[stop - 1] in ".?!" and words[stop : stop + 1].isupper():
             yield stop
+
+
+def _cuts_without_spaces(words: str) -> Iterator[int]:
+    """Where a sentence of Chinese or Japanese ends; within quotation marks none does, unless they end with it."""
+    quoted = [match.span() for match in _CJK_QUOTED.finditer(words)]
+    starts = [start for start, _ in quoted]
+    for match in _CJK_STOP.finditer(words):
+        index = bisect_right(starts, match.start()) - 1
+        stop = quoted[index][1] if index >= 0 else 0
+        is_quoted = match.start() < stop
+        if not is_quoted or (match.end() >= stop and not _CJK_GOES_ON.match(words, match.end())):
+            yield match.end()

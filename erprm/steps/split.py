@@ -1,4 +1,4 @@
-"""Text -> steps: the styles by which a solution is cut, and the lossless result."""
+"""Step styles by name, and the lossless split of a text by one of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from erprm.steps.auto import choose_style
+from erprm.steps.auto import segment_reasoning, segment_solution
+from erprm.steps.imports import import_named, is_import_path
+from erprm.steps.numbered import segment_numbered
+from erprm.steps.reasoning import split_reasoning
 from erprm.steps.segmenters import (
-    Span,
-    between,
+    is_gsm8k_answer,
+    prm800k_answer,
     segment_lines,
     segment_math_shepherd,
-    segment_numbered,
     segment_paragraphs,
-    strip_all,
 )
 from erprm.steps.sentences import segment_sentences, sentences_available
+from erprm.steps.spans import Span, between, shifted, strip_all
 
 REGEX_PREFIX = "regex:"
 
@@ -51,17 +53,49 @@ class StepSplit:
         return tuple(self.text[edges[i] : edges[i + 1]] for i in range(0, len(edges), 2))
 
 
-def _segment_auto(text: str) -> list[Span]:
-    return STEP_STYLES[choose_style(text)](text)
+Segment = Callable[[str], list[Span]]
 
 
-STEP_STYLES: dict[str, Callable[[str], list[Span]]] = {
-    "auto": _segment_auto,
-    "lines": segment_lines,
+def _in_parts(segment: Segment, reasoning: Segment | None = None) -> Segment:
+    """A style that is applied to each part of a text: to reasoning, and to the solution without its final answer.
+
+    Args:
+        segment: finds the steps of a solution.
+        reasoning: finds those of reasoning; by default the same.
+    """
+
+    def segment_parts(text: str) -> list[Span]:
+        spans: list[Span] = []
+        for part in split_reasoning(text):
+            body = text[part.start : part.stop]
+            found = (reasoning or segment)(body) if part.is_reasoning else _with_answer(segment, body)
+            found = shifted(found, part.start)
+            if spans and found and is_gsm8k_answer(text, found[0][0]):
+                spans[-1] = (spans[-1][0], found.pop(0)[1])
+            spans += found
+        return spans or strip_all(text, [(0, len(text))])
+
+    return segment_parts
+
+
+def _with_answer(segment: Segment, text: str) -> list[Span]:
+    """The steps of a text; a final answer as PRM800K writes it belongs to the last."""
+    start = prm800k_answer(text)
+    if start is None:
+        return segment(text)
+    spans = segment(text[:start])
+    begin = spans[-1][0] if spans else start
+    return [*spans[:-1], (begin, start + segment(text[start:])[-1][1])]
+
+
+# An entry more is a style more; docs/steps.md says what a function must return.
+STEP_STYLES: dict[str, Segment] = {
+    "auto": _in_parts(segment_solution, segment_reasoning),
+    "lines": _in_parts(segment_lines),
     "math_shepherd": segment_math_shepherd,
-    "numbered": segment_numbered,
-    "paragraphs": segment_paragraphs,
-    "sentences": segment_sentences,
+    "numbered": _in_parts(segment_numbered, segment_reasoning),
+    "paragraphs": _in_parts(segment_paragraphs),
+    "sentences": _in_parts(segment_sentences),
 }
 
 
@@ -69,7 +103,7 @@ def check_step_style(style: str, setting: str = "step style") -> None:
     """Checks a style that is to be used later.
 
     Args:
-        style: a key of :data:`STEP_STYLES`, or ``regex:PATTERN``.
+        style: a key of :data:`STEP_STYLES`, the import path of a function, or ``regex:PATTERN``.
         setting: name of the setting, for the message.
 
     Raises:
@@ -79,20 +113,29 @@ def check_step_style(style: str, setting: str = "step style") -> None:
     _segmenter(style, setting)
 
 
-def _segmenter(style: str, setting: str) -> Callable[[str], list[Span]]:
+def _segmenter(style: str, setting: str) -> Segment:
     if style.startswith(REGEX_PREFIX):
         return _regex_segmenter(style, setting)
-    if style not in STEP_STYLES:
-        known = ", ".join(sorted(STEP_STYLES))
-        raise ValueError(f"{setting} is {style!r}; it must be one of {known}, or {REGEX_PREFIX}PATTERN")
     if style in ("auto", "sentences") and not sentences_available():
         raise ValueError(
             f"{setting} is {style!r}, which needs the package nupunkt (Python 3.11 or later): pip install nupunkt"
         )
-    return STEP_STYLES[style]
+    return STEP_STYLES[style] if style in STEP_STYLES else _own_segmenter(style, setting)
 
 
-def _regex_segmenter(style: str, setting: str) -> Callable[[str], list[Span]]:
+def _own_segmenter(style: str, setting: str) -> Segment:
+    known = ", ".join(sorted(STEP_STYLES))
+    accepted = f"it must be one of {known}, or {REGEX_PREFIX}PATTERN, or the import path of a function"
+    if not is_import_path(style):
+        raise ValueError(f"{setting} is {style!r}; {accepted}")
+    found = import_named(style, setting, accepted)
+    if not callable(found):
+        raise ValueError(f"{setting} is {style!r}, which is {found!r:.80} and cannot be called; {accepted}")
+    segment: Segment = found
+    return segment
+
+
+def _regex_segmenter(style: str, setting: str) -> Segment:
     pattern = style.removeprefix(REGEX_PREFIX)
     if not pattern:
         raise ValueError(f"{setting} is {style!r}; after {REGEX_PREFIX} comes a pattern of what stands between steps")
@@ -116,16 +159,32 @@ def segment_steps(text: str, style: str) -> StepSplit:
             - ``math_shepherd``: ``Step 1: ... ки\nStep 2: ... ки``, the tags optional;
             - ``sentences``: a sentence each;
             - ``regex:PATTERN``: what stands between matches of a Python regular expression;
-            - ``auto``: the style that :func:`erprm.steps.choose_style` finds in the text.
+            - ``auto``: what the style that :func:`erprm.steps.choose_style` finds in the text says; reasoning within
+              ``<think>``, and what stands around numbered steps, is split by its paragraphs;
+            - the import path of a function that returns the spans of a text.
 
     Returns:
         The spans of the steps, without surrounding white space (``paragraphs`` keeps spaces at the end of a step); a
         blank text has none.
 
     Raises:
-        ValueError: if the style is unknown, see :func:`check_step_style`.
+        ValueError: if the style is unknown, see :func:`check_step_style`, or does not return spans in order, without
+            overlap, each with more than white space in it.
     """
-    return StepSplit(text, tuple(_segmenter(style, "step style")(text)))
+    spans = tuple(_segmenter(style, "step style")(text))
+    _check_spans(text, spans, style)
+    return StepSplit(text, spans)
+
+
+def _check_spans(text: str, spans: tuple[Span, ...], style: str) -> None:
+    end = 0
+    for span in spans:
+        if not end <= span[0] < span[1] <= len(text) or not text[slice(*span)].strip():
+            raise ValueError(
+                f"step style {style!r} returned the span {span} of a text of {len(text)} characters; spans must be in "
+                "order, without overlap, within the text, and hold more than white space"
+            )
+        end = span[1]
 
 
 def split_steps(text: str, style: str) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from erprm.callbacks import BestOfN, StepEvaluation
-from erprm.callbacks.too_long import TooLong
+from erprm.callbacks.scoring import TooLong
 from erprm.data import ProcessRewardDataModule
 from erprm.models import ProcessRewardModel, ScorerModule
 from erprm.steps import Solution, StepFormatError

@@ -98,7 +98,8 @@ def test_an_outcome_label_cut_off_by_the_length_limit_takes_its_solution_along(
     write_records(records, tmp_path / "r.parquet")
     whole = len(encoder.encode(Solution(records[0].question, records[0].steps)).input_ids)
     with pytest.warns(
-        UserWarning, match=r"r\.parquet: data\.max_length=\d+ cuts off 2 step\(s\), and with them 0 of 4 "
+        UserWarning,
+        match=r"r\.parquet: data\.max_length=\d+ cuts off 2 step\(s\); 2 of 4 solution\(s\) are left without a label",
     ):
         data = set_up(
             str(tmp_path / "r.parquet"),
@@ -116,11 +117,28 @@ def test_nothing_left_to_train_on_is_refused(tmp_path: Path, encoder: StepEncode
     records = [make_record(5, [[1.0], [1.0]], problem_id=f"p{i}") for i in range(4)]
     write_records(records, tmp_path / "r.parquet")
     whole = len(encoder.encode(Solution(records[0].question, records[0].steps)).input_ids)
+    settings: dict[str, Any] = {"labels": "outcome", "max_length": whole - 1}
     with (
         pytest.warns(UserWarning, match="cuts off 4 step"),
         pytest.raises(ValueError, match=r"is left for training \(labels='outcome', max_length="),
     ):
-        set_up(str(tmp_path / "r.parquet"), encoder, labels="outcome", max_length=whole - 1)
+        set_up(str(tmp_path / "r.parquet"), encoder, max_unlabelled_share=1.0, **settings)
+    with pytest.raises(
+        ValueError,
+        match=r"4 of 4 solution\(s\) .* without a label .*, more than data\.max_unlabelled_share=0\.5 allows",
+    ):
+        set_up(str(tmp_path / "r.parquet"), encoder, **settings)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
+def test_a_share_outside_0_to_1_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=r"data\.max_unlabelled_share is .*; it must be in \[0, 1\]"):
+        ProcessRewardDataModule("r.parquet", max_unlabelled_share=share)
+
+
+def test_an_eta_that_the_labels_do_not_read_is_said() -> None:
+    with pytest.warns(UserWarning, match=r"data\.eta is 2\.0, which labels='soft' does not read"):
+        ProcessRewardDataModule("r.parquet", labels="soft", eta=2.0)
 
 
 def test_an_empty_validation_split_is_refused(tmp_path: Path, encoder: StepEncoder) -> None:

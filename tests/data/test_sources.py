@@ -1,5 +1,6 @@
 import json
 import logging
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,14 @@ ANSWERED = {"question": "q", "answer": "1"}
             [{"problem": "q"}],
             r"no answer in the fields problem; expected 'answer' or 'final_answer' or 'solution",
         ),
-        ("jsonl", [{**ANSWERED, "answer": ["1"]}], r"line 1: field 'answer' is \['1'\]; expected a text or a number"),
+        (
+            "jsonl",
+            [{**ANSWERED, "answer": ["1"]}],
+            r"line 1: field 'answer' is \['1'\]; expected a text or a finite number",
+        ),
+        ("jsonl", [{**ANSWERED, "answer": math.nan}], r"field 'answer' is nan; expected a text or a finite number"),
+        ("jsonl", [{**ANSWERED, "answer": math.inf}], r"field 'answer' is inf; expected a text or a finite number"),
+        ("gsm8k", [{**ANSWERED, "answer": True}], r"field 'answer' is True; expected a text or a finite number"),
         ("jsonl", [{**ANSWERED, "answer": None}], r"a\.jsonl: holds no problem with a final answer"),
         ("jsonl", [], r"a\.jsonl: holds no problem with a final answer"),
         (

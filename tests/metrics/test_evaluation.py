@@ -3,12 +3,23 @@ import math
 import pytest
 import torch
 
-from erprm.metrics.evaluation import accuracy_curve, differences, pool_curves, powers_of_two, score_curves
+from erprm.metrics.estimate import Estimate
+from erprm.metrics.evaluation import (
+    SCORE_METHODS,
+    Candidates,
+    accuracy_curve,
+    differences,
+    pool_curves,
+    powers_of_two,
+    score_curves,
+)
 
-CORRECT = torch.tensor([[True, False, False], [True, True, False]])
-ANSWERS = torch.tensor([[0, 1, 1], [0, 0, 1]])
-TEXTS = torch.tensor([[0, 1, 2], [0, 0, 1]])
-VALID = torch.ones(2, 3, dtype=torch.bool)
+POOL = Candidates(
+    correct_PN=torch.tensor([[True, False, False], [True, True, False]]),
+    answers_PN=torch.tensor([[0, 1, 1], [0, 0, 1]]),
+    texts_PN=torch.tensor([[0, 1, 2], [0, 0, 1]]),
+    valid_PN=torch.ones(2, 3, dtype=torch.bool),
+)
 
 
 def test_powers_of_two_end_with_the_largest() -> None:
@@ -22,11 +33,11 @@ def test_a_curve_is_the_mean_over_problems_at_the_chosen_n() -> None:
     assert curve.n == [1, 3]
     assert curve.mean == [0.5, 1.0]
     # Equal values leave nothing to resample.
-    assert curve.at(3) == (1.0, 1.0, 1.0)
+    assert curve.at(3) == Estimate(1.0, 1.0, 1.0)
 
 
 def test_pool_curves_by_hand() -> None:
-    curves = pool_curves(CORRECT, ANSWERS, TEXTS, VALID, [1, 2, 3])
+    curves = pool_curves(POOL, [1, 2, 3])
     # Pairs with a right one: 2 of 3, 3 of 3.
     assert curves["pass"].mean == pytest.approx([1 / 2, 5 / 6, 1.0])
     assert curves["random"].mean == pytest.approx([1 / 2] * 3)
@@ -38,20 +49,20 @@ def test_pool_curves_by_hand() -> None:
 
 def test_score_curves_by_hand() -> None:
     scores = torch.tensor([[0.2, 0.9, 0.1], [0.5, 0.1, 0.3]])
-    curves = score_curves(scores, CORRECT, ANSWERS, VALID, [1, 3])
+    curves = score_curves(POOL, scores, [1, 3])
     assert curves["bon"].mean == pytest.approx([1 / 2, 1 / 2])
     assert curves["weighted_vote"].mean == pytest.approx([1 / 2, 1 / 2])
 
 
 def test_an_unscored_candidate_is_picked_last_and_casts_no_vote() -> None:
     scores = torch.tensor([[0.2, -math.inf, 0.1], [0.5, 0.1, 0.3]])
-    curves = score_curves(scores, CORRECT, ANSWERS, VALID, [3])
+    curves = score_curves(POOL, scores, [3])
     assert curves["bon"].mean == [1.0]
     assert curves["weighted_vote"].mean == [1.0]
 
 
 def test_negative_scores_give_no_vote() -> None:
-    assert set(score_curves(-torch.ones(2, 3), CORRECT, ANSWERS, VALID, [1])) == {"bon"}
+    assert set(score_curves(POOL, -torch.ones(2, 3), [1])) == {"bon"}
 
 
 def test_differences_of_every_two_methods_with_interval_and_p_value() -> None:
@@ -64,3 +75,11 @@ def test_differences_of_every_two_methods_with_interval_and_p_value() -> None:
     assert (found[0].low[1], found[0].high[1], found[0].p_value) == (1.0, 1.0, [0.5, 0.25])
     assert 0.0 <= found[0].low[0] < 0.5 < found[0].high[0] <= 1.0
     assert (found[1].mean, found[1].low, found[1].p_value) == ([0.0, 0.0], [0.0, 0.0], [1.0, 1.0])
+
+
+def test_a_method_of_selection_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORE_METHODS, "worst", lambda pool, scores_PN: SCORE_METHODS["bon"](pool, -scores_PN))
+    scores = torch.tensor([[0.9, 0.2, 0.1], [0.9, 0.5, 0.1]])
+    curves = score_curves(POOL, scores, [1, 3])
+    assert curves["bon"].mean == [0.5, 1.0]
+    assert curves["worst"].mean == [0.5, 0.0]

@@ -23,7 +23,7 @@ def data(count: int) -> list[DataStatistics]:
 def printed(found: list[DataStatistics]) -> list[str]:
     console = Console(file=io.StringIO(), width=120)
     for table in statistics_tables(found, shared_problems(found)):
-        console.print(table)
+        console.print(table.rich())
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
 
 

@@ -53,3 +53,36 @@ def test_what_stands_within_a_block_opens_none_of_its_own() -> None:
 def test_display_blocks_are_told_from_those_within_a_line() -> None:
     text = "$a$ \\(b\\) `c` $$d$$ \\[e\\] \\begin{f}\\end{f} [asy][/asy]\n```\n```"
     assert [block.display for block in find_blocks(text)] == [False] * 3 + [True] * 5
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "| n | f(n) |\n|---|---|\n| 1 | 2 |",
+        "n | f(n)\n:--|--:\n1 | $|x|$",
+        "| 1 | 2 |\n| 3 | 4 |",
+        "+---+---+\n| 1 | 2 |\n+---+---+",
+        "┌───┬───┐\n│ 1 │ 2 │\n└───┴───┘",
+        "<table>\n<tr><td>1</td></tr>\n\n</table>",
+    ],
+)
+def test_a_table_is_a_block_and_the_lines_around_it_are_not(table: str) -> None:
+    assert blocks(f"Words.\n{table}\nSo |x| = 3.") == [table]
+    assert blocks(f"{table}\n\nSo.") == [table]
+
+
+@pytest.mark.parametrize("text", ["|x| = |y|\n|y| = |z|", "P(A | B) = 1\nP(B | A) = 2", "| 1 | 2 |", "a | b\n\n-|-"])
+def test_bars_alone_make_no_table(text: str) -> None:
+    assert blocks(text) == []
+
+
+def test_a_table_in_code_belongs_to_the_code_and_a_formula_in_a_table_to_the_table() -> None:
+    code = "```\n| a | b |\n|---|---|\n```"
+    assert blocks(code) == [code]
+    assert blocks("| $a$ | b |\n|---|---|") == ["| $a$ | b |\n|---|---|"]
+
+
+def test_a_code_fence_may_stand_behind_words_or_in_an_item_if_it_is_closed() -> None:
+    assert blocks("Run: ```python\nx\n\ny\n```\nso") == ["```python\nx\n\ny\n```"]
+    assert blocks("1. ```\n   x\n   ```\nso") == ["```\n   x\n   ```"]
+    assert blocks("the sign ```\nis a fence\n\nin Markdown") == []

@@ -1,7 +1,7 @@
 import pytest
 
 from erprm.steps import split_steps
-from erprm.steps.segmenters import find_markers
+from erprm.steps.numbered import find_markers
 
 FORMULA = "\\[\nx = 1\n\n+ 2.\n\\]"
 CODE = "```python\nx = 1\n\n1. y\n```"
@@ -30,9 +30,9 @@ def test_a_final_answer_joins_its_step_though_the_policy_went_on() -> None:
     assert split_steps("a\n#### x + 1", "lines") == ["a\n#### x + 1"]
 
 
-def test_a_heading_before_other_lines_is_no_final_answer() -> None:
+def test_a_heading_before_other_lines_is_no_final_answer_but_belongs_to_the_step_below_it() -> None:
     for heading in ("#### b", "#### **b**", "##### 1"):
-        assert split_steps(f"a\n{heading}\nc", "lines") == ["a", heading, "c"]
+        assert split_steps(f"a\n{heading}\nc", "lines") == ["a", f"{heading}\nc"]
 
 
 @pytest.mark.parametrize("style", ["lines", "paragraphs", "sentences"])

@@ -58,8 +58,7 @@ def test_a_formula_set_apart_belongs_to_the_sentence_around_it() -> None:
 def test_blank_lines_list_items_and_headings_end_sentences_without_a_full_stop() -> None:
     text = "# The plan\n\nWe have\n- one\n- two\n1. Add them up\n2. Stop. Then rest"
     assert split_steps(text, "sentences") == [
-        "# The plan",
-        "We have",
+        "# The plan\n\nWe have",
         "- one",
         "- two",
         "1. Add them up",
@@ -78,3 +77,16 @@ def test_a_line_break_within_a_sentence_does_not_end_it() -> None:
 
 def test_the_gsm8k_answer_joins_the_last_sentence() -> None:
     assert split_steps("She sold 24. In all 72.\n#### 72", "sentences") == ["She sold 24.", "In all 72.\n#### 72"]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["先算3+4=7。", "再乘以2得14！", "对吗？", "每个3．5元．", "所以$x=1。5$。"],
+        ["他说：“我有5个。”", "然后走了。", "5！=120。"],
+        ["1.因为x=1.", "所以y=2。"],
+        ["「はい。」と言った。", "（3個です。）", "次に14です。"],
+    ],
+)
+def test_sentences_of_chinese_and_japanese_need_no_space_between_them(steps: list[str]) -> None:
+    assert split_steps("".join(steps), "sentences") == steps

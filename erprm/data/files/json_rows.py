@@ -9,7 +9,9 @@ from __future__ import annotations
 import codecs
 import io
 import json
-from collections.abc import Callable, Iterator
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +22,10 @@ from erprm.errors import InputError
 MAX_ROW_BYTES = 32 * 2**20
 _CHUNK = 1 << 20
 _SHOWN = 200
+_MAX_BLANK = 4 * 2**20
+# JSON can write half of a pair as an escape, but no encoding of texts can.
+_NO_SPACE = re.compile(r"\S")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,25 @@ def json_rows(
             yield from _lines(file, path, reject, max_row_bytes)
 
 
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line that every reader of JSON takes.
+
+    NaN and infinities, which JSON does not have, become null; half of a surrogate pair is written as an escape.
+    """
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except ValueError:
+        return json.dumps(_finite(row)).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def count_rows(path: Path) -> int:
     """How many rows a file has, usable or not.
 
@@ -124,20 +149,28 @@ def _starts_an_array(file: io.BufferedReader, path: Path) -> bool:
 
 def _lines(file: io.BufferedReader, path: Path, reject: Reject, limit: int) -> Iterator[tuple[Place, dict[str, Any]]]:
     decoder = _ObjectDecoder()
-    number = 0
+    number = blank = 0
     while line := file.readline(limit + 1):
         number += 1
         place = Place(str(path), "line", number)
         if len(line) > limit:
             length = len(line) if line.endswith(b"\n") else len(line) + _rest_of_line(file)
             reject(place, _too_long(length, limit, "bytes"), line[:_SHOWN].decode(errors="replace"))
-        elif not line.isspace():
+        elif line.isspace():
+            blank += len(line)
+            if blank > _MAX_BLANK:
+                raise ValueError(f"{place}: {_too_blank()}")
+        else:
+            blank = 0
             try:
                 row = decoder.line(line)
             except RowError as error:
                 reject(place, str(error), line.decode(errors="replace").rstrip("\n"))
             else:
-                yield place, row
+                if (b"\\ud" in line or b"\\uD" in line) and (problem := _half_pair(row)):
+                    reject(place, problem, row)
+                else:
+                    yield place, row
 
 
 def _rest_of_line(file: io.BufferedReader) -> int:
@@ -152,6 +185,10 @@ def _rest_of_line(file: io.BufferedReader) -> int:
 
 def _too_long(length: int, limit: int, unit: str) -> str:
     return f"is {length} {unit} long; the limit is {limit} (max_row_bytes)"
+
+
+def _too_blank() -> str:
+    return f"more than {_MAX_BLANK} characters of white space in a row, which no file of rows has"
 
 
 def _problem(error: json.JSONDecodeError) -> str:
@@ -196,6 +233,14 @@ class _ObjectDecoder(json.JSONDecoder):
         return row
 
 
+def _half_pair(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row that holds half of a surrogate pair, in a key or a value."""
+    for key, value in row.items():
+        if half := _SURROGATE.search(json.dumps([key, value], ensure_ascii=False)):
+            return f"field {key!r} holds {half[0]!r}, half of a surrogate pair: was the text cut within a character?"
+    return None
+
+
 # One array of objects ---------------------------------------------------------------------------------------------
 
 
@@ -216,7 +261,11 @@ def _elements(
             except RowError as error:
                 reject(place, str(error), array.last_element())
             else:
-                yield place, row
+                text = array.last_element()
+                if ("\\ud" in text or "\\uD" in text) and (problem := _half_pair(row)):
+                    reject(place, problem, row)
+                else:
+                    yield place, row
         array.expect("]")
         array.expect("")
     except _BrokenArrayError as error:
@@ -244,13 +293,15 @@ class _ArrayText:
 
     def peek(self) -> str:
         """The next character that is no white space; empty at the end of the file."""
-        while True:
-            while self._position < len(self._buffer):
-                if not self._buffer[self._position].isspace():
-                    return self._buffer[self._position]
-                self._position += 1
+        start = self._number_of(self._position)
+        while not (found := _NO_SPACE.search(self._buffer, self._position)):
+            self._position = len(self._buffer)
+            if self._number_of(self._position) - start > _MAX_BLANK:
+                raise _BrokenArrayError(_too_blank())
             if not self._read_on():
                 return ""
+        self._position = found.start()
+        return found[0]
 
     def expect(self, character: str) -> None:
         """Steps over the character; an empty one stands for the end of the file."""

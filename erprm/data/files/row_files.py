@@ -3,7 +3,8 @@
 ====================================  ============================================================
 ``.jsonl``, ``.json``                 read by content: one object a line, or one array of objects
 either with ``.gz`` or ``.zst``       read by content, too, whatever the name
-``.parquet``, or a folder of them     read in batches
+``.parquet``                          read in batches
+a folder of Parquet files             one split of it, told by the names of files and folders as ``datasets`` does
 ``owner/name``                        a data set of the Hugging Face hub, one split of it
 ====================================  ============================================================
 """
@@ -11,6 +12,7 @@ either with ``.gz`` or ``.zst``       read by content, too, whatever the name
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -25,7 +27,10 @@ from erprm.data.files.hub import is_hub_id, load_hub_dataset
 from erprm.data.files.json_rows import MAX_ROW_BYTES, Place, Reject, json_rows, stop
 from erprm.runs.atomic import whole_file
 
+log = logging.getLogger(__name__)
+
 _BATCH = 1024
+_SHOWN = 80
 _JSON_SUFFIXES = (".jsonl", ".json")
 
 
@@ -40,48 +45,82 @@ def read_rows(
 
     Args:
         source: a file, a folder of Parquet files (sub-folders included), or a hub id.
-        split: split of a hub data set.
+        split: split of a hub data set, or of a folder.
         reject: called with each row that cannot be read; by default reading ends there.
         max_row_bytes: the longest row of JSON that is read.
 
     Raises:
         FileNotFoundError: if there is nothing of that name.
         RowError: at a row that cannot be read, unless ``reject`` does otherwise.
-        ValueError: naming the file, if it cannot be read on.
+        ValueError: naming the file, if it cannot be read on; naming the splits, if there is none of that name.
     """
     name = os.fspath(source)
     if is_hub_id(name):
         dataset = load_hub_dataset(name, "rows", split=split).with_format("arrow")
-        yield from _rows_of((batch for table in dataset.iter(_BATCH) for batch in table.to_batches()), name)
+        yield from _rows_of((batch for table in dataset.iter(_BATCH) for batch in table.to_batches()), name, reject)
         return
-    for path in data_files(name, "rows"):
+    for path in data_files(name, "rows", split):
         if is_parquet(path):
-            yield from _rows_of(parquet_batches(path), str(path))
+            yield from _rows_of(parquet_batches(path), str(path), reject)
         else:
             yield from json_rows(path, reject, max_row_bytes)
 
 
-def data_files(path: str | os.PathLike[str], what: str) -> list[Path]:
-    """The file itself, or all Parquet files below a folder, in order of name.
+def data_files(path: str | os.PathLike[str], what: str, split: str = "train") -> list[Path]:
+    """The file itself, or the Parquet files of one split below a folder, in order of name.
 
-    Files and folders whose names start with a dot are left out.
+    Files and folders whose names start with a dot are left out. A folder that names no split is all ``train``; one that
+    holds a single split of another name is read for ``train``, with a warning.
 
     Args:
         path: a local path.
         what: what should be there, such as ``rollout records``; opens the message if nothing is.
+        split: split of a folder.
 
     Raises:
         FileNotFoundError: if there is nothing at the path, or a folder holds no Parquet file.
+        ValueError: if a folder has other splits alone; names them.
     """
     path = Path(path)
     if path.is_file():
+        if split != "train":
+            log.warning("%s is one file: the split %s is not looked for", path, split)
         return [path]
     files = sorted(path.rglob("*.parquet"))
     visible = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
     if not visible:
         problem = "holds no .parquet file" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{what}: {str(path)!r} {problem}")
-    return visible
+    by_split = _splits(path, visible)
+    names = ", ".join(by_split)
+    if split not in by_split:
+        if len(by_split) > 1 or split != "train":
+            raise ValueError(f"{what}: {str(path)!r} has no split {split!r}; it has {names}")
+        log.warning("%s holds the split %s alone, which is read", path, names)
+        (split,) = by_split
+    elif len(by_split) > 1:
+        log.warning("%s holds the splits %s; %s is read", path, names, split)
+    left_out = len(visible) - sum(map(len, by_split.values()))
+    if left_out:
+        log.warning("%s: %d of %d Parquet files belong to no split and are not read", path, left_out, len(visible))
+    return by_split[split]
+
+
+def _splits(folder: Path, files: list[Path]) -> dict[str, list[Path]]:
+    """Files by the split that their names, or their folders' names, say they belong to."""
+    from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
+
+    try:
+        patterns = get_data_patterns(str(folder))
+        found = DataFilesDict.from_patterns(patterns, base_path=str(folder), allowed_extensions=[".parquet"])
+    except (EmptyDatasetError, FileNotFoundError):  # what names a split is no Parquet
+        return {"train": files}
+    split_of = {Path(file).resolve(): str(split) for split, of_split in found.items() for file in of_split}
+    by_split: dict[str, list[Path]] = {}
+    for file in files:
+        if (split := split_of.get(file.resolve())) is not None:
+            by_split.setdefault(split, []).append(file)
+    return by_split or {"train": files}
 
 
 def is_parquet(path: Path) -> bool:
@@ -100,6 +139,7 @@ def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     try:
         # Buffered ahead, as is pyarrow's default, the whole file is in memory at its end.
         with pq.ParquetFile(path, pre_buffer=False) as file:
+            _refuse_bomb(file.metadata, path)
             for batch in file.iter_batches(_BATCH):
                 yield batch
                 rows += batch.num_rows
@@ -108,12 +148,39 @@ def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
         raise ValueError(f"{path}: {problem} ({error})") from error
 
 
-def _rows_of(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _refuse_bomb(metadata: pq.FileMetaData, path: Path) -> None:
+    """Refuses a file whose rows would take more memory than any row may, before they are decompressed."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if group.total_byte_size > max(group.num_rows, 1) * MAX_ROW_BYTES:
+            raise ValueError(
+                f"{path}: {group.num_rows} row(s) of row group {number} take {group.total_byte_size} bytes; the limit "
+                f"is {MAX_ROW_BYTES} a row"
+            )
+
+
+def _rows_of(batches: Iterable[pa.RecordBatch], name: str, reject: Reject) -> Iterator[tuple[Place, dict[str, Any]]]:
     number = 0
     for batch in batches:
-        for row in batch.to_pylist():
-            yield Place(name, "row", number), row
+        for row in rows_of_batch(batch):
+            place = Place(name, "row", number)
+            if isinstance(row, UnicodeDecodeError):
+                reject(place, f"not UTF-8 text ({row.reason} 0x{row.object[row.start]:02x})", repr(row.object)[:_SHOWN])
+            else:
+                yield place, row
             number += 1
+
+
+def rows_of_batch(batch: pa.RecordBatch) -> list[dict[str, Any] | UnicodeDecodeError]:
+    """The rows of an Arrow batch, whose texts nothing has checked; of one that is no UTF-8, what is wrong."""
+    try:
+        rows: list[dict[str, Any] | UnicodeDecodeError] = batch.to_pylist()
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [error]
+        half = batch.num_rows // 2
+        return rows_of_batch(batch.slice(0, half)) + rows_of_batch(batch.slice(half))
+    return rows
 
 
 # Writing ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 Shape suffixes: P problems, N candidates a problem (in the order drawn, once a draw is made).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -89,8 +91,6 @@ def weighted_vote_curves(
     outside_PN = (scores_PN < 0) | scores_PN.isinf()
     raise_at_first("scores_PN", scores_PN, valid_PN & outside_PN, "a vote's weight is finite and not negative")
     check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
-    if n_draws < 1:
-        raise ValueError(f"n_draws must be at least 1, found {n_draws}")
 
     votes_PN = valid_PN & (answers_PN != -1)
     groups = group_candidates(answers_PN, correct_PN, votes_PN)
@@ -98,41 +98,67 @@ def weighted_vote_curves(
     largest_P1 = scores_PN.max(dim=1, keepdim=True).values
     weights_PN = (scores_PN / largest_P1.masked_fill(largest_P1 == 0, 1) * GRID).round().long()
 
+    def totals(answer_PN: Tensor, order_PN: Tensor) -> tuple[Tensor, Tensor]:
+        weight_PN = weights_PN.gather(1, order_PN)
+        total_PN, first_PN = _running_totals(answer_PN, weight_PN)
+        # A vote of no weight changes nothing, except that it brings a new answer into play.
+        return total_PN, first_PN | (weight_PN > 0)
+
+    return vote_curves(groups, valid_PN, totals, n_draws, seed)
+
+
+RunningTotals = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From the answers of candidates in the order drawn, and that order, each ``[P, N]``: the total of each candidate's
+answer up to and with that candidate, integers, and whether the candidate changes it. Totals only grow."""
+
+
+def vote_curves(groups: Groups, valid_PN: Tensor, totals: RunningTotals, n_draws: int, seed: int) -> Tensor:
+    """Expected accuracy of a vote that the answer with the largest total wins, of every problem for every n.
+
+    Args:
+        groups: the candidates that vote, grouped by answer.
+        valid_PN: boolean mask of the real candidates, shape [P, N].
+        totals: of the answers, while candidates are drawn.
+        n_draws: number of random orders.
+        seed: seed of the random orders.
+
+    Returns:
+        As :func:`weighted_vote_curves`.
+
+    Raises:
+        ValueError: for n_draws < 1.
+    """
+    if n_draws < 1:
+        raise ValueError(f"n_draws must be at least 1, found {n_draws}")
     generator = torch.Generator().manual_seed(seed)
-    curves_PN = torch.zeros_like(scores_PN)
+    curves_PN = torch.zeros(valid_PN.shape, dtype=torch.float64, device=valid_PN.device)
     for _ in range(n_draws):
-        key_PN = torch.rand(scores_PN.shape, generator=generator, dtype=torch.float64).to(scores_PN.device)
+        key_PN = torch.rand(valid_PN.shape, generator=generator, dtype=torch.float64).to(valid_PN.device)
         order_PN = key_PN.masked_fill(~valid_PN, torch.inf).argsort(dim=1)
-        curves_PN += _value_of_leaders(groups, weights_PN, order_PN)
+        curves_PN += _value_of_leaders(groups, order_PN, totals)
     curves_PN /= n_draws
 
     # A single candidate wins with its own answer, whatever its score: no need to sample.
     sizes_P = valid_PN.sum(dim=1)
     curves_PN[:, 0] = (groups.sizes_PC * groups.correct_PC).sum(dim=1) / sizes_P
-    beyond_pool_PN = torch.arange(1, scores_PN.shape[1] + 1, device=scores_PN.device) > sizes_P[:, None]
+    beyond_pool_PN = torch.arange(1, valid_PN.shape[1] + 1, device=valid_PN.device) > sizes_P[:, None]
     return curves_PN.masked_fill(beyond_pool_PN, torch.nan)
 
 
-def _value_of_leaders(groups: Groups, weights_PN: Tensor, order_PN: Tensor) -> Tensor:
+def _value_of_leaders(groups: Groups, order_PN: Tensor, totals: RunningTotals) -> Tensor:
     """Mean correctness of the answers with the largest total, after each candidate of one order of drawing.
-
-    Args:
-        groups: the candidates grouped by answer.
-        weights_PN: weight of each candidate's vote, integers of at least 0, shape [P, N].
-        order_PN: candidates in the order drawn, shape [P, N].
 
     Returns:
         Float64, 0 as long as no candidate with an answer is drawn, shape [P, N].
     """
-    answer_PN, weight_PN = groups.index_PN.gather(1, order_PN), weights_PN.gather(1, order_PN)
+    answer_PN = groups.index_PN.gather(1, order_PN)
     votes_PN = answer_PN < groups.sizes_PC.shape[1]
     value_PN = groups.correct_PC.gather(1, answer_PN.masked_fill(~votes_PN, 0))
-    total_PN, first_PN = _running_totals(answer_PN, weight_PN)
+    total_PN, changes_PN = totals(answer_PN, order_PN)
 
-    # An answer's total only grows, so it can come to the top only when a candidate of its own is drawn. (A vote of no
-    # weight changes nothing, except that it brings a new answer into play.)
-    counts_PN = votes_PN & (first_PN | (weight_PN > 0))
-    total_PN = total_PN.masked_fill(~counts_PN, -1)
+    # An answer's total only grows, so it can come to the top only when a candidate of its own is drawn.
+    counts_PN = votes_PN & changes_PN
+    total_PN = total_PN.masked_fill(~counts_PN, torch.iinfo(total_PN.dtype).min)
     largest_PN = total_PN.cummax(dim=1).values
     joins_PN = (counts_PN & (total_PN == largest_PN)).double()
     overtakes_PN = torch.ones_like(counts_PN)

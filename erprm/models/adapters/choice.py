@@ -11,7 +11,8 @@ from typing import Any, Literal
 from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file
 
-from erprm.models.backbone.loading import BackboneError, check_local, load_tokenizer
+from erprm.engines.model_files import load_tokenizer
+from erprm.models.backbone.loading import BackboneError, check_local
 from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, read_step_format
 from erprm.steps import STEP_FORMAT_PRESETS, StepFormat, StepFormatError
 

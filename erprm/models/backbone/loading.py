@@ -1,4 +1,4 @@
-"""Loading of pretrained backbones and tokenizers, and what every module of the package does with its optimizer."""
+"""Loading of pretrained backbones, and what every module of the package does with its optimizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from erprm.errors import InputError
 from erprm.models.backbone.sharded_loading import NotDeferrableError, empty_causal_lm
@@ -25,20 +25,7 @@ SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 
 
 class BackboneError(InputError):
-    """A backbone or tokenizer that cannot be loaded or does not fit."""
-
-
-def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
-    """Loads a tokenizer from a folder or the hub.
-
-    Raises:
-        BackboneError: if there is none; names the path.
-    """
-    check_local(path, gguf_file)
-    try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False, **_gguf(gguf_file))
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"no tokenizer could be loaded from {path!r}: {error}") from error
+    """A backbone that cannot be loaded or does not fit."""
 
 
 def load_causal_lm(

@@ -44,14 +44,15 @@ def empty_causal_lm(path: str, *, dtype: torch.dtype, attn_implementation: str |
     if get_model_conversion_mapping(model, add_legacy=False):
         raise NotDeferrableError(f"transformers converts weights of {type(model).__name__} as it loads them")
     for tensor in _empty_tensors(model):
-        found = [name for name in tensor.names if name in files.names]
+        found = [name for name in tensor.names if name in files.shapes]
         if not found:
             raise NotDeferrableError(f"its files have no tensor named {tensor.names[0]!r}")
         if len(found) > 1:
             raise NotDeferrableError(f"its configuration ties {' and '.join(found)}, but its files hold both")
-        if files.shape(found[0]) != tensor.shape:
+        shape = files.shapes[found[0]]
+        if shape != tensor.shape:
             raise NotDeferrableError(
-                f"{found[0]} is of shape {files.shape(found[0])} in its files, of {tensor.shape} by its configuration"
+                f"{found[0]} is of shape {shape} in its files, of {tensor.shape} by its configuration"
             )
     _compute_buffers(model)
     model.name_or_path = path
@@ -108,41 +109,42 @@ class DeferredWeights:
         Raises:
             ValueError: if a tensor is not in the files, or has another shape there.
         """
-        self._sources: list[tuple[_EmptyTensor, str]] = []
+        self._source_of: dict[str, _EmptyTensor] = {}
         empty = _empty_tensors(model)
-        files = WeightFiles.find(path) if empty else WeightFiles({})
+        self._files = WeightFiles.find(path) if empty else None
         for tensor in empty:
-            name = next((name for name in tensor.names if files is not None and name in files.names), None)
-            if files is None or name is None:
+            shapes = self._files.shapes if self._files is not None else {}
+            name = next((name for name in tensor.names if name in shapes), None)
+            if name is None:
                 raise ValueError(f"backbone: the safetensors files of {path!r} have no tensor {tensor.names[0]!r}")
-            shape = files.shape(name)
+            shape = shapes[name]
             # Rows may be lacking for tokens that were added.
             if shape[1:] != tensor.shape[1:] or shape[:1] > tensor.shape[:1]:
                 raise ValueError(f"backbone: {name} is of shape {shape} in {path!r}; the model takes {tensor.shape}")
-            self._sources.append((tensor, name))
-        self._files = files or WeightFiles({})
+            self._source_of[name] = tensor
 
     @torch.no_grad()
     def load(self, model: nn.Module, device: torch.device) -> None:
         """Gives the tensors memory on a device and fills them, of a sharded one the rows of this process."""
         model._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor)
-        for tensor, name in self._sources:
-            self._fill(tensor.value(), name)
-
-    def _fill(self, value: Tensor, name: str) -> None:
-        shape = self._files.shape(name)
-        if not shape:
-            value.copy_(self._files.whole(name))
+        if self._files is None:
             return
+        values = {name: tensor.value() for name, tensor in self._source_of.items()}
+        self._files.load(values)
+        for name, value in values.items():
+            if value.shape != self._files.shapes[name]:
+                self._add_rows(value, name, self._files)
+
+    @staticmethod
+    def _add_rows(value: Tensor, name: str, files: WeightFiles) -> None:
+        """Fills the rows that the file of a tensor lacks."""
+        known = files.shapes[name][0]
         start, stop = own_rows(value)
-        local = value.to_local() if isinstance(value, DTensor) else value
-        known = min(stop, shape[0])
-        if start < known:
-            local[: known - start] = self._files.rows(name, start, known).to(local.device)
-        if stop > shape[0]:
-            added = new_rows(self._files.parts(name, ROWS_AT_ONCE), len(value) - shape[0])
-            begin = max(start, shape[0])
-            local[begin - start :] = added[begin - shape[0] : stop - shape[0]].to(local.device)
+        if stop > known:
+            local = value.to_local() if isinstance(value, DTensor) else value
+            added = new_rows(files.parts(name, ROWS_AT_ONCE), len(value) - known)
+            begin = max(start, known)
+            local[begin - start :] = added[begin - known : stop - known].to(local.device)
 
 
 def own_rows(tensor: Tensor) -> tuple[int, int]:

@@ -1,13 +1,21 @@
-"""The safetensors files of a checkpoint, read by rows: whoever needs a part of a tensor reads that part."""
+"""The safetensors files of a checkpoint: names and shapes of their tensors, and a reader of parts of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystem
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file
 
@@ -16,13 +24,14 @@ class WeightFiles:
     """Tensors by name, in one or several safetensors files.
 
     Attributes:
-        names: names of all tensors.
+        shapes: shape of each tensor.
     """
 
-    def __init__(self, file_of: dict[str, Path]) -> None:
-        """Takes the file of each tensor."""
-        self._file_of = file_of
-        self.names = frozenset(file_of)
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Reads the headers of the files."""
+        self._files = files
+        saved = self._reader().read_metadata().state_dict_metadata
+        self.shapes = {name: tuple(one.size) for name, one in saved.items() if isinstance(one, TensorStorageMetadata)}
 
     @classmethod
     def find(cls, path: str) -> WeightFiles | None:
@@ -34,41 +43,68 @@ class WeightFiles:
         index = _file(path, SAFE_WEIGHTS_INDEX_NAME)
         if index is None:
             whole = _file(path, SAFE_WEIGHTS_NAME)
-            if whole is None:
-                return None
-            with safe_open(whole, framework="pt") as opened:
-                return cls(dict.fromkeys(opened.keys(), whole))
-        name_of: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        files: dict[str, Path] = {}
-        for name in sorted(set(name_of.values())):
+            return None if whole is None else cls([whole])
+        files = []
+        for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())):
             file = _file(path, name)
             if file is None:
                 raise FileNotFoundError(f"backbone: {path!r} has no file {name!r}, which {index.name} names")
-            files[name] = file
-        return cls({tensor: files[name] for tensor, name in name_of.items()})
+            files.append(file)
+        return cls(files)
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor."""
-        with safe_open(self._file_of[name], framework="pt") as file:
-            return tuple(file.get_slice(name).get_shape())
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Fills tensors; of a sharded one this process reads its own part alone, and no other process takes part.
 
-    def whole(self, name: str) -> Tensor:
-        """A tensor."""
-        with safe_open(self._file_of[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
-            return tensor
-
-    def rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop`` of a tensor."""
-        # Opened anew each time: pages of a mapped file count as memory of the process for as long as it is open.
-        with safe_open(self._file_of[name], framework="pt") as file:
-            rows: Tensor = file.get_slice(name)[start:stop]
-            return rows
+        Args:
+            tensors: where each named tensor goes. One may have more rows than its file; those are left as they are.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+            load_distributed(dict(tensors), storage_reader=self._reader(), planner=_PlannerOfMoreRows(), no_dist=True)
 
     def parts(self, name: str, rows: int) -> Iterator[Tensor]:
         """A tensor from its first row to its last, so many rows at a time."""
-        for start in range(0, self.shape(name)[0], rows):
-            yield self.rows(name, start, start + rows)
+        for start in range(0, self.shapes[name][0], rows):
+            # Opened anew each time: pages of a mapped file count as memory of the process for as long as it is open.
+            with safe_open(self._file_of(name), framework="pt") as file:
+                yield file.get_slice(name)[start : start + rows]
+
+    def _file_of(self, name: str) -> Path:
+        for path in self._files:
+            with safe_open(path, framework="pt") as file:
+                if name in file.keys():  # noqa: SIM118 (not a mapping)
+                    return path
+        raise KeyError(name)
+
+    def _reader(self) -> HuggingFaceStorageReader:
+        reader = HuggingFaceStorageReader(str(self._files[0].parent))
+        reader.fs = _TheseFiles(self._files)
+        return reader
+
+
+class _TheseFiles(FileSystem):
+    """A folder that shows some of its files: others may hold the same weights in another layout."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+
+    def ls(self, path: str | os.PathLike[str]) -> list[str]:
+        return [str(file) for file in self._files]
+
+
+class _PlannerOfMoreRows(DefaultLoadPlanner):
+    """Lets a tensor have more rows than its file, which torch's planner refuses; the file's rows are its first."""
+
+    def set_up_planner(
+        self, state_dict: dict[str, Tensor], metadata: Metadata | None = None, is_coordinator: bool = False
+    ) -> None:
+        assert metadata is not None
+        for name, tensor in state_dict.items():
+            saved = metadata.state_dict_metadata[name]
+            assert isinstance(saved, TensorStorageMetadata)
+            saved.size = tensor.size()
+        super().set_up_planner(state_dict, metadata, is_coordinator)
 
 
 def _file(path: str, name: str) -> Path | None:

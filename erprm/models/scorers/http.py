@@ -83,7 +83,7 @@ class HTTPStepScorer(ServedTokenClassifier):
         folder = model or getattr(card, "root", None) or card.id
         try:
             super().__init__(folder, adapter, step_format)
-        except BackboneError as error:
+        except (BackboneError, FileNotFoundError) as error:
             remedy = (
                 "" if model else "; model names a folder or hub id with its configuration, step format and tokenizer"
             )

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from erprm.data.files.json_rows import Place, stop
+from erprm.data.files.json_rows import Place, json_line, stop
 from erprm.data.formats.conversion import rejected_line, rejected_path
 from erprm.data.solutions import SolutionRow, solution_rows
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
@@ -164,7 +164,7 @@ def _line(row: SolutionRow, scores: Tensor, aggregation: Aggregation) -> bytes:
         "step_scores": scores.tolist(),
         "score": aggregate_steps(scores, aggregation).item(),
     }
-    return json.dumps(written, ensure_ascii=False).encode() + b"\n"
+    return json_line(written)
 
 
 class _Unfinished:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from erprm.engines.model_files import load_tokenizer
 from erprm.models.adapters import AdapterError, choose_adapter
-from erprm.models.backbone.loading import load_tokenizer
 from erprm.scoring.scorer import ScorerError
 from erprm.steps import EncodedSolution, Solution, StepEncoder
 

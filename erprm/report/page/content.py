@@ -13,7 +13,7 @@ from erprm.report.page.label_histograms import ablation_histograms, label_histog
 from erprm.report.page.run_folders import Ablation, Evaluation, read_run, split_name
 from erprm.report.page.solutions import browsable_solutions, read_candidates
 from erprm.report.pool_results import CANDIDATES_FILE
-from erprm.report.short_names import short_names
+from erprm.report.tables import short_names
 
 
 def page_content(

@@ -8,7 +8,8 @@ from itertools import zip_longest
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+
+from erprm.report.tables import Table
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,7 @@ class RolloutSummary:
 
     def render(self) -> RenderableType:
         """The summary as tables for a rich console."""
-        table = Table(title="Rollouts", show_header=False)
-        for name, value in (
+        counts = [
             ("problems", f"{self.problems:,}"),
             ("  rejected (rejected.jsonl)", f"{self.rejected_problems:,}"),
             ("solutions", f"{self.solutions:,}"),
@@ -118,16 +118,11 @@ class RolloutSummary:
             ("tokens of prompts", f"{self.prompt_tokens:,}"),
             ("seconds", f"{self.seconds:,.1f}"),
             ("peak memory, MiB", f"{self.peak_bytes / 2**20:,.0f}"),
-        ):
-            table.add_row(name, value)
-        return Group(table, self._histogram())
-
-    def _histogram(self) -> Table:
-        table = Table(title="Completed steps by successes")
-        for header in ("right", "share", ""):
-            table.add_column(header, justify="left" if not header else "right")
+        ]
         total, completions = sum(self.steps_by_successes), len(self.steps_by_successes) - 1
-        for successes, steps in enumerate(self.steps_by_successes):
-            share = steps / total if total else 0.0
-            table.add_row(f"{successes}/{completions}", f"{share:.1%}", "█" * round(30 * share))
-        return table
+        shares = [steps / total if total else 0.0 for steps in self.steps_by_successes]
+        successes = [
+            (f"{right}/{completions}", f"{share:.1%}", "█" * round(30 * share)) for right, share in enumerate(shares)
+        ]
+        histogram = Table("Completed steps by successes", ("right", "share", ""), successes, align="rrl")
+        return Group(Table("Rollouts", (), counts).rich(), histogram.rich())

@@ -5,22 +5,12 @@ Nothing but a few bytes a shard is kept from one shard to the next, so memory ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import Task
 
 from erprm.data.sources import Problem, ProblemSource
 from erprm.engines.base import Engine
@@ -31,6 +21,7 @@ from erprm.rollout.running.problem_shards import ProblemShards
 from erprm.rollout.running.reports import write_reports
 from erprm.rollout.running.shard_maker import ShardWork, TooManyRejectedError, first_of
 from erprm.rollout.running.shards import ShardMark, ShardStore
+from erprm.runs.progress import progress_bar
 
 # A run goes on at least until it has rejected more problems than these, however few it has tried by then.
 _FEW_REJECTED = 10
@@ -99,7 +90,12 @@ def run_rollouts(
 def _make(missing: list[int], work: ShardWork, engine: Engine | None, tally: _Tally, console: Console) -> None:
     with ExitStack() as stack:
         executor = stack.enter_context(closing(open_executor(work, engine)))
-        progress = stack.enter_context(_progress_bar(lambda: executor.completion_tokens, console))
+
+        def speed(task: Task) -> str:
+            return f"{executor.completion_tokens / task.elapsed if task.elapsed else 0.0:,.0f} tokens/s"
+
+        # A shard takes minutes: of the usual 30 seconds none would see two of them, and no time left would be shown.
+        progress = stack.enter_context(progress_bar(console, "problems", speed, speed_period=3600))
         task = progress.add_task("rollouts", total=tally.total, completed=tally.tried)
         for mark in executor.run(missing):
             tally.add(mark)
@@ -143,31 +139,3 @@ class _Tally:
                 "Mend what is wrong and run the same command with --retry_rejected true, or go on without them with a "
                 "larger --max_rejected_share."
             )
-
-
-class _TokensPerSecond(ProgressColumn):
-    """Tokens generated in a second, since the bar began."""
-
-    def __init__(self, tokens: Callable[[], int]) -> None:
-        super().__init__()
-        self._tokens = tokens
-
-    def render(self, task: Task) -> Text:
-        rate = self._tokens() / task.elapsed if task.elapsed else 0.0
-        return Text(f"{rate:,.0f} tokens/s")
-
-
-def _progress_bar(tokens: Callable[[], int], console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("problems"),
-        _TokensPerSecond(tokens),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        # A shard takes minutes: the usual 30 seconds would never see two of them, and show no time left.
-        speed_estimate_period=3600,
-    )

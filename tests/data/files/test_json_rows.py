@@ -1,3 +1,4 @@
+import gzip
 import json
 import re
 import tracemalloc
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from erprm.data.files.json_rows import MAX_ROW_BYTES, RowError, json_rows, read_json_rows
+from erprm.data.files.json_rows import MAX_ROW_BYTES, RowError, json_line, json_rows, read_json_rows
 
 
 def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -162,3 +163,50 @@ def test_a_missing_file_is_named_for_what_it_should_hold(tmp_path: Path) -> None
     path = tmp_path / "nowhere.jsonl"
     with pytest.raises(FileNotFoundError, match=re.escape(f"problems: {str(path)!r} does not exist")):
         read(path)
+
+
+HALF = '{"question": "cut \\ud83d", "steps": ["a"]}'
+WHOLE = '{"question": "whole \\ud83d\\ude00 and \\u00e9", "steps": ["a"]}'
+
+
+@pytest.mark.parametrize("text", [f"{WHOLE}\n{HALF}\n{WHOLE}\n", f"[{WHOLE}, {HALF}, {WHOLE}]"])
+def test_half_of_a_surrogate_pair_costs_its_row_alone(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.json").write_text(text, encoding="utf-8")
+    rejected: list[tuple[int, str, object]] = []
+    rows = list(json_rows(tmp_path / "r.json", lambda place, reason, row: rejected.append((place.number, reason, row))))
+    assert [row["question"] for _, row in rows] == [
+        "whole \N{GRINNING FACE} and \N{LATIN SMALL LETTER E WITH ACUTE}"
+    ] * 2
+    ((number, reason, row),) = rejected
+    assert number == 2
+    assert reason == "field 'question' holds '\\ud83d', half of a surrogate pair: was the text cut within a character?"
+    assert row == {"question": "cut \ud83d", "steps": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "row", [{"a\udc00": 1}, {"a": {"b": ["\ud800"]}}, {"a": [{"\udfff": None}]}, {"a": "\udfff\ud800"}]
+)
+def test_half_of_a_surrogate_pair_is_found_anywhere_in_a_row(tmp_path: Path, row: dict[str, object]) -> None:
+    (tmp_path / "r.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(RowError, match=r"line 1: field 'a.*' holds .*, half of a surrogate pair"):
+        list(json_rows(tmp_path / "r.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"a": float("nan"), "b": [1.5, float("inf")]}, b'{"a": null, "b": [1.5, null]}\n'),
+        ({"a": {"b": (float("-inf"), "x")}}, b'{"a": {"b": [null, "x"]}}\n'),
+        ({"a": "cut \ud83d"}, b'{"a": "cut \\ud83d"}\n'),
+        ({"a": "\N{LATIN SMALL LETTER E WITH ACUTE}"}, b'{"a": "\xc3\xa9"}\n'),
+    ],
+)
+def test_a_line_is_json_whatever_the_row_holds(row: dict[str, object], line: bytes) -> None:
+    assert json_line(row) == line
+
+
+@pytest.mark.parametrize("text", [b" " * 2**23, b"\n" * 2**23, b"[{}," + b" " * 2**23 + b"{}]", b"[" + b"\n" * 2**23])
+def test_white_space_without_end_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "r.json").write_bytes(gzip.compress(text))
+    with pytest.raises(ValueError, match=r"r\.json.*more than 4194304 characters of white space in a row"):
+        list(json_rows(tmp_path / "r.json"))

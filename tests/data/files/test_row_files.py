@@ -9,7 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from erprm.data.files.json_rows import MAX_ROW_BYTES
 from erprm.data.files.row_files import layout_of, parquet_batches, read_rows, write_rows
+from erprm.data.records import RecordError, read_records, write_records
+from tests.tiny import make_record
 
 ROWS: list[dict[str, Any]] = [{"a": "é", "b": [0.5, 1.0]}, {"a": "x\ny", "b": []}, {"a": "", "b": [0.1]}]
 SCHEMA = pa.schema([("a", pa.string()), ("b", pa.list_(pa.float64()))])
@@ -117,3 +120,120 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     for path, problem in ((tmp_path / "no.jsonl", "does not exist"), (tmp_path, "holds no .parquet file")):
         with pytest.raises(FileNotFoundError, match=re.escape(f"rows: {str(path)!r} {problem}")):
             list(read_rows(path))
+
+
+# Folders of several splits, as they come from the hub -----------------------------------------------------------------
+
+SPLIT_LAYOUTS = [
+    ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"),
+    ("train-00000-of-00001.parquet", "test-00000-of-00001.parquet"),
+    ("train/part.parquet", "test/part.parquet"),
+    ("train.parquet", "test.parquet"),
+    ("main/train_0.parquet", "main/test_0.parquet"),
+]
+
+
+def write_splits(folder: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"number": [number]}), folder / name)
+    return folder
+
+
+def numbers_of(folder: Path, split: str = "train") -> list[int]:
+    return [row["number"] for _, row in read_rows(folder, split=split)]
+
+
+@pytest.mark.parametrize("names", SPLIT_LAYOUTS)
+def test_a_folder_gives_the_split_that_is_asked_for(
+    names: tuple[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_splits(tmp_path / "clone", *names)
+    assert numbers_of(folder) == [0]
+    assert "holds the splits" in caplog.text
+    assert "train is read" in caplog.text
+    assert numbers_of(folder, split="test") == [1]
+
+
+def test_records_of_a_folder_with_splits_are_those_of_train(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("test", 2)):
+        write_records(
+            [make_record(problem) for problem in range(count)], tmp_path / f"data/{split}-00000-of-00001.parquet"
+        )
+    assert len(list(read_records(tmp_path))) == 3
+
+
+def test_a_split_that_a_folder_does_not_have_is_refused(tmp_path: Path) -> None:
+    folder = write_splits(tmp_path, "train.parquet", "test.parquet")
+    with pytest.raises(ValueError, match=r"has no split 'validation'; it has (test, train|train, test)"):
+        numbers_of(folder, split="validation")
+
+
+def test_a_folder_of_test_data_alone_is_read_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_splits(tmp_path, "test-00000-of-00002.parquet", "test-00001-of-00002.parquet")
+    assert numbers_of(folder) == [0, 1]
+    assert "holds the split test alone, which is read" in caplog.text
+
+
+def test_files_without_a_split_are_all_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert numbers_of(write_splits(tmp_path, "a.parquet", "deep/b.parquet", "deep/.c.parquet")) == [0, 1]
+    assert caplog.text == ""
+
+
+def test_files_beside_splits_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_splits(tmp_path, "train-00000-of-00001.parquet", "extra.parquet")
+    assert numbers_of(folder) == [0]
+    assert "1 of 2 Parquet files belong to no split" in caplog.text
+
+
+def test_a_split_of_a_single_file_is_not_looked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_splits(tmp_path, "rows.parquet")
+    assert numbers_of(folder / "rows.parquet", split="test") == [0]
+    assert "the split test is not looked for" in caplog.text
+
+
+def bad_text(path: Path, values: list[bytes]) -> Path:
+    """A Parquet file whose texts nobody has checked."""
+    texts = pa.array(values, pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), path)
+    return path
+
+
+@pytest.mark.parametrize("bad", [[0], [4], [1, 3], list(range(5))])
+def test_text_of_parquet_that_is_no_utf_8_costs_its_row_alone(tmp_path: Path, bad: list[int]) -> None:
+    path = bad_text(tmp_path / "r.parquet", [b"ab\xff" if i in bad else str(i).encode() for i in range(5)])
+    rejected: list[tuple[int, str]] = []
+    rows = list(read_rows(path, reject=lambda place, reason, row: rejected.append((place.number, reason))))
+    assert [(place.number, row["text"]) for place, row in rows] == [(i, str(i)) for i in range(5) if i not in bad]
+    assert rejected == [(i, "not UTF-8 text (invalid start byte 0xff)") for i in bad]
+
+
+def test_records_with_text_that_is_no_utf_8_are_named(tmp_path: Path) -> None:
+    write_records([make_record(i) for i in range(3)], tmp_path / "r.parquet")
+    table = pq.read_table(tmp_path / "r.parquet")
+    column = table.schema.get_field_index("question")
+    texts = pa.array([b"a", b"b", b"\xc3"], pa.binary()).view(pa.string())
+    pq.write_table(table.set_column(column, "question", texts), tmp_path / "r.parquet")
+    with pytest.raises(RecordError, match=r"r\.parquet, row 2: not UTF-8 text"):
+        list(read_records(tmp_path / "r.parquet"))
+
+
+def test_a_seed_of_64_bits_without_a_sign_is_named(tmp_path: Path) -> None:
+    write_records([make_record(i) for i in range(2)], tmp_path / "r.parquet")
+    table = pq.read_table(tmp_path / "r.parquet")
+    seeds = pa.array([1, 2**64 - 1], pa.uint64())
+    column = table.schema.get_field_index("seed")
+    pq.write_table(table.set_column(column, "seed", seeds), tmp_path / "r.parquet")
+    with pytest.raises(
+        RecordError, match=r"row 1: field 'seed' is 18446744073709551615; expected an integer of 64 bits"
+    ):
+        list(read_records(tmp_path / "r.parquet"))
+
+
+def test_a_small_file_with_a_row_of_many_megabytes_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"text": ["x" * (MAX_ROW_BYTES + 1)]}), path, compression="zstd")
+    assert path.stat().st_size < 10_000
+    limit = rf"bomb\.parquet: 1 row\(s\) of row group 0 take \d+ bytes; the limit is {MAX_ROW_BYTES}"
+    with pytest.raises(ValueError, match=limit):
+        list(read_rows(path))

@@ -121,7 +121,7 @@ COUNT = "tag(s) and 2 step(s) in 'text'; expected one for each step"
         ({"text": "Step 1: a ки", "value": [1]}, "field 'question' is ''; expected a text that is not blank"),
         (
             {"text": "What\ud800? Step 1: a ки", "value": [1]},
-            "field 'question' is 'What\\ud800?'; expected a text without halves of surrogate pairs",
+            "field 'text' holds '\\ud800', half of a surrogate pair: was the text cut within a character?",
         ),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from erprm.models import ProcessRewardModel
-from erprm.models.backbone.loading import BackboneError, load_causal_lm, load_tokenizer
+from erprm.models.backbone.loading import BackboneError, load_causal_lm
 from erprm.steps import Solution, StepFormat
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -27,5 +27,3 @@ def test_a_gguf_checkpoint_scores_and_is_saved_as_a_plain_folder_with_equal_scor
 def test_a_missing_gguf_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"backbone: '.*nothing\.gguf' does not exist"):
         load_causal_lm(str(tmp_path), "nothing.gguf")
-    with pytest.raises(BackboneError, match=r"backbone: '.*nothing\.gguf' does not exist"):
-        load_tokenizer(str(tmp_path), "nothing.gguf")

@@ -4,9 +4,9 @@ const ACCURACY = {label: 'accuracy, %', text: (value) => percent(value).replace(
 const CURVES_OF_POOL = {majority: 'majority vote', pass: 'pass@n', random: 'random choice', random_text: 'random score per text'};
 
 function methodName(method) {
-  const found = /^(bon|weighted_vote)_(.*)$/.exec(method);
+  const found = /^(.+)_(min|prod|mean|last|sum_logits)$/.exec(method);
   if (!found) return CURVES_OF_POOL[method] ?? method;
-  return `${found[1] === 'bon' ? 'best-of-n' : 'weighted vote'}, ${found[2].replace('_', ' of ')}`;
+  return `${found[1] === 'bon' ? 'best-of-n' : found[1].replaceAll('_', ' ')}, ${found[2].replace('_', ' of ')}`;
 }
 
 const curvePoints = (curve, mean = 'mean') => curve.n.map((n, place) => ({x: n, y: curve[mean][place], low: curve.low[place], high: curve.high[place]}));
