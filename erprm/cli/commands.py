@@ -86,7 +86,7 @@ def _evaluate_annotations(settings: type[Any]) -> None:
     jsonargparse would run what stands below ``if TYPE_CHECKING`` in their modules, and so import torch, to do it.
     """
     types = typing.get_type_hints(settings)
-    settings.__init__.__annotations__.update(types)  # type: ignore[misc]
+    settings.__init__.__annotations__.update(types)
     for annotation in types.values():
         for member in (annotation, *typing.get_args(annotation)):
             if dataclasses.is_dataclass(member) and isinstance(member, type):
