@@ -28,13 +28,13 @@ def main(arguments: Sequence[str]) -> int:
 def _fit(arguments: Sequence[str]) -> None:
     keys = list(arguments)[2:]
     if {"-h", "--help"} & set(keys):
-        parser = CommandParser(
+        short = CommandParser(
             prog="erprm estimate fit",
             description="What a training needs, before it is started. Takes the keys of erprm fit, too: --config FILE, "
             "--model.KEY, --data.KEY, --trainer.KEY (erprm fit --help lists them).",
         )
-        parser.add_class_arguments(EstimateConfig, "estimate")
-        parser.print_help()
+        short.add_class_arguments(EstimateConfig, "estimate")
+        short.print_help()
         return
 
     from jsonargparse import SUPPRESS

@@ -36,13 +36,13 @@ def main(arguments: Sequence[str]) -> int:
     keys = list(arguments)[1:]
     description = "Turn a checkpoint of fit into a model folder."
     if {"-h", "--help"} & set(keys):
-        parser = CommandParser(
+        short = CommandParser(
             prog="erprm export",
             description=f"{description} --config takes the file of the training, of which `model` is used; its keys "
             "can be set as --model.KEY (erprm fit --help lists them).",
         )
-        parser.add_class_arguments(ExportConfig)
-        parser.print_help()
+        short.add_class_arguments(ExportConfig)
+        short.print_help()
         return 0
 
     from jsonargparse import SUPPRESS
