@@ -22,14 +22,12 @@ import docstring_parser
 import jsonargparse
 
 import erprm.callbacks
+from erprm.ablation.config import AblateConfig
 from erprm.cli import COMMANDS
-from erprm.cli.ablate import AblateConfig
 from erprm.cli.commands import key_of
 from erprm.cli.convert import ConvertConfig
 from erprm.cli.data import StatsConfig
 from erprm.cli.demo import DemoConfig
-from erprm.cli.estimate_fit import EstimateConfig
-from erprm.cli.estimate_rollout import RolloutEstimateConfig
 from erprm.cli.export import ExportConfig
 from erprm.cli.merge import MergeConfig
 from erprm.cli.report import ReportConfig
@@ -37,6 +35,7 @@ from erprm.cli.rollout import RolloutCommand
 from erprm.cli.score import ScoreConfig
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
+from erprm.estimate.config import EstimateConfig, RolloutEstimateConfig
 from erprm.models import (
     AdaptedRewardModel,
     CosineWithWarmup,

@@ -52,6 +52,32 @@ except SystemExit as leaving:
     assert heavy_libraries_loaded_by(code) == []
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["score", "ablate", "export", "raft", "rollout", "search", "merge", "convert", "data stats", "estimate fit",
+     "estimate rollout", "report", "demo"],
+)  # fmt: skip
+def test_help_of_a_command_loads_neither_torch_nor_what_is_built_on_it(command: str) -> None:
+    code = f"""
+from erprm.cli import main
+try:
+    main({[*command.split(), "--help"]!r})
+except SystemExit as leaving:
+    assert not leaving.code, leaving.code
+"""
+    assert set(heavy_libraries_loaded_by(code)) <= {"jsonargparse", "numpy"}
+
+
+@pytest.mark.parametrize("package", ["metrics", "rewards", "losses"])
+def test_formulas_load_without_models(package: str) -> None:
+    code = f"""
+import erprm.{package}
+import sys
+assert not {{"lightning", "transformers", "sympy", "torchmetrics"}} & set(sys.modules)
+"""
+    run_python("-c", code)
+
+
 def test_help_names_the_commands() -> None:
     text = run_python("-m", "erprm", "--help")
     for command in ("fit", "validate", "test", "predict", "score", "rollout", "convert", "data", "demo"):

@@ -14,23 +14,20 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import yaml
 
+from erprm.ablation.methods import Method
 from erprm.callbacks.run_cost import Cost
-from erprm.data.labels import LabelMethod
+from erprm.errors import FailedRunError
 from erprm.report.pool_results import RESULTS_FILE
 from erprm.runs.atomic import write_text
+from erprm.runs.child import output_of_command, run_command
 from erprm.runs.folder import RunFolder
 from erprm.runs.lock import sole_use
 
@@ -41,29 +38,8 @@ _TRAINER_KEYS_OF_TEST = ("accelerator", "strategy", "devices", "num_nodes", "pre
 _LINES_OF_LOG = 15
 
 
-class RunError(RuntimeError):
+class RunError(FailedRunError):
     """A training or an evaluation that failed; the message names its log and ends with its last lines."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """Labels to train on.
-
-    Attributes:
-        eta: of the entropy-regularized labels; None for labels of outcomes only.
-    """
-
-    eta: float | None
-
-    @property
-    def labels(self) -> LabelMethod:
-        """The label method of the data module."""
-        return "outcome" if self.eta is None else "er"
-
-    @property
-    def name(self) -> str:
-        """``eta 2`` or ``outcome``."""
-        return "outcome" if self.eta is None else f"eta {self.eta:g}"
 
 
 @dataclass(frozen=True)
@@ -100,10 +76,9 @@ def resolved_fit(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: if it would refuse them, with its message.
     """
-    command = [*_ERPRM, "fit", *arguments, "--print_config"]
-    finished = subprocess.run(command, capture_output=True, check=False, **_CHILD)
+    finished = output_of_command(["fit", *arguments, "--print_config"])
     if finished.returncode:
-        raise ValueError(f"fit: {finished.stderr.strip()}")
+        raise ValueError(f"fit: {finished.stderr.strip().removeprefix('erprm fit: ')}")
     resolved: dict[str, Any] = yaml.safe_load(finished.stdout)
     for part, keys in (("data", ("labels", "eta", "seed")), ("model", ("backbone",))):
         missing = [key for key in keys if key not in resolved[part]["init_args"]]
@@ -236,16 +211,8 @@ class AblationFolder:
     def _run_command(self, command: str, config: Mapping[str, Any], run: Run, done: Path) -> None:
         file, log = run.folder / f"{command}.yaml", run.folder / f"{command}.log"
         write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), file)
-        with log.open("a", encoding="utf-8") as output:
-            process = subprocess.Popen(
-                [*_ERPRM, command, "--config", str(file)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # A command that outlives this process holds on to the folder.
-                pass_fds=[self._lock],
-                **_CHILD,
-            )
-            status = _wait_for(process)
+        # A command that outlives this process holds on to the folder.
+        status = run_command([command, "--config", str(file)], log, keep_open=[self._lock])
         if status or not done.exists():
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_OF_LOG:]
             raise RunError("\n".join([f"{command} of {run.name} ended with status {status}; {log} ends with", *lines]))
@@ -266,33 +233,6 @@ def _determining(
     # Where the pool lies says less than the hash of what is in it.
     evaluation = {key: value for key, value in best_of_n.items() if key != "candidates"}
     return {"fit": fit, "evaluation": evaluation, "sha256": dict(content)}
-
-
-_ERPRM = [sys.executable, "-m", "erprm"]
-# The command finds this very package, whatever is installed.
-_PACKAGE = str(Path(__file__).resolve().parents[2])
-_CHILD: dict[str, Any] = {
-    "text": True,
-    "env": {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE, os.environ.get("PYTHONPATH")]))},
-}
-
-
-def _wait_for(process: subprocess.Popen[str]) -> int:
-    """Waits for a process, which gets the signals that would end this one, so that it can save what it has done."""
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        process.send_signal(number)
-        raise KeyboardInterrupt
-
-    # An interrupt from the keyboard reaches the process by itself.
-    earlier = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
 
 
 def _class_name(callback: Mapping[str, Any]) -> str:

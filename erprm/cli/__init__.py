@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from erprm import __version__
+from erprm.cli import failures
 from erprm.cli.working_folder import find_modules_in_working_folder
 
 # command -> (module with a main(arguments), what it does)
@@ -36,6 +37,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("erprm.cli.demo", "the whole loop in a small world of its own, in minutes on a CPU"),
 }
 
+_WITH_SUBCOMMANDS = {"data", "estimate"}
+# Commands that go on where they were interrupted when they are run again.
+_RESUMABLE = {"ablate", "demo", "raft", "rollout", "score", "search"}
+
 
 def usage() -> str:
     """The text of ``erprm --help``."""
@@ -50,7 +55,8 @@ def usage() -> str:
             "commands:",
             *lines,
             "",
-            "erprm COMMAND --help lists a command's keys; erprm --version prints the version.",
+            "erprm COMMAND --help lists a command's keys; with --debug any error shows its traceback.",
+            "erprm --version prints the version.",
         ]
     )
 
@@ -62,9 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: command and its arguments; by default those of the process.
 
     Returns:
-        The exit status: 0, or 2 for a command that does not exist.
+        The exit status: 0, 1 after an error of the user's, 2 for a command that does not exist, 130 if interrupted.
+
+    Raises:
+        SystemExit: with status 2 for arguments that the command does not take.
+        Exception: an error of the program's.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    wants_debugging = failures.DEBUG_OPTION in arguments
+    arguments = [argument for argument in arguments if argument != failures.DEBUG_OPTION]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -80,5 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"erprm: unknown command {command!r}{hint} (known: {', '.join(COMMANDS)})", file=sys.stderr)
         return 2
     find_modules_in_working_folder()
+    name = " ".join(arguments[:2] if command in _WITH_SUBCOMMANDS else arguments[:1])
+    on_interrupt = "; the same command continues the run" if command in _RESUMABLE else ""
+    with failures.debugging(wants_debugging):
+        return failures.run(name, lambda: _run(command, arguments), on_interrupt)
+
+
+def _run(command: str, arguments: Sequence[str]) -> int:
     module = importlib.import_module(COMMANDS[command][0])
     return int(module.main(arguments) or 0)

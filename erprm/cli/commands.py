@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from docstring_parser import DocstringStyle, parse
-from jsonargparse import ArgumentParser
 
-from erprm.cli.suggestions import with_suggestion
+from erprm.cli.parser import ShortErrors
+from erprm.errors import UsageError
 
 Settings = TypeVar("Settings")
 
@@ -32,8 +32,8 @@ def key_of(field: dataclasses.Field[Any]) -> str:
     return str(field.metadata.get("key", field.name))
 
 
-class CommandParser(ArgumentParser):
-    """Adds to the message on an unknown key the known key it resembles."""
+class CommandParser(ShortErrors):
+    """The keys of a command from a dataclass of settings."""
 
     def __init__(self, settings: type[Any] | None = None, **kwargs: Any) -> None:
         """Takes a dataclass of settings as the keys of the command; without one it has none.
@@ -41,6 +41,8 @@ class CommandParser(ArgumentParser):
         For the arguments of a class that a value names, jsonargparse makes a parser of the same kind.
         """
         super().__init__(**kwargs)
+        if settings is not None:
+            _evaluate_annotations(settings)
         self._known: set[str] = set()
         self._switches: set[str] = set()
         if settings is not None:
@@ -73,10 +75,22 @@ class CommandParser(ArgumentParser):
             for argument, after in zip(arguments, following, strict=True)
         ]
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program with the message."""
-        super().error(with_suggestion(message, self._known), ex)
-        raise AssertionError("unreachable: error() ends the program")
+    def known_keys(self) -> set[str]:
+        """The keys of the command."""
+        return self._known
+
+
+def _evaluate_annotations(settings: type[Any]) -> None:
+    """Puts types in the place of their names in the signatures of dataclasses, those of nested settings included.
+
+    jsonargparse would run what stands below ``if TYPE_CHECKING`` in their modules, and so import torch, to do it.
+    """
+    types = typing.get_type_hints(settings)
+    settings.__init__.__annotations__.update(types)
+    for annotation in types.values():
+        for member in (annotation, *typing.get_args(annotation)):
+            if dataclasses.is_dataclass(member) and isinstance(member, type):
+                _evaluate_annotations(member)
 
 
 def _underscored(argument: str) -> str:
@@ -93,7 +107,10 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
         arguments: the command, then its arguments.
 
     Returns:
-        An instance; wrong keys and values end the program with exit status 2.
+        An instance.
+
+    Raises:
+        UsageError: if a key is unknown, or a value is not accepted.
     """
     command, *keys = (_underscored(argument) for argument in arguments)
     description = (settings.__doc__ or "").partition("\n")[0]
@@ -103,4 +120,4 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
         values = parser.instantiate_classes(parsed).as_dict()
         return settings(**{field.name: values[key_of(field)] for field in dataclasses.fields(settings)})  # type: ignore[arg-type]
     except ValueError as error:
-        parser.error(str(error))
+        raise UsageError(str(error)) from error

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from erprm.cli.commands import POSITIONAL, key, parse_settings
 from erprm.data.files.json_rows import MAX_ROW_BYTES
-from erprm.data.formats.conversion import Conversion, TargetName, convert
-from erprm.data.formats.exporting import ExportLabels, ExportOptions
-from erprm.data.formats.importing import FormatName, ImportOptions
+from erprm.data.formats.names import ExportLabels, FormatName, TargetName
+
+if TYPE_CHECKING:
+    from erprm.data.formats.conversion import Conversion
 
 
 @dataclass
@@ -57,21 +57,22 @@ class ConvertConfig:
 def main(arguments: Sequence[str]) -> int:
     """Converts, and says what became of the rows."""
     config = parse_settings(ConvertConfig, arguments)
-    try:
-        result = convert(
-            config.input,
-            config.output,
-            format_name=config.source_format,
-            target=config.target,
-            skip_rejected=config.on_error == "skip",
-            import_options=ImportOptions(config.first_step, config.neutral, config.alternatives),
-            export_options=ExportOptions(config.labels, config.eta, config.threshold, config.exact),
-            split=config.split,
-            max_row_bytes=config.max_row_bytes,
-        )
-    except (ValueError, OSError) as error:
-        print(f"erprm convert: {error}", file=sys.stderr)
-        return 1
+
+    from erprm.data.formats.conversion import convert
+    from erprm.data.formats.exporting import ExportOptions
+    from erprm.data.formats.importing import ImportOptions
+
+    result = convert(
+        config.input,
+        config.output,
+        format_name=config.source_format,
+        target=config.target,
+        skip_rejected=config.on_error == "skip",
+        import_options=ImportOptions(config.first_step, config.neutral, config.alternatives),
+        export_options=ExportOptions(config.labels, config.eta, config.threshold, config.exact),
+        split=config.split,
+        max_row_bytes=config.max_row_bytes,
+    )
     _show(result, config.output)
     return 0
 

@@ -8,22 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
 from erprm.cli.commands import POSITIONALS, key, parse_settings
-from erprm.data.files.hub import is_hub_id
-from erprm.data.files.json_rows import Place, stop
-from erprm.data.files.row_files import data_files
-from erprm.data.formats.importing import FormatName, ImportOptions, RecordImport
-from erprm.data.labels import label_eta
-from erprm.data.sources import load_problems
-from erprm.data.statistics.summary import DataStatistics, TokenCounter, problem_fingerprint, shared_problems
-from erprm.report.data_statistics import draw_statistics, statistics_tables
-from erprm.report.tables import short_names
-from erprm.runs.atomic import write_json
-from erprm.runs.lock import sole_writer
-
-_GSM8K, _MATH_500 = "openai/gsm8k", "HuggingFaceH4/MATH-500"
+from erprm.data.formats.names import FormatName
 
 
 @dataclass
@@ -51,8 +37,8 @@ class StatsConfig:
     on_error: Literal["stop", "skip"] = "stop"
     etas: list[float] = field(default_factory=lambda: [-4.0, 0.0, 4.0, float("inf")])
     tokenizer: str | None = None
-    gsm8k_test: str | None = _GSM8K
-    math_500: str | None = _MATH_500
+    gsm8k_test: str | None = "openai/gsm8k"
+    math_500: str | None = "HuggingFaceH4/MATH-500"
     plot: str | None = None
     json: str | None = None
     split: str = "train"
@@ -68,92 +54,33 @@ def main(arguments: Sequence[str]) -> int:
         print(f"usage: erprm {command} stats PATH... [--KEY VALUE ...]", file=sys.stderr)
         return 0 if rest[:1] in (["-h"], ["--help"]) else 2
     config = parse_settings(StatsConfig, [f"{command} stats", *rest[1:]])
+
+    from rich.console import Console
+
+    from erprm.data.formats.importing import ImportOptions
+    from erprm.data.statistics.summary import shared_problems
+    from erprm.report.data_comparison import Benchmarks, collect_statistics, write_numbers
+    from erprm.report.data_statistics import draw_statistics, statistics_tables
+
     console = Console()
-    try:
-        data = _statistics(config, console)
-        for table in statistics_tables(data, shared_problems(data)):
-            console.print(table.rich())
-        _write(config, data, console)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"erprm data stats: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _statistics(config: StatsConfig, console: Console) -> list[DataStatistics]:
-    for path in config.paths:
-        if not is_hub_id(path):
-            data_files(path, "data")  # complains before anything is loaded
-    etas = [label_eta("er", eta) for eta in config.etas]
-    count_tokens = _token_counter(config.tokenizer) if config.tokenizer else None
-    benchmarks = {
-        name: problems
-        for name, problems in (
-            ("GSM8K test", _benchmark("gsm8k", config.gsm8k_test, _GSM8K, console)),
-            ("MATH-500", _benchmark("math", config.math_500, _MATH_500, console)),
-        )
-        if problems is not None
-    }
-    options = ImportOptions(config.first_step, config.neutral, config.alternatives)
-    data = []
-    for path, name in zip(config.paths, short_names(config.paths), strict=True):
-        rejected = _RejectedRows()
-        reject = rejected.add if config.on_error == "skip" else stop
-        statistics = DataStatistics(name, etas, benchmarks, count_tokens)
-        statistics.add(RecordImport(path, config.source_format, options, split=config.split, reject=reject))
-        if not statistics.solutions:
-            raise ValueError(f"{path}: holds no labelled solution" + (f"; {rejected.first}" if rejected.count else ""))
-        if rejected.count:
-            console.print(f"{rejected.count} row(s) of {path} left out, the first: {rejected.first}", style="yellow")
-        data.append(statistics)
-    return data
-
-
-@dataclass
-class _RejectedRows:
-    """How many rows were left out, and why the first."""
-
-    count: int = 0
-    first: str = ""
-
-    def add(self, place: Place, reason: str, row: object) -> None:
-        self.first = self.first or f"{place}: {reason}"
-        self.count += 1
-
-
-def _benchmark(source: str, path: str | None, default: str, console: Console) -> set[int] | None:
-    """Fingerprints of a benchmark's problems; None if there are none to look for."""
-    if path is None:
-        return None
-    try:
-        problems = load_problems(source, None if path == default else path, split="test")
-    except FileNotFoundError as error:
-        if path != default:
-            raise
-        # Without the network the rest can still be told.
-        console.print(f"not looked for: {error}", style="yellow")
-        return None
-    return {problem_fingerprint(problem.question) for problem in problems}
-
-
-def _token_counter(name: str) -> TokenCounter:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(name)
-    return lambda texts: [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-
-def _write(config: StatsConfig, data: Sequence[DataStatistics], console: Console) -> None:
+    data = collect_statistics(
+        config.paths,
+        format_name=config.source_format,
+        options=ImportOptions(config.first_step, config.neutral, config.alternatives),
+        split=config.split,
+        skip_rejected=config.on_error == "skip",
+        etas=config.etas,
+        tokenizer=config.tokenizer,
+        benchmarks=Benchmarks(config.gsm8k_test, config.math_500),
+        console=console,
+    )
+    shared = shared_problems(data)
+    for table in statistics_tables(data, shared):
+        console.print(table.rich())
     if config.json is not None:
-        shared = [
-            {"data": [one.name, other.name], "problems": problems} for one, other, problems in shared_problems(data)
-        ]
-        described = [{"path": path, **one.to_dict()} for path, one in zip(config.paths, data, strict=True)]
-        content = {"data": described, "shared_problems": shared}
-        with sole_writer(Path(config.json)):
-            write_json(content, Path(config.json))
+        write_numbers(Path(config.json), config.paths, data)
         console.print(f"numbers written to {config.json}")
     if config.plot is not None:
-        with sole_writer(Path(config.plot)):
-            draw_statistics(data, shared_problems(data), config.plot)
+        draw_statistics(data, shared, config.plot)
         console.print(f"figure written to {config.plot}")
+    return 0

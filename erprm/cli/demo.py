@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from erprm.cli.commands import parse_settings
-from erprm.demo.recipe import FULL, QUICK
-from erprm.demo.stages import Demo, Results
-from erprm.metrics.estimate import Curve
-from erprm.report.figures import curves_figure
-from erprm.report.tables import curves_table
-from erprm.runs.atomic import write_figure, write_json, write_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from erprm.demo.stages import Results
+    from erprm.metrics.estimate import Curve
 
 _LABELS = {
     "er": "PRM, ER labels",
@@ -52,21 +50,27 @@ class DemoConfig:
 def main(arguments: Sequence[str]) -> int:
     """Runs the demo and prints what came out."""
     config = parse_settings(DemoConfig, arguments)
+
+    from rich.console import Console
+
+    from erprm.demo.recipe import FULL, QUICK
+    from erprm.demo.stages import Demo
+
     _quieten()
     console = Console()
     started = time.perf_counter()
     folder = Path(config.output_dir)
-    try:
-        results = Demo(folder, QUICK if config.quick else FULL, config.seed, console).run()
-        _show(results, folder, console)
-    except (ValueError, OSError) as error:
-        print(f"erprm demo: {error}", file=sys.stderr)
-        return 1
+    results = Demo(folder, QUICK if config.quick else FULL, config.seed, console).run()
+    _show(results, folder, console)
     console.print(f"done in {time.perf_counter() - started:.0f} s; everything is in {folder}")
     return 0
 
 
 def _show(results: Results, folder: Path, console: Console) -> None:
+    from erprm.report.figures import curves_figure
+    from erprm.report.tables import curves_table
+    from erprm.runs.atomic import write_figure, write_json, write_text
+
     models = {label: results[method]["bon"] for method, label in _LABELS.items()}
     pool = {label: results["pool"][name] for name, label in _POOL_LABELS.items()}
     curves: dict[str, Curve] = {**models, **pool}

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import SUPPRESS
-
-from erprm.cli.lightning import ErprmArgumentParser
-from erprm.models import ProcessRewardModel
-from erprm.models.checkpoint_weights import load_weights
-from erprm.models.heads.export import check_convertible, save_token_classifier
-from erprm.runs.lock import sole_writer
+from erprm.cli.commands import CommandParser
 
 # What a configuration of `fit` holds beside the model; it plays no part here.
 _KEYS_OF_FIT = ("seed_everything", "trainer", "data", "weights_only")
@@ -39,14 +33,34 @@ class ExportConfig:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command."""
-    parser = ErprmArgumentParser(prog="erprm export", description="Turn a checkpoint of fit into a model folder.")
+    keys = list(arguments)[1:]
+    description = "Turn a checkpoint of fit into a model folder."
+    if {"-h", "--help"} & set(keys):
+        short = CommandParser(
+            prog="erprm export",
+            description=f"{description} --config takes the file of the training, of which `model` is used; its keys "
+            "can be set as --model.KEY (erprm fit --help lists them).",
+        )
+        short.add_class_arguments(ExportConfig)
+        short.print_help()
+        return 0
+
+    from jsonargparse import SUPPRESS
+
+    from erprm.cli.lightning import ErprmArgumentParser
+    from erprm.models import ProcessRewardModel
+    from erprm.models.checkpoint_weights import load_weights
+    from erprm.models.heads.export import check_convertible, save_token_classifier
+    from erprm.runs.lock import sole_writer
+
+    parser = ErprmArgumentParser(prog="erprm export", description=description)
     parser.add_argument("-c", "--config", action="config", help="YAML file of the training, of which `model` is used")
     parser.add_subclass_arguments(ProcessRewardModel, "model")
     parser.set_defaults({"model": {"class_path": "erprm.models.ProcessRewardModel"}})
     parser.add_class_arguments(ExportConfig)
     for key in _KEYS_OF_FIT:
         parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
-    settings = parser.instantiate_classes(parser.parse_args(list(arguments)[1:]))
+    settings = parser.instantiate_classes(parser.parse_args(keys))
     model: ProcessRewardModel = settings.model
     if settings.to == "token-classification":
         check_convertible(model)

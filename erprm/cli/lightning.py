@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 import torch
+from jsonargparse import SUPPRESS, ArgumentParser
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
-from erprm.cli.newest_checkpoint import newest_checkpoint
-from erprm.cli.suggestions import with_suggestion
+from erprm.cli.parser import ShortErrors
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
+from erprm.models.training.newest_checkpoint import newest_checkpoint
 from erprm.runs.atomic import write_text
 
 
-class ErprmArgumentParser(LightningArgumentParser):
-    """Adds to the message on an unknown key the known key it resembles."""
+class ErprmArgumentParser(ShortErrors, LightningArgumentParser):
+    """Lightning's parser with short errors."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program with the message."""
-        super().error(with_suggestion(message, _known_keys()), ex)
-        raise AssertionError("unreachable: error() ends the program")
+    def known_keys(self) -> set[str]:
+        """The keys of the trainer, and of the package's modules and callbacks."""
+        classes = (ProcessRewardModel, ProcessRewardDataModule, PolicyDataModule, L.Trainer, BestOfN, StepEvaluation)
+        return {name for cls in classes for name in inspect.signature(cls).parameters} | {"trainer", "model", "data"}
 
-
-def _known_keys() -> set[str]:
-    classes = (ProcessRewardModel, ProcessRewardDataModule, PolicyDataModule, L.Trainer, BestOfN, StepEvaluation)
-    return {name for cls in classes for name in inspect.signature(cls).parameters} | {"trainer", "model", "data"}
+    def format_help(self) -> str:
+        """The keys, and those of the classes that are taken for the model and the data unless others are named."""
+        text: str = super().format_help()
+        for part in ("model", "data"):
+            default = self.get_defaults().get(part) if f"--{part}" in self._option_string_actions else None
+            if default is not None:
+                keys = ArgumentParser(add_help=False, usage=SUPPRESS)
+                keys.add_class_arguments(pkgutil.resolve_name(default.class_path), part, fail_untyped=False)
+                text += f"\nIf {part} names no other class_path, its keys are those of {default.class_path}:\n"
+                text += keys.format_help()
+        return text
 
 
 class WholeConfig(SaveConfigCallback):
@@ -56,6 +65,15 @@ class ErprmCLI(LightningCLI):
     ``model`` and ``data`` are given as ``class_path`` and ``init_args``; without ``class_path`` they are
     :class:`ProcessRewardModel` and :class:`ProcessRewardDataModule`.
     """
+
+    def __init__(self, *args: Any, command: str, **kwargs: Any) -> None:
+        """Takes the one of Lightning's subcommands that is run; parsers for the others are not made."""
+        self._command = command
+        super().__init__(*args, **kwargs)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The one that is run."""
+        return {self._command: LightningCLI.subcommands()[self._command]}
 
     def _parse_ckpt_path(self) -> None:
         """Leaves out what Lightning 2.6 does here: to put hyperparameters of a checkpoint over the command line's."""
@@ -137,5 +155,6 @@ def run_lightning(
         save_config_callback=WholeConfig,
         save_config_kwargs={"overwrite": True, "config_filename": "resolved_config.yaml"},
         args=list(arguments),
+        command=arguments[0],
     )
     return 0

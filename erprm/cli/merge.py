@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,9 +29,5 @@ def main(arguments: Sequence[str]) -> int:
 
     from erprm.rollout.running.merging import merge
 
-    try:
-        Console(stderr=True).print(merge(config.output, config.folders).render())
-    except (ValueError, OSError) as error:
-        print(f"erprm merge: {error}", file=sys.stderr)
-        return 1
+    Console(stderr=True).print(merge(config.output, config.folders).render())
     return 0

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from erprm.cli.commands import parse_settings
+from erprm.errors import InputError, UsageError
 from erprm.raft.config import RaftConfig
 from erprm.runs.atomic import write_json, write_text
 
@@ -20,20 +18,13 @@ def main(arguments: Sequence[str]) -> int:
     """Runs RAFT, and shows the evaluation of every round."""
     config = parse_settings(RaftConfig, arguments)
 
-    from erprm.engines.base import EngineError
+    from rich.console import Console
+
     from erprm.raft.evaluation import evaluations_table
-    from erprm.raft.fine_tuning import FineTuningError
     from erprm.raft.rounds import run_raft
 
-    try:
-        _check_sft(config)
-        evaluations = run_raft(config)
-    except (ValueError, OSError, ImportError, EngineError, FineTuningError) as error:
-        print(f"erprm raft: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("erprm raft: interrupted; the same command continues the run", file=sys.stderr)
-        return 130
+    _check_sft(config)
+    evaluations = run_raft(config)
     table = evaluations_table(evaluations)
     Console().print(table.rich())
     write_text(table.markdown(), Path(config.output_dir, "results.md"))
@@ -44,7 +35,7 @@ def _check_sft(config: RaftConfig) -> None:
     """Parses what the first round will give to ``erprm sft``, before anything is sampled.
 
     Raises:
-        ValueError: with what the parser says.
+        InputError: with what the parser says.
     """
     from erprm.cli.sft import main as sft
     from erprm.raft.fine_tuning import SETTINGS_FILE, check_sft, sft_settings
@@ -53,10 +44,8 @@ def _check_sft(config: RaftConfig) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / SETTINGS_FILE
         write_json(sft_settings(config, 1, config.model, Path("samples.jsonl"), Path(folder)), file)
-        said = io.StringIO()
         try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
                 sft(["sft", "--config", str(file), "--print_config"])
-        except SystemExit as end:
-            if end.code:
-                raise ValueError(f"sft: {said.getvalue().strip()}") from end
+        except UsageError as error:
+            raise InputError(f"sft: {error}") from error

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from erprm.cli.commands import POSITIONALS, parse_settings
-from erprm.report.page.content import page_content
-from erprm.report.page.document import write_document
 
 
 @dataclass
@@ -41,12 +39,12 @@ class ReportConfig:
 def main(arguments: Sequence[str]) -> int:
     """Writes the page."""
     config = parse_settings(ReportConfig, arguments)
-    try:
-        content = page_content(config.runs, config.labels, config.etas, config.max_solutions, config.title)
-        size = write_document(content, Path(config.out))
-    except (ValueError, OSError) as error:
-        print(f"erprm report: {error}", file=sys.stderr)
-        return 1
+
+    from erprm.report.page.content import page_content
+    from erprm.report.page.document import write_document
+
+    content = page_content(config.runs, config.labels, config.etas, config.max_solutions, config.title)
+    size = write_document(content, Path(config.out))
     for path in (path for pool in content["pools"] for path in pool["missing"]):
         print(f"{path} is not there: the solutions of this pool are left out", file=sys.stderr)
     print(f"{config.out} written ({size / 1e6:.1f} MB)")

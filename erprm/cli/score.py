@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from rich.console import Console
-from rich.text import Text
-
-import erprm
 from erprm.cli.commands import PAIR, parse_settings
-from erprm.data.files.json_rows import count_rows
-from erprm.data.formats.conversion import rejected_path
 from erprm.data.packing import Packing
-from erprm.engines.base import EngineError
-from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps, aggregator
-from erprm.models.adapters import AdaptedRewardModel
+from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.models.adapters.registry import AdapterSetting
-from erprm.models.attention.kernels import Attention
-from erprm.models.backbone.loading import Dtype
-from erprm.models.identity import scorer_identity
-from erprm.models.scorers import HTTPStepScorer, ServedModel, is_url
-from erprm.models.scorers.opening import device_named
-from erprm.models.scorers.scored_file import score_file
-from erprm.runs.progress import scoring_bar
-from erprm.scoring.progress import listening
+from erprm.models.choices import Attention, Dtype
+from erprm.models.scorers.settings import ServedModel, is_url
 from erprm.steps import Solution, check_step_style, split_steps
+
+if TYPE_CHECKING:
+    from erprm.models.adapters import AdaptedRewardModel
+    from erprm.models.scorers import HTTPStepScorer
 
 
 @dataclass
@@ -90,17 +78,17 @@ class ScoreConfig:
 def main(arguments: Sequence[str]) -> int:
     """Scores, and prints or writes the scores."""
     config = parse_settings(ScoreConfig, arguments)
-    try:
-        solution = _solution(config)
-        model = _load(config)
-        if solution is not None:
-            (scores,) = model.score_steps([solution])
-            _show(solution, scores, config.aggregation)
-        else:
-            _score_file(model, config)
-    except (ValueError, OSError, ImportError, EngineError) as error:
-        print(f"erprm score: {error}", file=sys.stderr)
-        return 1
+    solution = _solution(config)
+    model = _load(config)
+    if solution is not None:
+        from rich.console import Console
+
+        from erprm.report.scored_solution import print_scored_solution
+
+        (scores,) = model.score_steps([solution])
+        print_scored_solution(solution, scores, config.aggregation, Console(highlight=False, soft_wrap=True))
+    else:
+        _score_file(model, config)
     return 0
 
 
@@ -114,6 +102,10 @@ def _solution(config: ScoreConfig) -> Solution | None:
 
 
 def _load(config: ScoreConfig) -> AdaptedRewardModel | HTTPStepScorer:
+    from erprm.models.adapters import AdaptedRewardModel
+    from erprm.models.scorers import HTTPStepScorer
+    from erprm.models.scorers.opening import device_named
+
     if is_url(config.model):
         options = asdict(config.server)
         return HTTPStepScorer(config.model, adapter=config.adapter, step_format=config.step_format, **options)
@@ -132,38 +124,16 @@ def _load(config: ScoreConfig) -> AdaptedRewardModel | HTTPStepScorer:
     return model.eval().to(device)
 
 
-# One solution -----------------------------------------------------------------------------------------------------
-
-
-def _show(solution: Solution, scores: torch.Tensor, aggregation: Aggregation) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(_printable(solution.question), style="bold"))
-    for number, (step, score) in enumerate(zip(solution.steps, scores.tolist(), strict=True), 1):
-        text = _printable(step).replace("\n", "\n" + " " * 14)
-        console.print(_scored(str(number), score).append(f"  {text}", style=_colour(score)))
-    console.print(_scored(aggregation, aggregate_steps(scores, aggregation).item()))
-
-
-def _scored(name: str, score: float) -> Text:
-    return Text.assemble(f"{name:>4}  ", (f"{score:.4f}", f"bold {_colour(score)}"))
-
-
-def _colour(score: float) -> str:
-    """From red at 0 over yellow at one half to green at 1."""
-    share = min(max(score, 0.0), 1.0)
-    red, green = min(1.0, 2 - 2 * share), min(1.0, 2 * share)
-    return f"rgb({round(220 * red)},{round(180 * green)},0)"
-
-
-def _printable(text: str) -> str:
-    """Text without the control characters by which it could take hold of the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-# A file -----------------------------------------------------------------------------------------------------------
-
-
 def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig) -> None:
+    from rich.console import Console
+
+    from erprm.data.files.json_rows import count_rows
+    from erprm.data.formats.conversion import rejected_path
+    from erprm.engines.base import EngineError
+    from erprm.models.scorers.scored_file import score_file
+    from erprm.runs.progress import scoring_bar
+    from erprm.scoring.progress import listening
+
     assert config.jsonl is not None
     source, output = config.jsonl
     done = 0
@@ -204,4 +174,7 @@ def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig)
 
 def _identity(model: AdaptedRewardModel | HTTPStepScorer) -> dict[str, Any]:
     """What determines the scores, but for the rows."""
+    import erprm
+    from erprm.models.identity import scorer_identity
+
     return {**scorer_identity(model, "model"), "version": erprm.__version__}

@@ -29,6 +29,7 @@ from erprm.data.records import (
 )
 from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
+from erprm.errors import FailedRunError
 from erprm.runs.identity import tokenizer_fingerprint
 from erprm.steps import StepEncoder, check_step_style
 
@@ -237,7 +238,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         module = self.trainer.lightning_module if self.trainer is not None else None
         encoder = getattr(module, "step_encoder", None)
         if not isinstance(encoder, StepEncoder):
-            raise RuntimeError(
+            raise FailedRunError(
                 f"{type(self).__name__} needs a tokenisation: give step_encoder=StepFormat(...).bind(tokenizer), or "
                 f"train a module that has a step_encoder (found {type(module).__name__})"
             )

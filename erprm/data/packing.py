@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IntArray = npt.NDArray[np.integer]
 Layout = Literal["single", "rows", "trees"]
@@ -99,6 +100,8 @@ def pack_rows(
     Returns:
         The rows, and for each sequence the index in the flattened rows of each of its tokens.
     """
+    import torch
+
     lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
     depths_before = np.zeros(len(lengths), dtype=np.int64) if shared is None else shared.astype(np.int64)
     new = lengths - depths_before
@@ -201,6 +204,8 @@ def pack_solutions(
         row_tokens: the most tokens of a row; ``None``: one row.
         shared: number of leading tokens that each solution shares with the one before it (see :func:`pack_rows`).
     """
+    import torch
+
     rows, paths = pack_rows(token_ids, row_tokens, shared)
     tag_index = np.concatenate([path[np.asarray(tags)] for tags, path in zip(tag_positions, paths, strict=True)])
     solution = np.repeat(np.arange(len(token_ids)), [len(tags) for tags in tag_positions])

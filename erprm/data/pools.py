@@ -24,6 +24,7 @@ import torch
 
 from erprm.data.files.row_files import data_files, read_rows
 from erprm.data.sources import Problem, answer_text, classified
+from erprm.errors import InputError
 from erprm.grading import (
     KINDS,
     BatchGrader,
@@ -41,7 +42,7 @@ from erprm.runs.identity import sha256_of
 from erprm.steps import Solution, split_steps
 
 
-class PoolError(ValueError):
+class PoolError(InputError):
     """A pool that cannot be evaluated; the message names file and problem."""
 
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from erprm.errors import FailedRunError, InputError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -91,11 +93,11 @@ class TokenUsage:
     completion: int = 0
 
 
-class PromptError(ValueError):
+class PromptError(InputError):
     """A prompt the engine cannot complete; the message names its index."""
 
 
-class EngineError(RuntimeError):
+class EngineError(FailedRunError):
     """The engine itself has failed, whatever the prompt was; another one would meet the same."""
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from erprm.engines.base import EngineError
+from erprm.runs.child import kill_when_this_process_ends
 
 # What vLLM's processes get to end by themselves before it kills them. Its own 5 seconds are short on a busy machine.
 _SECONDS_TO_END = 60.0
@@ -49,6 +49,8 @@ class VLLMProcess:
             )
         self.max_length: int = self._llm.model_config.max_model_len
         children = set(multiprocessing.active_children()) - children_before
+        # vLLM 0.32's core lives on, with the memory it holds, if this process is killed; what the core has started ends
+        # with it.
         self._watch = kill_when_this_process_ends([child.pid for child in children if child.pid is not None])
 
     def close(self) -> None:
@@ -109,18 +111,6 @@ class VLLMProcess:
             return question(self._llm, [{"prompt_token_ids": ids} for ids in inputs])
         except EngineDeadError as error:
             raise EngineError(f"vLLM's process for {self._name!r} has died; its log says why") from error
-
-
-def kill_when_this_process_ends(pids: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Starts a process that kills others once this one ends, in whatever way; kill it to call that off.
-
-    vLLM 0.32's core lives on, with the memory it holds, if the process that started it is killed. What the core itself
-    has started ends with it.
-    """
-    # The end of this process closes the pipe, and `cat` returns. A session of its own survives signals to the group.
-    script = 'cat > /dev/null; kill -9 "$@" 2> /dev/null'
-    command = ["sh", "-c", script, "sh", *map(str, pids)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
+from erprm.errors import InputError
 from erprm.grading.extract import KINDS, Kind
 from erprm.grading.grader import Grader
 
@@ -36,7 +37,7 @@ class BatchGrader(Protocol):
         """Returns one reward a (prediction, gold) pair, in order, each in [0, 1]."""
 
 
-class GradingError(ValueError):
+class GradingError(InputError):
     """A grader that cannot be had, raised, or returned no reward; the message opens with the configuration key."""
 
 

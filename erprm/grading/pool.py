@@ -20,6 +20,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypedDict
 
+from erprm.errors import FailedRunError
+
 Pair = tuple[str, str]  # gold answer, predicted answer
 Reason = Literal["time", "memory", "crash"]
 
@@ -48,7 +50,7 @@ def _start_error(why: str) -> WorkerStartError:
     return WorkerStartError(f"grading worker did not start: {why}. MATH answers need `pip install math-verify`.")
 
 
-class WorkerStartError(RuntimeError):
+class WorkerStartError(FailedRunError):
     """A grading worker did not come up; the message says why and what to install."""
 
 

@@ -9,6 +9,7 @@ import torch
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 
+from erprm.errors import FailedRunError
 from erprm.models.backbone.lora import trained_state_dict
 from erprm.models.backbone.module import BackboneModule
 from erprm.models.distributed.strategy import METADATA_FILE
@@ -49,7 +50,7 @@ def load_weights(module: BackboneModule, path: Path) -> None:
         weights = trained_state_dict(weights, module)
     lacking = [name for name in weights if f"{key}.{name}" not in names]
     if lacking:
-        raise RuntimeError(f"{path} lacks {len(lacking)} weight(s) of the model, {lacking[0]} for one")
+        raise FailedRunError(f"{path} lacks {len(lacking)} weight(s) of the model, {lacking[0]} for one")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         load_distributed({key: weights}, storage_reader=reader)

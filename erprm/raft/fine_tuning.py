@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from erprm.engines.vllm_process import kill_when_this_process_ends
+from erprm.errors import FailedRunError
 from erprm.raft.config import RaftConfig
 from erprm.runs.atomic import write_json
+from erprm.runs.child import run_command
 
 SETTINGS_FILE, LOG_FILE, TRAINING_FOLDER = "sft.json", "sft.log", "training"
 
@@ -27,10 +24,7 @@ _DECIDED_BY_THE_ROUND = {
 }
 
 
-_THIS_ERPRM = (sys.executable, "-m", "erprm")
-
-
-class FineTuningError(RuntimeError):
+class FineTuningError(FailedRunError):
     """``erprm sft`` has failed; the message ends with what it said."""
 
 
@@ -115,26 +109,7 @@ def run_in_process_of_its_own(launcher: Sequence[str]) -> FineTune:
     """
 
     def run(arguments: Sequence[str], log_file: Path) -> None:
-        with log_file.open("ab") as log:
-            process = subprocess.Popen(
-                [*(launcher or _THIS_ERPRM), *arguments],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        # A negative number stands for the whole session: the processes of a training on several GPUs.
-        watch = kill_when_this_process_ends([-process.pid])
-        try:
-            status = process.wait()
-        except BaseException:
-            # It saves a checkpoint when it is told to end.
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-            raise
-        finally:
-            watch.kill()
-            watch.communicate()
+        status = run_command(arguments, log_file, launcher)
         if status:
             said = log_file.read_text(encoding="utf-8", errors="replace").strip()[-2000:]
             raise FineTuningError(f"erprm sft ended with status {status}; its output, {str(log_file)!r}, ends:\n{said}")

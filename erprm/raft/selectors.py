@@ -16,6 +16,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from erprm.errors import InputError
 from erprm.grading import BatchGrader, Kind, OutcomeGrader, open_grader, outcome_rewards
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention.kernels import AttentionError
@@ -39,7 +40,7 @@ class Selector(Protocol):
         ...
 
 
-class SelectionError(ValueError):
+class SelectionError(InputError):
     """There is nothing to choose from, or the candidates are not what the reward model reads."""
 
 

@@ -6,9 +6,8 @@ import logging
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from erprm.data.pools import PoolProblem, write_pool
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine, Sampling
 from erprm.engines.prompts import PromptFormat
@@ -16,6 +15,9 @@ from erprm.engines.registry import chat_content, engine_content, fingerprint_of_
 from erprm.engines.settings import EngineSettings
 from erprm.inherited_help import inherits_help
 from erprm.runs.identity import content_hash, policy_key
+
+if TYPE_CHECKING:
+    from erprm.data.pools import PoolProblem
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,8 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
     Returns:
         A pool file for :func:`erprm.data.pools.read_pool`.
     """
+    from erprm.data.pools import write_pool
+
     problems = load_problems(settings.source, settings.path, settings.split, settings.limit)
     folder = Path(settings.cache_dir) if settings.cache_dir else default_cache_dir / "pools"
     determined_by = {
@@ -91,6 +95,8 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
 
 def sample_pool(engine: Engine, problems: list[Problem], prompt: PromptFormat, sampling: Sampling) -> list[PoolProblem]:
     """Samples ``sampling.n`` candidates for each problem."""
+    from erprm.data.pools import PoolProblem
+
     prompts = [prompt.token_ids(problem.question, engine.tokenizer) for problem in problems]
     completions = engine.generate(prompts, sampling)
     return [

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from erprm.errors import InputError
 from erprm.runs.atomic import remove_leftovers, write_json
 from erprm.runs.identity import content_hash
 
@@ -21,11 +22,11 @@ MANIFEST = "manifest.json"
 Json = dict[str, Any]
 
 
-class OutputFolderError(ValueError):
+class OutputFolderError(InputError):
     """The output folder holds something else than an earlier part of the same run."""
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(InputError):
     """A file of the run's own bookkeeping is not what was written."""
 
 

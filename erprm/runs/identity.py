@@ -26,6 +26,8 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from erprm.errors import InputError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
@@ -36,7 +38,7 @@ _BLOCK_BYTES = 1 << 20
 _CONFIG_FILE = "config.json"
 
 
-class IdentityError(ValueError):
+class IdentityError(InputError):
     """An object cannot be told from another one of its kind."""
 
 

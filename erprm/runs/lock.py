@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from erprm.errors import InputError
 from erprm.runs.atomic import remove_leftovers
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 _LONGEST_COMMAND = 200
 
 
-class InUseError(ValueError):
+class InUseError(InputError):
     """Another command is writing into the same folder or file; the message names its process and its command."""
 
 

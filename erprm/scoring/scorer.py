@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
-
+from erprm.errors import InputError
 from erprm.steps import Solution
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -36,7 +37,7 @@ class StepScorer(Protocol):
         ...
 
 
-class ScorerError(ValueError):
+class ScorerError(InputError):
     """A scorer that answers otherwise than it should; no fault of a solution."""
 
 
@@ -50,6 +51,8 @@ def checked_scores(scores: Sequence[Any], solutions: Sequence[Solution]) -> list
     Raises:
         ScorerError: if there are more or fewer scores than solutions, or than steps of one of them; names it.
     """
+    import torch
+
     if len(scores) != len(solutions):
         missing = solutions[len(scores)].question[:60] if len(scores) < len(solutions) else None
         hint = f"; the first without is of {missing!r}" if missing is not None else ""

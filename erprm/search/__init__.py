@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from erprm.search.methods.step_rejection import StepRejection as StepRejection
     from erprm.search.protocol import START as START
     from erprm.search.protocol import Budget as Budget
+    from erprm.search.protocol import Decoding as Decoding
     from erprm.search.protocol import Expand as Expand
     from erprm.search.protocol import PartialSolution as PartialSolution
     from erprm.search.protocol import Search as Search
     from erprm.search.protocol import SearchSteps as SearchSteps
-    from erprm.search.searcher import Decoding as Decoding
     from erprm.search.searcher import Searcher as Searcher
     from erprm.search.searcher import SearchError as SearchError
     from erprm.search.searcher import SearchResult as SearchResult

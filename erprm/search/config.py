@@ -16,8 +16,7 @@ from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.runs.identity import described, setting_content
 from erprm.scoring.scorer import StepScorer
 from erprm.search.methods import DEFAULT_METHODS, SearchSetting, search_of
-from erprm.search.protocol import Search
-from erprm.search.searcher import Decoding
+from erprm.search.protocol import Decoding, Search
 from erprm.steps import check_step_style
 
 # After what a step has ended, for the styles that say it.

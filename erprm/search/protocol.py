@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from erprm.engines.base import FinishReason
+from erprm.engines.prompts import PromptFormat
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,31 @@ class PartialSolution:
     def last_score(self) -> float:
         """Score of the last step; ``-inf`` where there is none."""
         return self.step_scores[-1] if self.step_scores else -math.inf
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a policy is sampled from.
+
+    Attributes:
+        prompt: how a question becomes a prompt.
+        style: how the steps of a solution are told apart (see :func:`erprm.steps.segment_steps`).
+        step_ends: strings after which a step may have ended; there the policy pauses.
+        stop: strings that end a solution.
+        temperature: divides the logits.
+        top_p: mass of most likely tokens to sample from.
+        max_tokens: the most tokens of a solution.
+        max_step_tokens: the most tokens of a step.
+    """
+
+    prompt: PromptFormat
+    style: str
+    step_ends: tuple[str, ...]
+    stop: tuple[str, ...]
+    temperature: float
+    top_p: float
+    max_tokens: int
+    max_step_tokens: int
 
 
 START = PartialSolution()

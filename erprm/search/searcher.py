@@ -13,41 +13,16 @@ import torch
 
 from erprm.data.sources import Problem
 from erprm.engines.base import Completion, Engine, FinishReason, Sampling, decode_after, stop_place
-from erprm.engines.prompts import PromptFormat
+from erprm.errors import InputError
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.rollout.labelling.label_problems import problem_prompt
 from erprm.scoring.scorer import StepScorer, checked_scores, refuse_nan
-from erprm.search.protocol import Budget, Expand, PartialSolution, Search, SearchSteps
+from erprm.search.protocol import Budget, Decoding, Expand, PartialSolution, Search, SearchSteps
 from erprm.steps import Solution, StepFormat, split_steps
 
 
-class SearchError(ValueError):
+class SearchError(InputError):
     """A search, a policy and a scorer that do not go together."""
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a policy is sampled from.
-
-    Attributes:
-        prompt: how a question becomes a prompt.
-        style: how the steps of a solution are told apart (see :func:`erprm.steps.segment_steps`).
-        step_ends: strings after which a step may have ended; there the policy pauses.
-        stop: strings that end a solution.
-        temperature: divides the logits.
-        top_p: mass of most likely tokens to sample from.
-        max_tokens: the most tokens of a solution.
-        max_step_tokens: the most tokens of a step.
-    """
-
-    prompt: PromptFormat
-    style: str
-    step_ends: tuple[str, ...]
-    stop: tuple[str, ...]
-    temperature: float
-    top_p: float
-    max_tokens: int
-    max_step_tokens: int
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from erprm.errors import InputError
 
-class StepFormatError(ValueError):
+
+class StepFormatError(InputError):
     """A solution, or a tokenizer, that the step format cannot represent."""
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from erprm.ablation.runs import AblationFolder, Method, Run, RunError
+from erprm.ablation.config import AblateConfig, parsed_etas
+from erprm.ablation.methods import Method
+from erprm.ablation.runs import AblationFolder, Run, RunError
 from erprm.callbacks.run_cost import Cost
 from erprm.cli import main
-from erprm.cli.ablate import AblateConfig, parsed_etas
 from erprm.cli.commands import parse_settings
 from erprm.rollout.pools import PoolSampling
 from tests.conftest import REPOSITORY

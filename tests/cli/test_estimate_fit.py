@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from erprm.cli import main
-from erprm.cli.estimate_fit import _shards
 from erprm.data.records import write_records
+from erprm.estimate.fit import _shards
 from tests.tiny import make_record, save_tiny_llama
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from erprm.cli import main
-from erprm.cli.score import _colour, _printable
 from erprm.models import AdaptedRewardModel
+from erprm.report.scored_solution import _colour, _printable
 from erprm.steps import Solution
 from tests.models.adapters.checkpoints import causal_lm, qwen_prm, tiny_tokenizer
 

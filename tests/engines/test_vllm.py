@@ -9,11 +9,11 @@ import psutil
 import pytest
 
 from erprm.engines.base import prompt_seed, request_seed
-from erprm.engines.vllm_process import kill_when_this_process_ends
+from erprm.runs.child import kill_when_this_process_ends
 
 RUN = """
 import subprocess, sys, time
-from erprm.engines.vllm_process import kill_when_this_process_ends
+from erprm.runs.child import kill_when_this_process_ends
 child = subprocess.Popen(["sleep", "600"])
 kill_when_this_process_ends([child.pid])
 print(child.pid, flush=True)

@@ -22,9 +22,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from erprm.data.batching.sampler import SolutionGroups, TokenBudgetSampler, replicas
+from erprm.errors import InputError
 
 
-class ResumeError(ValueError):
+class ResumeError(InputError):
     """A checkpoint that the present settings would not continue; the message shows both values of each difference."""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from erprm.data.files.compressed import open_bytes
+from erprm.errors import InputError
 
 MAX_ROW_BYTES = 32 * 2**20
 _CHUNK = 1 << 20
@@ -42,7 +43,7 @@ Reject = Callable[[Place, str, object], None]
 """Called with a row that cannot be used: its place, the reason, and the row, or its text where it is no JSON."""
 
 
-class RowError(ValueError):
+class RowError(InputError):
     """A row that cannot be used; the message names file, row, the value found and what is accepted."""
 
 

@@ -202,4 +202,5 @@ def solution_of_steps(steps_S: Tensor, lengths_M: Tensor) -> Tensor:
         raise ValueError(f"lengths_M[{solution}] is {int(lengths_M[solution])}: a solution has at least one step")
     if int(lengths_M.sum()) != len(steps_S):
         raise ValueError(f"lengths_M adds up to {int(lengths_M.sum())}, but there are {len(steps_S)} steps")
+
     return torch.arange(len(lengths_M), device=lengths_M.device).repeat_interleave(lengths_M)

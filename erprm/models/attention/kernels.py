@@ -20,7 +20,7 @@ Shape suffixes: R rows, T tokens of a row (Q as queries, K as keys).
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -29,14 +29,15 @@ from transformers import PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from erprm.data.packing import Layout, PackedRows
+from erprm.errors import InputError
 from erprm.models.attention.paths import PATHS
+from erprm.models.choices import Attention as Attention
 
-Attention = Literal["auto", "sdpa", "eager", "flex_attention", "flash_attention_2"]
 ATTENTIONS = get_args(Attention)
 ONE_SOLUTION_A_ROW = "set data.row_tokens and model.score_row_tokens to 1, which gives each solution a row of its own"
 
 
-class AttentionError(ValueError):
+class AttentionError(InputError):
     """A layout of rows that a backbone, or an attention kernel, cannot keep apart."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -15,15 +15,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from erprm.models.attention.kernels import Attention
+from erprm.errors import InputError
 from erprm.models.backbone.sharded_loading import NotDeferrableError, empty_causal_lm
+from erprm.models.choices import Attention
+from erprm.models.choices import Dtype as Dtype
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 
-class BackboneError(ValueError):
+class BackboneError(InputError):
     """A backbone that cannot be loaded or does not fit."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,38 +14,17 @@ from erprm.engines.base import PromptError
 from erprm.engines.openai_client import OpenAIServer, ServerError
 from erprm.engines.registry import require_package
 from erprm.engines.settings import ServerConnection
-from erprm.inherited_help import inherits_help
 from erprm.models.adapters import AdapterError
 from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.backbone.loading import BackboneError
 from erprm.models.scorers.served_classifier import ServedTokenClassifier
+from erprm.models.scorers.settings import is_url
 from erprm.scoring.progress import tell_scored
 from erprm.scoring.scorer import ScorerError
 
 log = logging.getLogger(__name__)
 
 _NO_SUCH_PATH = "is it vllm serve with --runner pooling?"
-
-
-def is_url(model: str) -> bool:
-    """Whether a model is named by the address of its server."""
-    return model.startswith(("http://", "https://"))
-
-
-@inherits_help
-@dataclass(frozen=True)
-class ServedModel(ServerConnection):
-    """How a served model is asked; used where ``model`` is the URL of its server.
-
-    Attributes:
-        model: folder or hub id with the configuration, the step format and the tokenizer of what is served; by default
-            where the server has it from, which must then be found under that name here, too.
-        name: which of the models that the server serves; by default the first.
-        concurrency: the most requests under way; one request is one solution.
-    """
-
-    model: str | None = None
-    name: str | None = None
 
 
 class HTTPStepScorer(ServedTokenClassifier):

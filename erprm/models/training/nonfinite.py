@@ -10,8 +10,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 from torch import Tensor, nn
 
+from erprm.errors import FailedRunError
 
-class NonFiniteError(RuntimeError):
+
+class NonFiniteError(FailedRunError):
     """The loss or the gradient of an optimizer step is NaN or infinite; the message names its records."""
 
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+from erprm.errors import FailedRunError
 from erprm.rollout.running.shard_maker import ShardMaker, ShardWork, TooManyRejectedError
 from erprm.rollout.running.shards import ShardMark
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 _MOST_BLOCKS = 10_000
 
 
-class ActorError(RuntimeError):
+class ActorError(FailedRunError):
     """An actor failed at a shard; the message is that of its error."""
 
 

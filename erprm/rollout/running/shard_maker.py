@@ -20,6 +20,7 @@ from erprm.data.records import RolloutRecord, validate_record
 from erprm.data.sources import Problem
 from erprm.engines.base import Engine, EngineError
 from erprm.engines.registry import open_engine
+from erprm.errors import FailedRunError
 from erprm.grading import BatchGrader, Grader, OutcomeGrader, extract_answer, open_grader
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.labelling.label_problems import roll_out
@@ -35,7 +36,7 @@ _LONGEST_REASON = 2000
 _REFUSES_ONE_REQUEST = {400, 413, 422}
 
 
-class TooManyRejectedError(RuntimeError):
+class TooManyRejectedError(FailedRunError):
     """So many problems cannot be rolled out that something else than the problems must be wrong."""
 
 

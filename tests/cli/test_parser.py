@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from erprm.cli import main
-from erprm.cli.suggestions import with_suggestion
+from erprm.cli.parser import with_suggestion
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from erprm.cli.newest_checkpoint import newest_checkpoint
+from erprm.models.training.newest_checkpoint import newest_checkpoint
 
 
 def make_trainer(folder: Path) -> L.Trainer:

@@ -1,60 +1,27 @@
-"""``erprm estimate fit``: what a training run will need, from its configuration, before it is started."""
+"""Estimate of a training: the memory and the time that it will need, from its configuration and one dry step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import SUPPRESS
 from rich.console import Console
 from rich.table import Table
 
-from erprm.cli.lightning import ErprmArgumentParser
 from erprm.data import ProcessRewardDataModule
 from erprm.data.packing import StepBatch
+from erprm.estimate.config import EstimateConfig
 from erprm.estimate.flops import rows_cost
 from erprm.estimate.step_memory import BatchShape, StepNeeds, dry_step
 from erprm.models.process_reward import ProcessRewardModel
 
 GIB = 2**30
 _SAMPLED_BATCHES = 64
-_OTHER_KEYS_OF_FIT = ("seed_everything", "ckpt_path", "weights_only")
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-
-
-@dataclass
-class EstimateConfig:
-    """What the configuration of ``fit`` does not say; keys open with ``estimate.``, and those of ``fit`` are taken too.
-
-    Attributes:
-        solutions: solutions of the training data; by default ``data.rollouts`` is read.
-        tokens_per_solution: tokens of one, with its share of the question; needed with ``solutions``.
-        steps_per_solution: scored steps of one.
-        processes: devices; by default those of ``trainer.devices`` and ``trainer.num_nodes``.
-        peak_tflops: what a device can do, in 10^12 operations a second; without it no time is given.
-        mfu: share of that which training reaches, in (0, 1].
-    """
-
-    solutions: int | None = None
-    tokens_per_solution: int | None = None
-    steps_per_solution: int = 8
-    processes: int | None = None
-    peak_tflops: float | None = None
-    mfu: float = 0.4
-
-    def __post_init__(self) -> None:
-        for name in ("solutions", "tokens_per_solution", "steps_per_solution", "processes", "peak_tflops"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"estimate.{name} is {value}; it must be above 0")
-        if not 0.0 < self.mfu <= 1.0:
-            raise ValueError(f"estimate.mfu is {self.mfu}; it must be in (0, 1]")
-        if self.solutions is not None and self.tokens_per_solution is None:
-            raise ValueError("estimate.solutions is set, but estimate.tokens_per_solution is not; give both or neither")
 
 
 @dataclass(frozen=True)
@@ -76,35 +43,31 @@ class _Epoch:
     largest: BatchShape
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Prints the estimate."""
-    parser = ErprmArgumentParser(prog="erprm estimate fit", description="What a training needs, before it is started.")
-    parser.add_argument("-c", "--config", action="config", help="YAML file of the training")
-    parser.add_subclass_arguments(ProcessRewardModel, "model")
-    parser.add_subclass_arguments(ProcessRewardDataModule, "data")
-    parser.set_defaults(
-        {
-            "model": {"class_path": "erprm.models.ProcessRewardModel"},
-            "data": {"class_path": "erprm.data.ProcessRewardDataModule"},
-        }
-    )
-    # The trainer is not made: it may be for a machine that is not this one.
-    parser.add_argument("--trainer", type=dict[str, Any], default={}, help="the trainer's keys, as in the file")
-    parser.add_class_arguments(EstimateConfig, "estimate")
-    for key in _OTHER_KEYS_OF_FIT:
-        parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
-    parsed = parser.parse_args(list(arguments)[2:])
-    try:
-        settings = parser.instantiate_classes(parsed)
-        run = _Run.of_trainer(settings.trainer, settings.estimate.processes)
-        epoch = _epoch(settings.model, settings.data, settings.estimate)
-        needs = dry_step(settings.model, epoch.largest, run.precision)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-    console = Console()
-    console.print(_memory_table(needs, run, settings.model.gradient_checkpointing))
-    console.print(_time_table(needs, epoch, run, settings.estimate))
-    return 0
+def print_estimate(
+    model: ProcessRewardModel,
+    data: ProcessRewardDataModule,
+    trainer: Mapping[str, Any],
+    settings: EstimateConfig,
+    console: Console,
+) -> None:
+    """Takes one dry step, and prints what the training will need.
+
+    Args:
+        model: the model, without its weights.
+        data: the data.
+        trainer: the trainer's keys; it is not made, since it may be for a machine that is not this one.
+        settings: what these do not say.
+        console: where the tables go.
+
+    Raises:
+        ValueError: if the number of devices depends on the machine.
+        FileNotFoundError: if the data are not there and the settings do not say what they hold.
+    """
+    run = _Run.of_trainer(trainer, settings.processes)
+    epoch = _epoch(model, data, settings)
+    needs = dry_step(model, epoch.largest, run.precision)
+    console.print(_memory_table(needs, run, model.gradient_checkpointing))
+    console.print(_time_table(needs, epoch, run, settings))
 
 
 @dataclass(frozen=True)

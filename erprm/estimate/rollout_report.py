@@ -1,85 +1,35 @@
-"""``erprm estimate rollout``: what a rollout run will make and cost, from some of its problems."""
+"""The estimate of a rollout run, as tables and as a file of numbers."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from erprm.cli.commands import parse_settings
 from erprm.data.sources import ProblemSource
-from erprm.engines.base import EngineError
 from erprm.engines.registry import open_engine
+from erprm.estimate.config import RolloutEstimateConfig
 from erprm.estimate.rollout import LEVEL, Expected, RolloutEstimate, estimate_rollouts
 from erprm.grading import open_grader
-from erprm.inherited_help import inherits_help
-from erprm.rollout.config import RolloutConfig
 from erprm.runs.atomic import write_json
 from erprm.runs.lock import sole_writer
 
 GB = 1e9
 
 
-@inherits_help
-@dataclass
-class RolloutEstimateConfig(RolloutConfig):
-    """Tells what a rollout run will make and cost, from some of its problems; takes the keys of ``rollout``, too.
-
-    Attributes:
-        probe: problems to roll out, drawn at random from all of the run's; nothing is written into ``output_dir``.
-        probe_seed: choice of these problems.
-        tokens_per_second: tokens that one device of the run generates in a second; without it only this machine's hours
-            are given.
-        devices: devices of the run.
-        price: price of an hour of one device, in any currency.
-        json: file for all numbers, as JSON.
-    """
-
-    probe: int = 50
-    probe_seed: int = 0
-    tokens_per_second: float | None = None
-    devices: int = 1
-    price: float | None = None
-    json: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, least in (("probe", 2), ("devices", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("tokens_per_second", "price"):
-            value = getattr(self, name)
-            if value is not None and not 0.0 < value < float("inf"):
-                raise ValueError(f"{name} is {value}; it must be above 0")
-        if self.price is not None and self.tokens_per_second is None:
-            raise ValueError(f"price is {self.price}, but tokens_per_second is not set; a cost needs both")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Rolls the probe out and prints the estimate."""
-    config = parse_settings(RolloutEstimateConfig, [f"{arguments[0]} rollout", *arguments[2:]])
-    try:
-        _show(_estimate(config), config)
-    except (ValueError, OSError, ImportError, EngineError) as error:
-        print(f"erprm estimate rollout: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _estimate(config: RolloutEstimateConfig) -> RolloutEstimate:
+def estimate_from(config: RolloutEstimateConfig) -> RolloutEstimate:
+    """The estimate of a run, from a probe of its problems."""
     problems = ProblemSource(config.source, config.path, config.split, config.limit)
     with closing(open_engine(config)) as engine, open_grader(config.grading, "grading") as grader:
         return estimate_rollouts(problems, engine, grader, config, config.probe, config.probe_seed)
 
 
-def _show(estimate: RolloutEstimate, config: RolloutEstimateConfig) -> None:
+def print_estimate(estimate: RolloutEstimate, config: RolloutEstimateConfig, console: Console) -> None:
+    """Prints the estimate as tables, and writes its numbers to ``config.json`` if that is set."""
     device_hours = _device_hours(estimate, config)
-    console = Console()
     console.print(_probe_table(estimate))
     console.print(_work_table(estimate))
     console.print(_cost_table(estimate, device_hours, config))

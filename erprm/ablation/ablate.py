@@ -1,0 +1,213 @@
+"""An ablation over eta: a model for each eta and seed, on the same rollouts and the same pool, compared."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from erprm.ablation.config import AblateConfig
+from erprm.ablation.figures import draw_ablation
+from erprm.ablation.results import (
+    CostRow,
+    LabelMethodScores,
+    ablation_content,
+    compare,
+    cost_name,
+    eta_in_json,
+    histogram_in_json,
+)
+from erprm.ablation.runs import AblationFolder, Run, RunError, resolved_fit
+from erprm.ablation.tables import ablation_markdown, ablation_tables
+from erprm.callbacks.run_cost import Stopwatch
+from erprm.data.datamodule import default_cache_dir
+from erprm.data.labels import flat_step_labels, flattened_rewards
+from erprm.data.pools import GradedPool, grade_pool, pool_fingerprint, read_pool
+from erprm.data.records import read_records, records_fingerprint
+from erprm.data.sources import load_problems
+from erprm.data.statistics.summary import LabelHistogram
+from erprm.grading import check_grading
+from erprm.report.page.run_folders import ABLATION_FILE
+from erprm.report.pool_results import read_step_scores
+from erprm.report.result_files import write_json
+from erprm.rollout.pools import PoolSampling, cached_pool
+from erprm.runs.atomic import write_text
+from erprm.runs.identity import model_key
+
+_RECORDS_AT_ONCE = 1024
+
+
+def ablate(config: AblateConfig, of_fit: Sequence[str], console: Console) -> None:
+    """Makes what is missing of an ablation, and writes what all of it says.
+
+    Args:
+        config: what to compare.
+        of_fit: arguments of ``erprm fit`` beside ``config.fit``.
+        console: where progress and tables go.
+
+    Raises:
+        ValueError: if the folder holds another ablation, or something cannot be read.
+        RunError: if a run fails.
+    """
+    _Ablation(config, of_fit, console).run()
+
+
+class _Ablation:
+    """One ablation."""
+
+    def __init__(self, config: AblateConfig, of_fit: Sequence[str], console: Console) -> None:
+        """Finds out, before anything is trained, whether all can be read."""
+        check_grading(config.kind, "kind")
+        self.config = config
+        self.console = console
+        self.pool_file = _pool_file(config.pool)
+        self.graded, self.pool_sha256 = self._graded_pool()
+        self.resolved = resolved_fit(["--config", config.fit, *of_fit])
+        self.folder = AblationFolder(
+            Path(config.output_dir), self.resolved, config.best_of_n(self.pool_file), self._content_hashes()
+        )
+
+    def run(self) -> None:
+        """Trains and evaluates, then writes."""
+        with self.folder:
+            runs = self.folder.runs(self.config.methods, self.config.seeds)
+            failed = self._make(runs)
+            seeds = [seed for seed in range(self.config.seeds) if all(r.is_done for r in runs if r.seed == seed)]
+            if seeds:
+                self._write([run for run in runs if run.seed in seeds], seeds)
+        if failed:
+            without = f"; nothing is said about the seeds {sorted({run.seed for run in failed})}" if seeds else ""
+            raise RunError(f"{len(failed)} of {len(runs)} runs failed{without}; the same command tries them again")
+
+    def _make(self, runs: Sequence[Run]) -> list[Run]:
+        """Makes the runs that are not done; returns those that failed, if any did not."""
+        failed: list[Run] = []
+        for number, run in enumerate(runs, 1):
+            started = time.perf_counter()
+            try:
+                with self.console.status(f"{number}/{len(runs)} {run.name}; its logs are in {run.folder}"):
+                    was_missing = self.folder.make(run)
+            except RunError as error:
+                if not any(each.is_done for each in runs):
+                    raise  # What does not do for the first is likely to do for none.
+                self.console.print(str(error), style="red", markup=False)
+                failed.append(run)
+                continue
+            took = f"{time.perf_counter() - started:.0f} s" if was_missing else "found"
+            self.console.print(f"{number}/{len(runs)} {run.name}: {took}", highlight=False)
+        return failed
+
+    def _graded_pool(self) -> tuple[GradedPool, str]:
+        config = self.config
+        gold = None if config.gold is None else load_problems(config.gold_source, config.gold)
+        pool = read_pool(self.pool_file, gold)[: config.limit]
+        return grade_pool(pool, config.kind, config.step_style), pool_fingerprint(pool)
+
+    def _content_hashes(self) -> dict[str, str | None]:
+        data, model = self.resolved["data"]["init_args"], self.resolved["model"]["init_args"]
+        hashes: dict[str, str | None] = {
+            f"data.{name}": records_fingerprint(data[name])
+            for name in ("rollouts", "validation_rollouts")
+            if data.get(name) is not None
+        }
+        hashes["model.backbone"] = model_key(model["backbone"], model.get("gguf_file"))
+        return {**hashes, "pool": self.pool_sha256}
+
+    def _write(self, runs: Sequence[Run], seeds: Sequence[int]) -> None:
+        methods = [
+            LabelMethodScores(
+                method.name,
+                method.eta,
+                [read_step_scores(run.results.parent, self.pool_sha256) for run in runs if run.method == method],
+            )
+            for method in self.config.methods
+        ]
+        ablation = compare(methods, self.graded, self.config.aggregation)
+        histograms, labelling = self._labels()
+        costs = [*labelling, *_run_costs(runs)]
+        folder = self.folder.path
+        rows = [
+            {
+                "name": run.method.name,
+                "labels": run.method.labels,
+                "eta": eta_in_json(run.method.eta),
+                "seed": run.seed,
+                "results": str(run.results.relative_to(folder)),
+            }
+            for run in runs
+        ]
+        write_json(ablation_content(ablation, rows, histograms, costs, seeds), folder / ABLATION_FILE)
+        introduction = (
+            f"{len(self.graded.problem_ids)} problems, seeds {', '.join(map(str, seeds))}. Intervals are 95%, over "
+            f"{'seeds and problems' if len(seeds) > 1 else 'the problems of one seed'}.\n"
+        )
+        write_text(ablation_markdown(ablation, costs, introduction), folder / "ablation.md")
+        for table in ablation_tables(ablation, costs):
+            self.console.print(table.rich())
+        try:
+            draw_ablation(ablation, histograms, folder)
+        except ImportError as error:
+            self.console.print(f"no figures: {error}")
+        self.console.print(f"everything is in {folder}", highlight=False)
+
+    def _labels(self) -> tuple[list[dict[str, Any]], list[CostRow]]:
+        """How the labels are spread, and what it took to make them from the rewards, and the rewards themselves."""
+        data = self.resolved["data"]
+        source = data["init_args"].get("rollouts")
+        if source is None or data["class_path"] not in _READERS_OF_RECORDS:
+            self.console.print(f"no label histograms: {data['class_path']} reads its records in its own way")
+            return [], []
+        methods = self.config.methods
+        histograms, seconds = [LabelHistogram() for _ in methods], [0.0 for _ in methods]
+        cpu_seconds = list(seconds)
+        records = iter(read_records(source))
+        while batch := list(islice(records, _RECORDS_AT_ONCE)):
+            rewards = flattened_rewards([record.rewards for record in batch])
+            for number, method in enumerate(methods):
+                stopwatch = Stopwatch()
+                labels = flat_step_labels(*rewards, method.labels, method.eta or 0.0)
+                cost = stopwatch.read()
+                histograms[number].add(labels)
+                seconds[number] += cost.seconds
+                cpu_seconds[number] += cost.cpu_seconds
+        described = [
+            histogram_in_json(method.name, method.eta, histogram)
+            for method, histogram in zip(methods, histograms, strict=True)
+        ]
+        from_rewards = [
+            CostRow(cost_name(method.eta), "labelling", [each], [cpu], [None], [None])
+            for method, each, cpu in zip(methods, seconds, cpu_seconds, strict=True)
+        ]
+        return described, [*_rollout_costs(Path(source)), *from_rewards]
+
+
+_READERS_OF_RECORDS = ("erprm.data.ProcessRewardDataModule", "erprm.data.datamodule.ProcessRewardDataModule")
+
+
+def _pool_file(pool: str | PoolSampling) -> Path:
+    return cached_pool(pool, default_cache_dir()) if isinstance(pool, PoolSampling) else Path(pool)
+
+
+def _rollout_costs(rollouts: Path) -> list[CostRow]:
+    """What the rollouts took, if they were made by ``erprm rollout``: one number for all ways and seeds."""
+    summary = rollouts / "summary.json"
+    if not summary.is_file():
+        return []
+    content: Mapping[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+    return [CostRow("rollouts", "labelling", [content["seconds"]], [None], [content.get("peak_bytes")], [None])]
+
+
+def _run_costs(runs: Sequence[Run]) -> list[CostRow]:
+    rows = []
+    for stage in ("training", "scoring"):
+        for method in dict.fromkeys(run.method for run in runs):
+            costs = [asdict(run.cost(stage)) for run in runs if run.method == method]
+            columns = {name: [cost[name] for cost in costs] for name in costs[0]}
+            rows.append(CostRow(cost_name(method.eta), stage, **columns))
+    return rows

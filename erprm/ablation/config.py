@@ -1,0 +1,91 @@
+"""The settings of an ablation over eta."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from erprm.ablation.methods import Method
+from erprm.metrics.functional.aggregation import Aggregation
+from erprm.rollout.pools import PoolSampling
+from erprm.steps import check_step_style
+
+
+@dataclass
+class AblateConfig:
+    """Trains a reward model for each eta and each seed on the same data, evaluates all on one pool, and compares them.
+
+    Attributes:
+        fit: YAML file of ``erprm fit``. Its keys can be set on the command line after ``--fit.``, as in
+            ``--fit.trainer.max_epochs 2``. ``data.labels``, ``data.eta`` and the seeds are set by the ablation.
+        pool: pool file, or what to sample once (see :class:`erprm.rollout.pools.PoolSampling`).
+        output_dir: folder of the ablation. An interrupted one goes on where it stopped; more etas or seeds add to it.
+        etas: etas of the labels, ``0,2,inf``, or a list; 0 are soft labels, ``inf`` are hard ones.
+        seeds: how many models are trained at each eta, with the seeds 0, 1, ... for weights that are new, the order of
+            the data, and its validation split.
+        outcome: train models on labels of outcomes only, too.
+        gold: as of ``BestOfN``.
+        gold_source: as of ``BestOfN``.
+        kind: as of ``BestOfN``.
+        step_style: as of ``BestOfN``.
+        aggregation: as of ``BestOfN``; the one that tables, figures and differences are for.
+        limit: as of ``BestOfN``.
+    """
+
+    fit: str
+    pool: str | PoolSampling
+    output_dir: str = "ablation"
+    etas: str | list[float] = field(default_factory=lambda: [0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0, float("inf")])
+    seeds: int = 3
+    outcome: bool = True
+    gold: str | None = None
+    gold_source: Literal["gsm8k", "math", "jsonl"] = "jsonl"
+    kind: str | dict[str, Any] = "auto"
+    step_style: str = "lines"
+    aggregation: Aggregation = "min"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        parsed_etas(self.etas)
+        for key, value in {"seeds": self.seeds, "limit": self.limit}.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{key} is {value}; it must be at least 1")
+        check_step_style(self.step_style, "step_style")
+
+    @property
+    def methods(self) -> list[Method]:
+        """The ways of making labels that are compared."""
+        return [Method(eta) for eta in parsed_etas(self.etas)] + ([Method(None)] if self.outcome else [])
+
+    def best_of_n(self, pool_file: Path) -> dict[str, Any]:
+        """What ``BestOfN`` evaluates each model with."""
+        names = ("gold", "gold_source", "kind", "step_style", "aggregation", "limit")
+        return {"candidates": str(pool_file), **{name: getattr(self, name) for name in names}}
+
+
+def parsed_etas(etas: str | Sequence[float]) -> list[float]:
+    """Etas from text or a list.
+
+    Raises:
+        ValueError: if there is none, one is no number, or one is there twice.
+
+    >>> parsed_etas("0,0.5,inf")
+    [0.0, 0.5, inf]
+    """
+    from erprm.data.labels import label_eta
+
+    found: list[float] = []
+    for each in etas.strip("[] ").split(",") if isinstance(etas, str) else etas:
+        try:
+            # YAML has a dot before inf, Python has none.
+            eta = label_eta("er", float(each.strip().replace(".inf", "inf") if isinstance(each, str) else each))
+        except ValueError as error:
+            raise ValueError(f"etas: {each!r} is no eta; etas are numbers, inf or -inf, as in 0,0.5,2,inf") from error
+        if eta in found:
+            raise ValueError(f"etas: {eta:g} is there twice")
+        found.append(eta)
+    if not found:
+        raise ValueError("etas: give at least one, as in 0,0.5,2,inf")
+    return found

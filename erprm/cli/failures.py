@@ -1,0 +1,119 @@
+"""What a command says when it fails: a few lines for an error of the user's, the traceback for one of the program's."""
+
+from __future__ import annotations
+
+import dis
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from erprm.errors import UsageError, UserError
+
+DEBUG_OPTION, DEBUG_VARIABLE = "--debug", "ERPRM_DEBUG"
+_MOST_LINES, _MOST_CHARACTERS = 5, 500
+_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+# Libraries that read what a user gives them; errors of their own kinds are about that.
+_READERS = {"binascii", "huggingface_hub", "json", "jsonargparse", "pyarrow", "safetensors", "yaml", "zlib"}
+_MISCONFIGURATION = "lightning.fabric.utilities.exceptions"
+
+
+def run(name: str, command: Callable[[], int], on_interrupt: str = "") -> int:
+    """Runs a command and says why it failed, if it did.
+
+    Args:
+        name: its name, such as ``data stats``, which opens the lines.
+        command: what to run; returns the exit status.
+        on_interrupt: what else to say when the user interrupts it.
+
+    Returns:
+        The exit status: 1 for an error of the user's, 130 for an interrupt.
+
+    Raises:
+        SystemExit: with status 2 for a usage error, as parsers do.
+        Exception: an error that is none of the user's.
+    """
+    try:
+        return command()
+    except KeyboardInterrupt:
+        if is_debugging():
+            traceback.print_exc()
+        print(f"erprm {name}: interrupted{on_interrupt}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not is_of_the_user(error):
+            raise
+        if is_debugging():
+            traceback.print_exc()
+        print("\n".join(lines_of(error, f"erprm {name}: ")), file=sys.stderr)
+        if isinstance(error, UsageError):
+            raise SystemExit(2) from error
+        return 1
+
+
+def is_debugging() -> bool:
+    """Whether tracebacks are wanted: ``ERPRM_DEBUG`` is set, to anything but 0."""
+    return os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0")
+
+
+@contextmanager
+def debugging(wanted: bool) -> Iterator[None]:
+    """Shows every traceback, those of commands in child processes included, if that is wanted."""
+    before = os.environ.get(DEBUG_VARIABLE)
+    if wanted:
+        os.environ[DEBUG_VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(DEBUG_VARIABLE, None)
+        else:
+            os.environ[DEBUG_VARIABLE] = before
+
+
+def is_of_the_user(error: Exception) -> bool:
+    """Whether an error is one that the user can put right.
+
+    These are errors of :mod:`erprm.errors`; those of files and packages, and of libraries that read them; and what this
+    package refuses by ``raise ValueError`` or ``raise TypeError``, as any library does. The same exceptions raised by
+    something else are faults of the program.
+    """
+    if isinstance(error, UserError | OSError | UnicodeError | EOFError):
+        return True
+    if isinstance(error, ImportError):
+        return (error.name or "").partition(".")[0] != "erprm"
+    module = type(error).__module__
+    if module.partition(".")[0] in _READERS or module == _MISCONFIGURATION:
+        return True
+    return isinstance(error, ValueError | TypeError) and _is_raised_by_this_package(error.__traceback__)
+
+
+def _is_raised_by_this_package(place: TracebackType | None) -> bool:
+    """Whether a ``raise`` of this package is where a traceback ends, rather than an operation that went wrong."""
+    if place is None:
+        return False
+    while place.tb_next is not None:
+        place = place.tb_next
+    code = place.tb_frame.f_code
+    return code.co_filename.startswith(_PACKAGE) and dis.opname[code.co_code[place.tb_lasti]] == "RAISE_VARARGS"
+
+
+def lines_of(error: BaseException, prefix: str) -> list[str]:
+    """What to print of an error of the user's: at most five lines, the cause last."""
+    lines = (prefix + _message(error)).splitlines()
+    lines = [
+        line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]} ..." for line in lines if line.strip()
+    ]
+    if len(lines) > _MOST_LINES:
+        left_out = len(lines) - _MOST_LINES + 1
+        lines[1 : 1 + left_out] = [f"  ... ({left_out} more lines; {DEBUG_OPTION} shows them)"]
+    return lines
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error) or type(error).__name__

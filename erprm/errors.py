@@ -1,0 +1,26 @@
+"""Errors of the user's: what a command shows in a few lines, where a fault of the program keeps its traceback.
+
+Each kind is a built-in exception, too, so ``except ValueError`` around a call of this package catches what it names.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something that the user can put right; the message says what it is, and what would be accepted."""
+
+
+class UsageError(UserError):
+    """Arguments or a configuration file that a command does not take."""
+
+
+class InputError(UserError, ValueError):
+    """A setting, a file, a row or a model that cannot be used."""
+
+
+class FailedRunError(UserError, RuntimeError):
+    """Something that the work depends on and that failed: a server, a process, a training."""
+
+
+class MissingPackageError(UserError, ImportError):
+    """A package that is needed and not installed."""
