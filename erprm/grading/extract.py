@@ -16,10 +16,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from erprm.grading.characters import clean_characters
-from erprm.grading.normalize import normalize
-from erprm.grading.numeric import THOUSANDS, parse_number
-from erprm.grading.units import parse_unit
+from erprm.grading.answers.characters import clean_characters
+from erprm.grading.answers.normalize import normalize
+from erprm.grading.answers.numeric import THOUSANDS, parse_number
+from erprm.grading.answers.units import parse_unit
 
 Kind = Literal["auto", "gsm8k", "math"]
 KINDS: tuple[Kind, ...] = ("auto", "gsm8k", "math")

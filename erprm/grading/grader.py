@@ -9,12 +9,12 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
-from erprm.grading.cache import VerdictCache
-from erprm.grading.compare import equal_answers
-from erprm.grading.expressions import NeedsSymbolicError, Undecided
+from erprm.grading.answers.compare import equal_answers
+from erprm.grading.answers.expressions import NeedsSymbolicError, Undecided
+from erprm.grading.answers.numeric import parse_number
 from erprm.grading.extract import Kind, check_kind, extract_answer
-from erprm.grading.numeric import parse_number
-from erprm.grading.pool import KilledPair, Pair, WorkerPool
+from erprm.grading.workers.cache import VerdictCache
+from erprm.grading.workers.pool import KilledPair, Pair, WorkerPool
 
 _extract_gold = lru_cache(maxsize=65536)(extract_answer)
 _UNDECIDED = Undecided()

@@ -47,7 +47,7 @@ def worker_pids(parent: int) -> list[int]:
             status = (folder / "status").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if b"erprm.grading.worker" in command and f"\nPPid:\t{parent}\n" in status:
+        if b"erprm.grading.workers.worker" in command and f"\nPPid:\t{parent}\n" in status:
             found.append(int(folder.name))
     return found
 
@@ -114,7 +114,7 @@ def test_a_pair_over_the_memory_limit_is_killed_and_false(monkeypatch: pytest.Mo
 def test_memory_limit_holds_inside_a_worker() -> None:
     code = textwrap.dedent(
         """
-        from erprm.grading.worker import _limit_memory
+        from erprm.grading.workers.worker import _limit_memory
         _limit_memory(400)
         try:
             bytearray(500 * 1024 * 1024)
@@ -228,7 +228,7 @@ def test_a_worker_loads_neither_torch_nor_lightning() -> None:
     code = textwrap.dedent(
         """
         import sys
-        import erprm.grading.worker, erprm.grading.symbolic, erprm.grading.compare
+        import erprm.grading.workers.worker, erprm.grading.answers.symbolic, erprm.grading.answers.compare
         print([name for name in ("torch", "lightning", "numpy", "transformers") if name in sys.modules])
         """
     )

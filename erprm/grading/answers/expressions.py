@@ -6,12 +6,11 @@ import re
 from fractions import Fraction
 from typing import Protocol
 
-from erprm.grading.choices import choice_letter
-from erprm.grading.numeric import numbers_equal, parse_number
-from erprm.grading.quantity import Quantity, parse_quantity
-from erprm.grading.structure import split_top
-from erprm.grading.times import parse_time, same_time
-from erprm.grading.units import parse_unit
+from erprm.grading.answers.numeric import numbers_equal, parse_number
+from erprm.grading.answers.quantity import Quantity, parse_quantity
+from erprm.grading.answers.structure import split_top
+from erprm.grading.answers.times import parse_time, same_time
+from erprm.grading.answers.units import parse_unit
 
 
 class Symbolic(Protocol):
@@ -40,7 +39,39 @@ class Undecided:
         raise NeedsSymbolicError
 
 
-_TEXT = re.compile(r"(?:\\text\s*\{\s*)?\(\s*([A-J])\s*\)\s*\}?\s*.+|([A-J])\s*[):.]\s*.+", re.DOTALL)
+# Multiple choice
+
+_CHOICE = re.compile(
+    r"(?:(?P<word>option|choice)\s*)?[(\[]?\s*(?:\\text\s*\{\s*)?[(\[]?\s*(?P<letter>[A-Za-z])\s*[)\]]?\s*\}?\s*[)\]]?\.?",
+    re.IGNORECASE,
+)
+_WITH_TEXT = re.compile(
+    r"(?:(?:option|choice)\s*)?(?:\\text\s*\{\s*)?"
+    r"(?:\(\s*(?P<bracketed>[A-J])\s*\)(?:\s*\}\s*|\s*,?\s+)|(?P<marked>[A-J])\s*[):.]\s+)(?![-+=*/^_<>(\[|]).+",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def choice_letter(text: str) -> str | None:
+    """The letter alone or with what it stands for, A to J as a capital; None if `text` is no choice.
+
+    Args:
+        text: a normalised answer.
+    """
+    if match := _CHOICE.fullmatch(text):
+        letter = match["letter"]
+        return letter.upper() if letter.upper() in "ABCDEFGHIJ" else letter
+    match = _WITH_TEXT.fullmatch(text)
+    return (match["bracketed"] or match["marked"]).upper() if match else None
+
+
+def is_bare_choice(text: str) -> bool:
+    """True if `text` is nothing but one letter and what may stand round it."""
+    return _CHOICE.fullmatch(text) is not None
+
+
+# Expressions
+
 _TEXT = re.compile(r"(?:\\text\s*\{[^{}]*\}|[a-zA-Z'\-\s.,])+")
 
 

@@ -66,10 +66,10 @@ def main(timeout_s: float, memory_mb: int) -> None:
     os.dup2(2, 1)  # a library that prints must not garble the replies
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
     _limit_memory(memory_mb)
-    from erprm.grading.compare import equal_answers
+    from erprm.grading.answers.compare import equal_answers
 
     try:
-        from erprm.grading.symbolic import SympySymbolic
+        from erprm.grading.answers.symbolic import SympySymbolic
     except ImportError as error:
         _reply(replies, {"error": str(error)})
         return

@@ -20,7 +20,7 @@ from latex2sympy2_extended import latex2sympy
 from math_verify import verify
 from sympy.parsing import sympy_parser
 
-from erprm.grading.numeric import (
+from erprm.grading.answers.numeric import (
     MIN_DIGITS_ROUNDED_GOLD,
     MIN_DIGITS_ROUNDED_PREDICTION,
     is_rounded,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from erprm.grading.numeric import parse_number
-from erprm.grading.units import parse_unit
+from erprm.grading.answers.numeric import parse_number
+from erprm.grading.answers.units import parse_unit
 
 _SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALE = re.compile(

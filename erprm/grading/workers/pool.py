@@ -1,7 +1,7 @@
 """Worker processes that judge pairs of answers and can be killed: time limit, memory limit, crash.
 
-Plain `subprocess` with a line protocol (see `erprm.grading.worker`), not `multiprocessing`: daemonic processes such
-as DataLoader workers may have no multiprocessing children, and a forked child would inherit torch, threads and locks.
+Plain `subprocess` with a line protocol (see the module `worker`), not `multiprocessing`: daemonic processes such as
+DataLoader workers may have no multiprocessing children, and a forked child would inherit torch, threads and locks.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class WorkerStartError(RuntimeError):
 
 
 class _Reply(TypedDict, total=False):
-    """What a worker writes: see `erprm.grading.worker`."""
+    """What a worker writes: see `erprm.grading.workers.worker`."""
 
     equal: bool
     error: str
@@ -66,7 +66,7 @@ class _Worker:
     def __init__(self, timeout_s: float, memory_mb: int) -> None:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "erprm.grading.worker", str(timeout_s), str(memory_mb)],
+            [sys.executable, "-m", "erprm.grading.workers.worker", str(timeout_s), str(memory_mb)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

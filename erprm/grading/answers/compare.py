@@ -1,8 +1,8 @@
 r"""Decides whether two answers are equal.
 
-Structure (lists, tuples, intervals, matrices, relations) is settled here, its items in `erprm.grading.expressions`.
-Only two formulas that differ in form (`\sqrt{8}` and `2\sqrt{2}`) go to a `Symbolic` engine, which is the part that
-needs sympy and a process that can be killed.
+Structure (lists, tuples, intervals, matrices, relations) is settled here, its items in the module `expressions`. Only
+two formulas that differ in form (`\sqrt{8}` and `2\sqrt{2}`) go to a `Symbolic` engine, which is the part that needs
+sympy and a process that can be killed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from erprm.grading.answers import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
-from erprm.grading.choices import choice_letter, is_bare_choice
-from erprm.grading.expressions import NeedsSymbolicError, Symbolic, equal_expressions
-from erprm.grading.normalize import MAX_ANSWER_CHARS, normalize
-from erprm.grading.numeric import parse_number
-from erprm.grading.structure import THOUSANDS_ONLY, parse_answer, parse_items
+from erprm.grading.answers.expressions import (
+    NeedsSymbolicError,
+    Symbolic,
+    choice_letter,
+    equal_expressions,
+    is_bare_choice,
+)
+from erprm.grading.answers.normalize import MAX_ANSWER_CHARS, normalize
+from erprm.grading.answers.numeric import parse_number
+from erprm.grading.answers.structure import THOUSANDS_ONLY, parse_answer, parse_items
+from erprm.grading.answers.tree import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
 
 
 def equal_answers(gold: str, prediction: str, symbolic: Symbolic) -> bool:

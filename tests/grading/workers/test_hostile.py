@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sympy.parsing import sympy_parser
 
-import erprm.grading.symbolic  # noqa: F401 - importing it is what disables the evaluation
+import erprm.grading.answers.symbolic  # noqa: F401 - importing it is what disables the evaluation
 from erprm.grading import Grader, extract_answer
 
 LIMIT_S = 1.5

@@ -85,7 +85,7 @@ def parse_number(text: str) -> Number | None:
     `a/b`, `\frac{a}{b}` and mixed numbers (`1 1/2`).
 
     Args:
-        text: a normalised answer (see `erprm.grading.normalize`), without surrounding blanks.
+        text: a normalised answer (see `erprm.grading.answers.normalize`), without surrounding blanks.
     """
     if len(text) > MAX_DIGITS + 100:
         return None

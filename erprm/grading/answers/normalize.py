@@ -1,7 +1,7 @@
 r"""One spelling for the many ways to write an answer: `\dfrac12`, `½` and `\tfrac{1}{2}` all become `\frac{1}{2}`.
 
-Only spelling changes here, never meaning: brackets, units, bases, signs and decimals stay for `erprm.grading.compare`
-to judge. Golds and predictions pass through the same function.
+Only spelling changes here, never meaning: brackets, units, bases, signs and decimals stay for the module `compare` to
+judge. Golds and predictions pass through the same function.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from erprm.grading.characters import clean_characters
-from erprm.grading.notation import unify
-from erprm.grading.words import in_figures
+from erprm.grading.answers.characters import clean_characters
+from erprm.grading.answers.notation import unify
+from erprm.grading.answers.words import in_figures
 
 # Longer answers are compared as text only: no real answer is longer, and everything below is at worst quadratic.
 MAX_ANSWER_CHARS = 4000

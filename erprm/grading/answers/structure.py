@@ -6,9 +6,9 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from erprm.grading.answers import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
-from erprm.grading.intervals import answer_of, combine, intersect, interval, real_intervals, without
-from erprm.grading.numeric import THOUSANDS
+from erprm.grading.answers.intervals import answer_of, combine, intersect, interval, real_intervals, without
+from erprm.grading.answers.numeric import THOUSANDS
+from erprm.grading.answers.tree import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
 
 MAX_DEPTH = 12
 
