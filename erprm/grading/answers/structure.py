@@ -211,7 +211,7 @@ def _is_value(text: str) -> bool:
 _OPEN_LEFT = {"<": "(", "\\le": "["}
 _OPEN_RIGHT = {"<": ")", "\\le": "]"}
 _MIRRORED = {"(": ")", "[": "]", ")": "(", "]": "["}
-_FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
+FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
 def _interval_of(sides: list[str], operators: list[str], text: str) -> Answer | None:
@@ -220,7 +220,7 @@ def _interval_of(sides: list[str], operators: list[str], text: str) -> Answer | 
         parts = (interval("(", "-\\infty", sides[1], ")"), interval("(", sides[1], "\\infty", ")"))
         return Labelled(sides[0], Union(parts), text)
     if all(operator in (">", "\\ge") for operator in operators):
-        sides, operators = sides[::-1], [_FLIPPED[operator] for operator in reversed(operators)]
+        sides, operators = sides[::-1], [FLIPPED[operator] for operator in reversed(operators)]
     if not all(operator in _OPEN_LEFT for operator in operators):
         return None
     if magnitude := _magnitude_of(sides, operators, text):
