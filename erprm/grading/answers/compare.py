@@ -280,7 +280,7 @@ def _covers(items: tuple[Answer, ...], others: tuple[Answer, ...], symbolic: Sym
 def _equal_sequence_to_expression(sequence: Sequence, expression: Expression, symbolic: Symbolic) -> bool:
     """`(1,000)` against 1000; `100, 200` against `100,200`; a set of one against its item; one value in two forms."""
     if len(sequence.items) == 1:
-        return sequence.brackets == "{}" and _equal(sequence.items[0], expression, symbolic)
+        return sequence.brackets in ("{}", "[]") and _equal(sequence.items[0], expression, symbolic)
     inner = re.sub(r"\s", "", sequence.inner)
     if THOUSANDS_ONLY.fullmatch(sequence.inner) and sequence.brackets == "()":
         number, other = parse_number(inner), parse_number(expression.text)

@@ -104,6 +104,8 @@ def equal_expressions(gold: str, prediction: str, symbolic: Symbolic) -> bool:
         return _equal_ratios(gold, prediction, symbolic)
     if _is_text(gold) or _is_text(prediction):
         return _plain_text(gold) == _plain_text(prediction)
+    if parse_number(gold) is not None and (only := _only_number(prediction)):
+        return equal_expressions(gold, only, symbolic)
     moduli = _MODULUS.search(gold), _MODULUS.search(prediction)
     if moduli[0] and moduli[1] and moduli[0][1] != moduli[1][1]:
         return False
@@ -120,6 +122,27 @@ def _is_text(text: str) -> bool:
     if not _TEXT.fullmatch(text):
         return False
     return "\\text" in text or any(len(word) > 3 for word in re.findall(r"[a-zA-Z]+", text))
+
+
+_QUALIFIERS = re.compile(
+    r"\b(?:not|no|least|most|than|between|over|under|above|below|about|approximately|roughly|around|almost|nearly"
+    r"|except|minus|negative|half|twice|thrice|dozen|percent|per|first|second|third|every|each|or|of|to)\b",
+    re.IGNORECASE,
+)
+_NUMBER_AMONG_WORDS = re.compile(
+    r"([a-zA-Z\s,'-]*(?<![a-zA-Z]))(?<![\d.])(-?(?:\\\$)?\d[\d,]*(?:\.\d+)?)(?![\d.])([a-zA-Z\s,'-]*)"
+)
+
+
+def _only_number(text: str) -> str | None:
+    """The number in `There are 460 ways`; None where words qualify it, or where it may be a product of letters."""
+    match = _NUMBER_AMONG_WORDS.fullmatch(re.sub(r"\\text|[{}]", " ", text))
+    if match is None or _QUALIFIERS.search(text) or parse_unit(match[3].strip()) is not None:
+        return None
+    words = re.findall(r"[a-zA-Z]+", match[1] + " " + match[3])
+    if not any(len(word) > 3 for word in words) or (match[1] + match[3]).strip() == "":
+        return None
+    return match[2]
 
 
 def _plain_text(text: str) -> str:

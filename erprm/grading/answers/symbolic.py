@@ -7,6 +7,7 @@ replaced by one that reads a number or a name and refuses everything else.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from fractions import Fraction
@@ -27,6 +28,7 @@ from erprm.grading.answers.formula import (
     UnreadableError,
     difference,
     letters_of,
+    number,
     read_formula,
     with_case_of,
 )
@@ -204,11 +206,16 @@ class SympySymbolic:
 
 
 def _equal_formulas(gold: str, prediction: str, natural_log: bool) -> bool:
-    one, other = read_formula(gold, natural_log), read_formula(prediction, natural_log)
+    one, other = _read(gold, natural_log), _read(prediction, natural_log)
     other = with_case_of(other, one)
     if letters_of(one) or letters_of(other):
         return equal_functions(one, other)
     return equal_constants(one, other) or _rounded(gold, one, prediction, other)
+
+
+def _read(text: str, natural_log: bool) -> Formula:
+    written = parse_number(text)
+    return read_formula(text, natural_log) if written is None else number(written.value)
 
 
 def _rounded(gold: str, one: Formula, prediction: str, other: Formula) -> bool:
@@ -241,15 +248,22 @@ def _same_relation(gold: str, prediction: str) -> bool | None:
     """Whether two simple relations are multiples of one another; None if that does not settle the matter."""
     sides, operators = split_top(gold, _OPERATORS)
     other_sides, other_operators = split_top(prediction, _OPERATORS)
-    if len(operators) != 1 or len(other_operators) != 1:
+    if not operators or len(operators) != len(other_operators):
         return None
-    one = difference(*map(read_formula, sides))
-    other = with_case_of(difference(*map(read_formula, other_sides)), one)
-    sign = constant_ratio(one, other)
-    operator = other_operators[0] if sign == 1 else FLIPPED.get(other_operators[0], other_operators[0])
-    if sign is not None and operator == operators[0]:
-        return True
-    return False if operators == other_operators == ["="] else None
+    if operators == [FLIPPED.get(operator, operator) for operator in reversed(other_operators)] != other_operators:
+        other_sides, other_operators = other_sides[::-1], operators
+    if len(operators) == 1:
+        one = difference(*map(read_formula, sides))
+        other = with_case_of(difference(*map(read_formula, other_sides)), one)
+        sign = constant_ratio(one, other)
+        operator = other_operators[0] if sign == 1 else FLIPPED.get(other_operators[0], other_operators[0])
+        if sign is not None and operator == operators[0]:
+            return True
+        return False if operators == other_operators == ["="] else None
+    if operators != other_operators or "=" in operators:
+        return None
+    gaps = zip(itertools.pairwise(map(read_formula, sides)), itertools.pairwise(map(read_formula, other_sides)))
+    return True if all(constant_ratio(difference(*one), difference(*other)) == 1 for one, other in gaps) else None
 
 
 # With sympy
