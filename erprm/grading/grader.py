@@ -12,7 +12,7 @@ from typing import Any
 from erprm.grading.answers.compare import equal_answers
 from erprm.grading.answers.expressions import NeedsSymbolicError, Undecided
 from erprm.grading.answers.numeric import parse_number
-from erprm.grading.extract import Kind, check_kind, extract_answer
+from erprm.grading.extract import Kind, check_kind, extract_answer, holds_count
 from erprm.grading.workers.cache import VerdictCache
 from erprm.grading.workers.pool import KilledPair, Pair, WorkerPool
 
@@ -29,7 +29,7 @@ def _available_cores() -> int:
 def _extract_pair(prediction: str, gold: str, kind: Kind) -> tuple[Kind, str | None, str | None]:
     """Resolves `auto` by the gold, so that both sides are read the same way."""
     if kind == "auto":
-        kind = "gsm8k" if "####" in gold else "math"
+        kind = "gsm8k" if holds_count(gold) else "math"
     return kind, _extract_gold(gold, kind), extract_answer(prediction, kind)
 
 

@@ -280,6 +280,8 @@ def normalize(answer: str) -> str:
     text = text.strip()
     while match := _EMPHASIS.fullmatch(text):
         text = match[2]
+    if text.startswith("\\[") and text.endswith("\\]"):
+        text = text[2:-2].strip()
     text = _GOES_ON.sub(r"\1\\dots ", text)
     text = _ELLIPSIS.sub(r", \\dots ", text)
     text = _SIZES.sub("", text)

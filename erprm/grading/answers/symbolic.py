@@ -262,7 +262,9 @@ def _same_relation(gold: str, prediction: str) -> bool | None:
         return False if operators == other_operators == ["="] else None
     if operators != other_operators or "=" in operators:
         return None
-    gaps = zip(itertools.pairwise(map(read_formula, sides)), itertools.pairwise(map(read_formula, other_sides)))
+    gaps = zip(
+        itertools.pairwise(map(read_formula, sides)), itertools.pairwise(map(read_formula, other_sides)), strict=True
+    )
     return True if all(constant_ratio(difference(*one), difference(*other)) == 1 for one, other in gaps) else None
 
 

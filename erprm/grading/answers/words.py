@@ -8,10 +8,10 @@ from fractions import Fraction
 from erprm.grading.answers.numeric import parse_number
 from erprm.grading.answers.units import parse_unit
 
-_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALE = re.compile(
     rf"(?<![\w.,])(?P<number>\d+(?:,\d{{3}})*(?:\.\d+)?)\s*(?:\\text\s*\{{\s*)?"
-    rf"(?P<scale>{'|'.join(_SCALES)})(?![a-zA-Z])\s*(?P<rest>[a-zA-Z ]*)\}}?"
+    rf"(?P<scale>{'|'.join(SCALES)})(?![a-zA-Z])\s*(?P<rest>[a-zA-Z ]*)\}}?"
 )
 _BELOW_TWENTY = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
@@ -20,7 +20,7 @@ nineteen
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _VALUES = {word: value for value, word in enumerate(_BELOW_TWENTY.split())}
 _VALUES |= {word: 10 * value for value, word in enumerate(_TENS.split(), 2)}
-_NUMBER_WORD = f"(?:{'|'.join(sorted((*_VALUES, 'hundred', *_SCALES), key=len, reverse=True))})"
+_NUMBER_WORD = f"(?:{'|'.join(sorted((*_VALUES, 'hundred', *SCALES), key=len, reverse=True))})"
 NUMBER_IN_WORDS = (
     r"(?<![a-zA-Z])(?:(?:minus|negative)\s+)?(?:an?\s+(?=hundred|thousand|million|billion))?"
     rf"{_NUMBER_WORD}(?:[\s-]+(?:and[\s-]+)?{_NUMBER_WORD})*(?![a-zA-Z])"
@@ -102,8 +102,8 @@ def number_in_words(text: str) -> int | None:
             if group > 9:
                 return None
             group, last = (group or 1) * 100, 100
-        elif word in _SCALES:
-            total, group, last = total + (group or 1) * 10 ** _SCALES[word], 0, 1000
+        elif word in SCALES:
+            total, group, last = total + (group or 1) * 10 ** SCALES[word], 0, 1000
         elif word not in ("and", "a"):
             return None
     return sign * (total + group)
@@ -117,7 +117,7 @@ def _chinese_unit(match: re.Match[str]) -> str:
 
 def _scaled(match: re.Match[str]) -> str:
     number = match["number"].replace(",", "")
-    return f"{number} \\times 10^{{{_SCALES[match['scale']]}}} {match['rest']}".strip()
+    return f"{number} \\times 10^{{{SCALES[match['scale']]}}} {match['rest']}".strip()
 
 
 def _degrees(match: re.Match[str]) -> str:
