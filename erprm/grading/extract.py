@@ -49,17 +49,18 @@ _BLANKS = " \t\r\n"
 # Chat templates and run-on
 
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{1,30}\|>[a-z]*|</?s>|<eos>|<pad>")
+_LEADING_TOKENS = re.compile(rf"(?:\s|{_SPECIAL_TOKEN.pattern})*")
 _END_OF_TURN = re.compile(
     r"<\|(?:im_end|im_start|endoftext|eot_id|end|eom_id|user|start_header_id|end_of_text)\|>|</s>|<eos>|<end_of_turn>"
     r"|<start_of_turn>|\[/?INST\]|<｜(?:end▁of▁sentence|User)｜>"
-    r"|^[ \t]*(?:#{1,4}[ \t]*|\*\*)?(?:User|Human|Instruction)(?:\*\*)?[ \t]*:",
+    r"|^[ \t]{0,3}(?:#{1,4}[ \t]{0,3}|\*\*)?(?:User|Human|Instruction)(?:\*\*)?[ \t]{0,3}:",
     re.MULTILINE,
 )
 _ASSISTANT = re.compile(r"<\|im_start\|>assistant|<\|assistant\|>|<start_of_turn>model|\[/INST\]|<｜Assistant｜>")
 _NEXT_QUESTION = re.compile(
-    r"^[ \t]*(?:#{1,6}[ \t]*|\*\*)?"
-    r"(?:(?:Next |New )?(?:Question|Problem|Exercise|Example)(?P<numbered>[ \t]*\d*)|Q|题目|问题|问)"
-    r"[ \t]*(?:\*\*)?[ \t]*[:：.](?!\d)",
+    r"^[ \t]{0,3}(?:#{1,6}[ \t]{0,3}|\*\*)?"
+    r"(?:(?:Next |New )?(?:Question|Problem|Exercise|Example)(?P<numbered>[ \t]{0,3}\d*)|Q|题目|问题|问)"
+    r"[ \t]{0,3}(?:\*\*)?[ \t]{0,3}[:：.](?!\d)",
     re.MULTILINE | re.IGNORECASE,
 )
 
@@ -94,12 +95,12 @@ _PHRASE = re.compile(
     r"|\banswer(?: to (?:the|this) (?:question|problem))? (?:is|should be|must be|equals)\s*:?\s*"
     r"|\banswer\s*[:：]\s*"
     r"|\bthe answer\b[^.:=\n]{1,60}?\bis\b\s*:?\s*"
-    r"|^(?P<short>[ \t]*A:[ \t]*)",
+    r"|^(?P<short>[ \t]{0,3}A:[ \t]{0,3})",
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADING = re.compile(
-    r"^[ \t]*(?:(?P<hashes>#{1,6})[ \t]*)?(?P<stars>[*_]{1,3})?[ \t]*(?:the[ \t]+)?(?P<final>final[ \t]+)?answer"
-    r"[ \t]*(?P<colon>[:：]?)[ \t]*[*_]{0,3}[ \t]*[:：]?[ \t]*$",
+    r"^[ \t]{0,3}(?:(?P<hashes>#{1,6})[ \t]{0,3})?(?P<stars>[*_]{1,3})?[ \t]{0,3}(?:the[ \t]{1,3})?"
+    r"(?P<final>final[ \t]{1,3})?answer[ \t]{0,3}(?P<colon>[:：]?)[ \t]{0,3}[*_]{0,3}[ \t]{0,3}[:：]?[ \t]{0,3}$",
     re.IGNORECASE | re.MULTILINE,
 )
 _VALUE_FIRST = re.compile(
@@ -118,9 +119,9 @@ _REMARK = re.compile(r"(?<=[\w$)}\]%*])(?:\s+|\\[ ,])[(\[](?P<remark>[^()\[\]$\\
 _PART_OF_ANSWER = re.compile(r"\s*(?:base|mod|or|and|in|to)\b", re.IGNORECASE)
 _SELF_CHECK = re.compile(
     r"\s*(?:indeed |also |clearly |therefore |thus |now |then )*"
-    r"(?:correct|right|wrong|incorrect|valid|reasonable|consistent|verified|confirmed|unique|complete"
-    r"|plausible|sensible|as (?:above|follows|expected|required|desired|before)|the same|exact|accurate"
-    r"|in agreement|found|given|obtained|positive|negative|not|an integer|independent|clear|obvious|below|easy|also|already"
+    r"(?:correct|right|wrong|incorrect|valid|reasonable|consistent|verified|confirmed|unique|complete|plausible"
+    r"|sensible|as (?:above|follows|expected|required|desired|before)|the same|exact|accurate|in agreement|found"
+    r"|given|obtained|positive|negative|not|an integer|independent|clear|obvious|below|easy|also|already"
     r"|an? (?:whole|positive|negative)|somewhere|between|greater|less|either|what|how)\b",
     re.IGNORECASE,
 )
@@ -208,10 +209,9 @@ def _first_solution(text: str) -> str:
         assistant = _ASSISTANT.search(text)
         if assistant and _END_OF_TURN.match(head):
             text = text[assistant.end() :]
-    for match in _END_OF_TURN.finditer(text):
-        if _SPECIAL_TOKEN.sub("", text[: match.start()]).strip():
-            text = text[: match.start()]
-            break
+    leading = _LEADING_TOKENS.match(text)
+    if turn := _END_OF_TURN.search(text, leading.end() if leading else 0):
+        text = text[: turn.start()]
     for match in list(_NEXT_QUESTION.finditer(text))[:MAX_MARKS]:
         before = text[: match.start()]
         if _states_answer(before):

@@ -131,5 +131,7 @@ def _value(match: re.Match[str], digits: str) -> Fraction | None:
         power: Fraction = value ** int(match["power"])
         return power
     if match["scale"]:
-        return value * 10 ** {"hundred": 2, **SCALES}[match["scale"].lower()]
-    return value * Fraction(10) ** int(match["exponent"] or match["ten"])
+        scale = {"hundred": 2, **SCALES}[match["scale"].lower()]
+        return value * Fraction(10**scale)
+    scientific: Fraction = value * Fraction(10) ** int(match["exponent"] or match["ten"])
+    return scientific

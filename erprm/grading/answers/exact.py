@@ -73,7 +73,7 @@ def exact_value(formula: Formula, max_bits: int = MAX_BITS, letters: Mapping[str
             result = _bounded(result * value, max_bits)
         return result
     if formula.head == "power":
-        return _power(*values, max_bits)
+        return _power(values[0], values[1], max_bits)
     return _bounded(_function(formula.head, values, max_bits), max_bits)
 
 
@@ -143,8 +143,8 @@ def _function(name: str, values: list[Fraction], max_bits: int) -> Fraction:
             raise TooLargeError
         return Fraction(math.factorial(one.numerator))
     if name == "binom" and whole and len(values) == 2 and one >= 0:
-        chosen = min(values[1], one - values[1])
-        if chosen > MAX_FACTORIAL or max(chosen, 1) * one.numerator.bit_length() > max_bits:
+        chosen: Fraction = min(values[1], one - values[1])
+        if chosen > MAX_FACTORIAL or max(chosen.numerator, 1) * one.numerator.bit_length() > max_bits:
             raise TooLargeError
         return Fraction(math.comb(one.numerator, chosen.numerator)) if chosen >= 0 else Fraction(0)
     if name in ("gcd", "lcm") and whole:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import mpmath
+import mpmath  # type: ignore[import-untyped]
 
 from erprm.grading.answers.exact import (
     NotExactError,
@@ -290,7 +290,7 @@ def equal_constants(one: Formula, other: Formula) -> bool:
         RefusedError: they have no value, are out of reach, or cannot be told apart.
         UnknownError: a function that is not known here.
     """
-    values = []
+    values: list[Fraction | None] = []
     for side in (one, other):
         try:
             values.append(exact_value(side))
