@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from erprm.grading.extract import KINDS, Kind, extract_answer
+    from erprm.grading.form import FormGrader
     from erprm.grading.grader import Grader, grade
     from erprm.grading.outcome import (
         BatchGrader,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "BatchGrader",
+    "FormGrader",
     "Grader",
     "GradingError",
     "GradingSetting",
@@ -41,6 +43,7 @@ __all__ = [
 
 _MODULE_OF = {
     **dict.fromkeys(("KINDS", "Kind", "extract_answer"), "extract"),
+    "FormGrader": "form",
     **dict.fromkeys(("Grader", "grade"), "grader"),
     **dict.fromkeys(("KilledPair", "WorkerStartError"), "workers.pool"),
 }

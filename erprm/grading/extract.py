@@ -489,7 +489,7 @@ def _sentence_from(text: str, at: int) -> _Found:
     for mark in (_SENTENCE_END, _EXPLANATION):
         end = mark.search(rest, formula.end() if formula else 0)
         rest = rest[: end.start()] if end else rest
-    closed = len(rest) < len(whole) or start + TAIL_CHARS < len(text)
+    closed = whole[len(rest) :].strip(" .") != "" or start + TAIL_CHARS < len(text)  # "5." may become 5.25
     for remark in _REMARK.finditer(rest):
         if not _PART_OF_ANSWER.match(remark["remark"]) and parse_unit(remark["remark"]) is None:
             rest, closed = rest[: remark.start()], True
