@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -92,7 +93,7 @@ def test_exact_values_close_to_each_other_differ(grader: Grader, power: int, gap
     assert not equal(grader, f"{base}^{{{power}}}x", f"({base}^{{{power}}}+{gap})x")
     assert not equal(grader, "\\sqrt{2}", f"\\sqrt{{2}}+{gap}\\cdot {base}^{{-{power}}}")
     assert equal(grader, f"{base}^{{{power}}}", str(base**power))
-    mantissa = f"{base**power:.4e}".partition("e")
+    mantissa = f"{Decimal(base**power):.4e}".partition("e")
     assert not equal(grader, f"{mantissa[0]}\\times 10^{{{int(mantissa[2])}}}", f"{base}^{{{power}}}") or (
         Fraction(mantissa[0]) * 10 ** int(mantissa[2]) == base**power
     )
