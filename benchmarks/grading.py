@@ -129,6 +129,42 @@ def algebra_speed(workers: int) -> tuple[float, float, dict[str, tuple[int, int]
     return len(pairs) / seconds, slowest, rates
 
 
+ENDINGS = {
+    "`# Answer`": "\n# Answer\n\n{}",
+    "`**Final Answer**`": "\n\n**Final Answer**\n\n{}",
+    "heading, then display brackets": "\n\n### Final Answer\n\n\\[\n{}\n\\]",
+    "`#### ` and a formula": "\n#### {}",
+    "statement with a remark in brackets": "\nThe answer is ${}$ (see part 2).",
+    "bare formula in a last sentence": "\nHence we get {}.",
+}
+
+
+def endings_found(folder: Path) -> dict[str, tuple[int, int]]:
+    """How many MATH-500 solutions are right with their box taken off and the gold stated in another way."""
+    problems = [json.loads(line) for line in (folder / "math500.jsonl").read_text(encoding="utf-8").splitlines()]
+    rates = {}
+    with Grader() as grader:
+        for name, ending in ENDINGS.items():
+            texts = [each["solution"].replace("\\boxed", "") + ending.format(each["answer"]) for each in problems]
+            pairs = [(text, each["answer"]) for text, each in zip(texts, problems, strict=True)]
+            rates[name] = (sum(grader.grade_batch(pairs, "math")), len(pairs))
+    return rates
+
+
+def cut_off_right(folder: Path, seed: int = 0) -> tuple[int, int, int]:
+    """Of 400 MATH-500 solutions cut at random before their box: how many are right, taken as ended and as cut off."""
+    source = random.Random(seed)
+    problems = [json.loads(line) for line in (folder / "math500.jsonl").read_text(encoding="utf-8").splitlines()][:400]
+    pairs = []
+    for each in problems:
+        before_box = max(21, each["solution"].find("\\boxed"))
+        pairs.append((each["solution"][: source.randrange(20, before_box)], each["answer"]))
+    with Grader() as grader:
+        ended = sum(grader.grade_batch(pairs, "math"))
+        cut_off = sum(grader.grade_batch(pairs, "math", truncated=[True] * len(pairs)))
+    return ended, cut_off, len(pairs)
+
+
 def main() -> None:
     """Prints the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -141,6 +177,10 @@ def main() -> None:
         print(f"  {kind}: {right} of {count} right")
     if arguments.data is None:
         return
+    for name, (right, count) in endings_found(arguments.data).items():
+        print(f"MATH-500, {name}: {right} of {count} right")
+    ended, cut_off, count = cut_off_right(arguments.data)
+    print(f"MATH-500, cut before the box: {ended} of {count} right, {cut_off} if told that they were cut off")
     count, speed = gsm8k_speed(arguments.data)
     print(f"GSM8K: {count} pairs, {speed:,.0f} pairs/s per core")
     result = math_speed(arguments.data, arguments.workers)
