@@ -34,8 +34,8 @@ from erprm.grading import (
     open_grader,
     outcome_rewards,
 )
-from erprm.grading.normalize import normalize
-from erprm.grading.numeric import parse_number
+from erprm.grading.answers.normalize import normalize
+from erprm.grading.answers.numeric import parse_number
 from erprm.metrics.evaluation import Candidates
 from erprm.runs.atomic import whole_file
 from erprm.runs.identity import sha256_of

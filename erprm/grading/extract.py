@@ -3,23 +3,35 @@ r"""Finds the final answer in a solution.
 What counts as the answer, from the surest mark to the weakest:
 
 1. the last `<answer>...</answer>`;
-2. the later of the last `\boxed{...}` and the last GSM8K line `#### ...`;
-3. the last phrase such as `The answer is: ...`, `Final answer: ...` or a line `A: ...`;
+2. the later of the last `\boxed{...}` and the last GSM8K line `#### ...`, unless a later line states another value;
+3. the last statement such as `The answer is: ...`, `... is our answer`, or what follows a heading `# Answer`;
 4. the whole text, if it is short enough to be a bare answer;
-5. the last piece of mathematics, or the last number after it.
+5. the last piece of mathematics, whole, or the last number after it.
 
-Every pattern here takes time linear in the text: a megabyte of blanks or 50,000 open braces is no special case.
+What a model writes after its solution (the next `Question:`, another turn of a chat) is left out. Every pattern here
+takes time linear in the text: a megabyte of blanks or 50,000 open braces is no special case.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from erprm.grading.characters import clean_characters
-from erprm.grading.normalize import normalize
-from erprm.grading.numeric import THOUSANDS, parse_number
-from erprm.grading.units import parse_unit
+from erprm.grading.answers.characters import clean_characters
+from erprm.grading.answers.counts import count_in, last_worded, leading_count
+from erprm.grading.answers.formula import FUNCTIONS
+from erprm.grading.answers.normalize import normalize
+from erprm.grading.answers.numeric import parse_number
+from erprm.grading.answers.units import parse_unit
+from erprm.grading.last_formula import (
+    MATH,
+    TAIL_CHARS,
+    ends_in_code,
+    is_cut_off,
+    last_formula,
+    without_code,
+    without_self_check,
+)
 
 Kind = Literal["auto", "gsm8k", "math"]
 KINDS: tuple[Kind, ...] = ("auto", "gsm8k", "math")
@@ -30,61 +42,123 @@ MAX_BARE_WORDS = 4
 
 # Only the last boxes and phrases are looked at, so that thousands of them cost no more than a few.
 MAX_MARKS = 20
-# A unit behind a number is at most so long.
-MAX_UNIT_CHARS = 60
-# Without any mark, the answer is looked for in this much of the end of the text.
-TAIL_CHARS = 4000
 
 # Not the form feed: a leading one is the remnant of \\f in \\frac.
 _BLANKS = " \t\r\n"
+
+# Chat templates and run-on
+
 _SPECIAL_TOKEN = re.compile(r"<\|[a-z_]{1,30}\|>[a-z]*|</?s>|<eos>|<pad>")
+_LEADING_TOKENS = re.compile(rf"(?:\s|{_SPECIAL_TOKEN.pattern})*")
+_END_OF_TURN = re.compile(
+    r"<\|(?:im_end|im_start|endoftext|eot_id|end|eom_id|user|start_header_id|end_of_text)\|>|</s>|<eos>|<end_of_turn>"
+    r"|<start_of_turn>|\[/?INST\]|<｜(?:end▁of▁sentence|User)｜>"
+    r"|^[ \t]{0,3}(?:#{1,4}[ \t]{0,3}|\*\*)?(?:User|Human|Instruction)(?:\*\*)?[ \t]{0,3}:",
+    re.MULTILINE,
+)
+_ASSISTANT = re.compile(r"<\|im_start\|>assistant|<\|assistant\|>|<start_of_turn>model|\[/INST\]|<｜Assistant｜>")
+_NEXT_QUESTION = re.compile(
+    r"^[ \t]{0,3}(?:#{1,6}[ \t]{0,3}|\*\*)?"
+    r"(?:(?:Next |New )?(?:Question|Problem|Exercise|Example)(?P<numbered>[ \t]{0,3}\d*)|Q|题目|问题|问)"
+    r"[ \t]{0,3}(?:\*\*)?[ \t]{0,3}[:：.](?!\d)",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+# Marks
+
 _BOX = re.compile(r"\\(?:f|frame)?box(?:ed)?(?![a-zA-Z])[ \t]*|(?<![\\a-zA-Z])boxed(?=\{)")
 _BOX_JOIN = re.compile(
     r"(?:[\s$,;.&]|\\[()\[\],;! ]|\\q?quad|\\text\s*\{[\s,]*(?:and|or)[\s,]*\}|\b(?:and|or)\b"
     r"|[a-zA-Z]\w{0,3}(?:_\{?\w{1,3}\}?)?\s*=)*"
 )
-_PHRASE = re.compile(
-    r"\bfinal answer(?: is)?\s*:?\s*"
-    r"|\b(?:correct|right) (?:option|choice) is\s*:?\s*"
-    r"|答案\s*(?:是|为|:|：)\s*:?\s*"
-    r"|\banswer(?: to (?:the|this) (?:question|problem))? is\s*:?\s*"
-    r"|\banswer\s*:\s*"
-    r"|\bthe answer\b[^.:=\n]{1,60}?\bis\b\s*:?\s*"
-    r"|^(?P<short>[ \t]*A:[ \t]*)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_FINAL_ANSWER = re.compile(r"\bfinal answer is\s*:?\s*", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z]|\s*$)|\n|。|(?<=\s)I hope\b")
-# What explains the answer in the same sentence: "42, which is even", "$x=2$ since $2x=4$".
-_EXPLANATION = re.compile(
-    r"(?<=[\w$)}\]%*])(?:\s*,\s*|\s+)(?:which|since|because|and not|rather than|instead of)\b", re.IGNORECASE
-)
-_MATH = re.compile(
-    r"\$\$(?P<display>[^$]+)\$\$"
-    r"|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+)\$"
-    r"|\\\((?P<parenthesis>(?:[^\\]|\\(?![()]))+)\\\)"
-    r"|\\\[(?P<bracket>(?:[^\\]|\\(?![\[\]]))+)\\\]"
-)
-_LEADING_FORMULA = re.compile(r"\$\$[^$]+\$\$|\$[^$]+\$|\\\((?:[^\\]|\\(?![()]))+\\\)|\\\[(?:[^\\]|\\(?![\[\]]))+\\\]")
-_MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b)[\s,]*")
-_UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA-Z]+", re.IGNORECASE)
-_WORDS_AFTER_NUMBER = re.compile(r"(?:\s*(?:/|[a-zA-Z]+(?:\^?\{?[23²³]\}?)?)){1,4}")
-_NUMBER_BODY = rf"(?:{THOUSANDS}(?!\d)|\d+)(?:[.,]\d+)?|\.\d+"
-_PLAIN_NUMBER = re.compile(
-    rf"(?<![\w.^])(?:(?<![)\]])-)?(?:\\?\$)?-?(?:{_NUMBER_BODY})(?:\s?/\s?\d+|(?::\d+)+|\^\{{?-?\d+\}}?)?(?:\s*(?:\\?%|percent\b|pct\b))?",
+_JOINING_WORDS = re.compile(r"[\s$,]*(?:(?:[A-Za-z'-]+|\d{0,3})[\s$,]+){1,10}[\s$]*")
+_NEW_THOUGHT = re.compile(
+    r"\b(?:then|so|hence|therefore|thus|gives?|gets?|no|not|wait|but|instead|becomes?|check|verify|actually|now|next"
+    r"|which|simplif\w+|equals?|is|are|yields?|from|since|because|to|correct\w*|again|final\w*|answer)\b",
     re.IGNORECASE,
 )
-_GSM8K_NUMBER = re.compile(
-    rf"(?<![\w.^])(?P<sign>(?<![)\]])-)?(?:\\?[$€£]\s?)?(?P<inner>-)?(?P<digits>(?:{THOUSANDS}(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?P<fraction>\s?/\s?\d+)?"
+_APPROXIMATELY = re.compile(
+    r"[\s$()]*(?:\\approx|\\simeq|\\sim|≈|,?\s*(?:or\s+)?(?:about|approximately|roughly))[\s$(]*"
+)
+_EQUAL_TO = re.compile(r"\s*(?:\\+[)\]])?\s*=")
+_HASH_VALUE = re.compile(r"(?!\d+[.)]\s)[\s$€£\\({*+-]*(?:\d|\.\d|boxed|d?frac|sqrt|pi\b)")
+_HASH_HEADING = re.compile(
+    r"(?:step|part|case|solution|answer|final|problem|question|explanation|note|example|analysis|conclusion|verification"
+    r"|method|approach|summary|check|proof|reasoning|calculation|given|find|let|the|we|now)\b",
+    re.IGNORECASE,
+)
+_PHRASE = re.compile(
+    r"\bfinal answer(?: is)?\s*[:：]?\s*"
+    r"|\b(?:correct|right) (?:option|choice|answer) is\s*:?\s*"
+    r"|(?:最终)?(?:答案|结果)\s*(?:应该|应|就)?(?:是|为|等于|:|：)\s*[:：]?\s*"
+    r"|(?:故选|应选|因此选|所以选|正确选项是|选择)\s*[:：]?\s*"
+    r"|\banswer(?: to (?:the|this) (?:question|problem))? (?:is|should be|must be|equals)\s*:?\s*"
+    r"|\banswer\s*[:：]\s*"
+    r"|\bthe answer\b[^.:=\n]{1,60}?\bis\b\s*:?\s*"
+    r"|^(?P<short>[ \t]{0,3}A:[ \t]{0,3})",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HEADING = re.compile(
+    r"^[ \t]{0,3}(?:(?P<hashes>#{1,6})[ \t]{0,3})?(?P<stars>[*_]{1,3})?[ \t]{0,3}(?:the[ \t]{1,3})?"
+    r"(?P<final>final[ \t]{1,3})?answer[ \t]{0,3}(?P<colon>[:：]?)[ \t]{0,3}[*_]{0,3}[ \t]{0,3}[:：]?[ \t]{0,3}$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_VALUE_FIRST = re.compile(
+    r"(?P<value>\$[^$\n]{1,200}\$|\\\([^()\n]{1,200}\\\)|(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?|\([A-J]\)|\b[A-J])"
+    r"\s+(?:is|must be|will be|would be)\s+(?:therefore\s+|thus\s+)?(?:our|the|my)\s+(?:final\s+|correct\s+)?answer\b",
+)
+_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z]|\s*$|\s*\n)|\n|[。！；]|(?<=\s)I hope\b")
+# What explains the answer in the same sentence: "42, which is even", "$x=2$ since $2x=4$", "$18$ (see part 2)".
+_EXPLANATION = re.compile(
+    r"(?<=[\w$)}\]%*])(?:\s*,\s*|\s+)"
+    r"(?:which|since|because|as (?:we|required|desired|the)|and not|rather than|instead of)\b"
+    r"|(?<=[\w$)}\]%*])\s*[，,]\s*(?:因为|由于|其中|所以)",
+    re.IGNORECASE,
+)
+_REMARK = re.compile(r"(?<=[\w$)}\]%*])(?:\s+|\\[ ,])[(\[](?P<remark>[^()\[\]$\\]*[a-z]{2,}[^()\[\]]*)[)\]]")
+_PART_OF_ANSWER = re.compile(r"\s*(?:base|mod|or|and|in|to)\b", re.IGNORECASE)
+_SELF_CHECK = re.compile(
+    r"\s*(?:indeed |also |clearly |therefore |thus |now |then )*"
+    r"(?:correct|right|wrong|incorrect|valid|reasonable|consistent|verified|confirmed|unique|complete|plausible"
+    r"|sensible|as (?:above|follows|expected|required|desired|before)|the same|exact|accurate|in agreement|found"
+    r"|given|obtained|positive|negative|not|an integer|independent|clear|obvious|below|easy|also|already"
+    r"|an? (?:whole|positive|negative)|somewhere|between|greater|less|either|what|how)\b",
+    re.IGNORECASE,
+)
+_LEADING_FORMULA = re.compile(
+    r"\$\$[^$]+\$\$|\$[^$]+\$|\\\((?:[^\\]|\\(?![()]))+\\\)|\\\[(?:[^\\]|\\(?![\[\]]))+\\\]"
+    r"|\\begin\{(?P<environment>[a-z]+\*?)\}(?:(?!\\end\{).)*\\end\{(?P=environment)\}",
+    re.DOTALL,
 )
 _PROSE = re.compile(r"\\[a-zA-Z]+|[A-Za-z]{2,}")
 # "it is 5" is a sentence; "sin 30", "area = 5", "abc + 3" and "5 miles" are not.
 _SENTENCE_BEFORE_NUMBER = re.compile(
     r"(?!(?:sin|cos|tan|log|base|option|choice|all real)\b)[^\d=+*/^_\\<>(){}]*"
-    r"\b(?:[A-Za-z]{3,}|[Ii]t|[Ii]s|[Ww]e|[Ss]o)[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*\d"
+    r"\b(?:[A-Za-z]{3,}|[Ii]t|[Ii]s|[Ww]e|[Ss]o)[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*"
+    r"(?:[\d\\(]|(?<=[A-Za-z])\^)"
 )
-_HASHED_NUMBER = re.compile(r"(?!\d+[.)]\s)[\s$€£\\({*+-]*(?:\d|\.\d|boxed|d?frac|sqrt|pi\b)")
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
+# "16 people think that 4 ...": the number that answers comes first, another one gives the reason.
+_REASON = re.compile(r"\s(?:that|because|since|in order to|to|who|if|when|out of|for)\s", re.IGNORECASE)
+_TWO_NUMBERS = re.compile(
+    r"[=+*/]|\b(?:so|leaving|total|which means|costs?|makes?|is equal|is worth|left|each)\b", re.IGNORECASE
+)
+_OPENING = re.compile(r"(?:(?:so|therefore|thus|hence|then|finally|in total|altogether)\b,?\s*)?", re.IGNORECASE)
+_LAST_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n+")
+
+
+class _Found(NamedTuple):
+    """An answer that a text states.
+
+    Attributes:
+        answer: its text.
+        closed: whether the text goes on after it, or closes it, so that nothing of it can be missing.
+        end: where it ends.
+    """
+
+    answer: str
+    closed: bool
+    end: int = 0
 
 
 def check_kind(kind: str) -> None:
@@ -93,14 +167,16 @@ def check_kind(kind: str) -> None:
         raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(map(repr, KINDS))}")
 
 
-def extract_answer(text: str, kind: Kind = "auto") -> str | None:
+def extract_answer(text: str, kind: Kind = "auto", truncated: bool = False) -> str | None:
     r"""Returns the final answer of a solution as text, or None if there is none.
 
     Args:
         text: a whole solution or a bare answer.
         kind: `"gsm8k"` looks for one number and returns it plain (`"1,450,000"` becomes `"1450000"`, as the official
             GSM8K script does); `"math"` returns the answer as it was written (the content of `\boxed{}`); `"auto"`
-            reads a text with a `####` line as GSM8K and everything else as `"math"`.
+            reads a text with a number after `####` as GSM8K and everything else as `"math"`.
+        truncated: the text was cut off at the limit of tokens. Only a closed form then counts: a closed box or tag, a
+            `####` line or a statement that has come to its end.
 
     Raises:
         ValueError: unknown `kind`.
@@ -109,73 +185,169 @@ def extract_answer(text: str, kind: Kind = "auto") -> str | None:
     _, thought, visible = text.rpartition("</think>")
     if thought and visible.strip():
         text = visible
-    if kind == "gsm8k" or (kind == "auto" and "####" in text):
-        return _gsm8k_answer(text)
-    return _math_answer(text)
+    text = without_code(_first_solution(text))
+    if kind == "gsm8k":
+        return _gsm8k_answer(text, truncated)
+    if kind == "auto" and "####" in text and (number := _gsm8k_answer(text, truncated)) is not None:
+        return number
+    return _math_answer(text, truncated)
 
 
-def _gsm8k_answer(text: str) -> str | None:
+def holds_count(gold: str) -> bool:
+    """True if a gold is one of GSM8K: a number after `####`."""
+    return (
+        "####" in gold
+        and (found := _after_hashes(gold)[1]) is not None
+        and count_in(found.answer, False, True) is not None
+    )
+
+
+def _first_solution(text: str) -> str:
+    """The text without the prompt before it, and without further turns or questions that the model wrote after it."""
+    head = text.lstrip()
+    if head.startswith(("<", "[")):
+        assistant = _ASSISTANT.search(text)
+        if assistant and _END_OF_TURN.match(head):
+            text = text[assistant.end() :]
+    leading = _LEADING_TOKENS.match(text)
+    if turn := _END_OF_TURN.search(text, leading.end() if leading else 0):
+        text = text[: turn.start()]
+    for match in list(_NEXT_QUESTION.finditer(text))[:MAX_MARKS]:
+        before = text[: match.start()]
+        if _states_answer(before):
+            return before
+        if before.endswith("\n\n") and not (match["numbered"] or "").strip() and re.search(r"\d|\$|\\", before):
+            return before
+    return text
+
+
+def _states_answer(text: str) -> bool:
+    return bool(
+        _tagged_answer(text) or _boxed_answer(text)[1] or _after_hashes(text)[1] or _statements(text[-TAIL_CHARS:])
+    )
+
+
+def _gsm8k_answer(text: str, truncated: bool) -> str | None:
     text = clean_characters(text)
     marked = _marked_answer(text)
     if marked is not None:
-        return _number_in(marked, last=False)
-    for segment in _phrased_answers(text):
-        number = _number_in(segment, last=not _is_bare(segment))
-        if number is not None:
+        return None if truncated and not marked.closed else count_in(marked.answer, last=False, stated=True)
+    for found in _statements(text):
+        if truncated and not found.closed:
+            continue
+        number = count_in(found.answer, last=not _is_bare(found.answer), stated=True)
+        if number is not None or is_cut_off(found.answer):
             return number
-    return _number_in(_CALCULATOR.sub("", text[-TAIL_CHARS:]), last=True)
-
-
-def _number_in(segment: str, last: bool) -> str | None:
-    """The first (or last) number of `segment`, plain; of an equation `10 + 8 = 18`, what stands after the last `=`."""
-    segment = segment.replace("{,}", ",").replace("\\!", "")
-    _, equals, right = segment.rpartition("=")
-    if equals and _GSM8K_NUMBER.search(right):
-        segment = right
-    matches = list(_GSM8K_NUMBER.finditer(segment))
-    if not matches:
+    if truncated:
         return None
-    match = matches[-1] if last else matches[0]
-    sign = "-" if match["sign"] or match["inner"] else ""
-    return sign + match["digits"].replace(",", "") + (match["fraction"] or "").replace(" ", "")
+    return _unmarked_count(_CALCULATOR.sub("", text[-TAIL_CHARS:]))
 
 
-def _math_answer(text: str) -> str | None:
+def _unmarked_count(text: str) -> str | None:
+    text = without_self_check(text).rstrip(_BLANKS)
+    if is_cut_off(text) or ends_in_code(text):
+        return None
+    sentence = _last_sentence(text)
+    if _reason_follows(sentence):
+        return leading_count(_without_opening(sentence))
+    if not re.search(r"\d", sentence) and (worded := last_worded(sentence)) is not None:
+        return worded
+    return count_in(text, last=True)
+
+
+def _last_sentence(text: str) -> str:
+    starts = [match.end() for match in _LAST_SENTENCE.finditer(text.rstrip())]
+    return text[starts[-1] if starts else 0 :].strip()
+
+
+def _without_opening(sentence: str) -> str:
+    opening = _OPENING.match(sentence)
+    return sentence[opening.end() if opening else 0 :]
+
+
+def _reason_follows(sentence: str) -> bool:
+    """True for a sentence that opens with its answer and gives the reason after it: `16 people think that 4 ...`."""
+    sentence = _without_opening(sentence)
+    reason = _REASON.search(sentence)
+    if reason is None or _TWO_NUMBERS.search(sentence) or leading_count(sentence) is None:
+        return False
+    head, tail = sentence[: reason.start()], sentence[reason.end() :]
+    return len(re.findall(r"\d[\d.,]*", head)) <= 1 and len(head.split()) >= 2 and re.search(r"\d", tail) is not None
+
+
+def _math_answer(text: str, truncated: bool) -> str | None:
     text = _SPECIAL_TOKEN.sub("", text).rstrip()
     text = text.removesuffix("ки").strip(_BLANKS)
     if not text:
         return None
     marked = _marked_answer(text)
     if marked is not None:
-        return marked
-    for segment in _phrased_answers(text):
-        answer = segment if _is_bare(segment) else _last_mathematics(segment)
+        return marked.answer if marked.closed or not truncated else None
+    for found in _statements(text):
+        if truncated and not found.closed:
+            continue
+        if not found.closed and is_cut_off(found.answer):
+            return None
+        answer = found.answer if _is_bare(found.answer) else last_formula(found.answer)
         if answer:
             return answer
+    return None if truncated else _unmarked_answer(text)
+
+
+def _unmarked_answer(text: str) -> str | None:
+    if ends_in_code(text):
+        return None
     if _is_bare(text):
-        return text
-    found = _last_mathematics(text[-TAIL_CHARS:])
+        return None if is_cut_off(text) else text
+    tail = without_self_check(text[-TAIL_CHARS:])
+    if is_cut_off(tail):
+        return None
+    if _reason_follows(sentence := _last_sentence(tail)):
+        return leading_count(_without_opening(sentence))
+    found = last_formula(tail)
     return text if found is None and len(text) <= MAX_BARE_CHARS else found
 
 
-def _marked_answer(text: str) -> str | None:
-    r"""What the last `<answer>` tag holds, or else the last of `\boxed{}`, `####` and a later `final answer is`."""
+def _marked_answer(text: str) -> _Found | None:
+    r"""What the last `<answer>` tag holds, or else the last of `\boxed{}`, `####` and a later statement of a value."""
     tagged = _tagged_answer(text)
     if tagged is not None:
-        phrased = _phrased_answers(tagged)
-        return _boxed_answer(tagged)[1] or _after_hashes(tagged)[1] or (phrased[0] if phrased else tagged)
+        statements = _statements(tagged.answer)
+        inner = _boxed_answer(tagged.answer)[1] or _after_hashes(tagged.answer)[1]
+        answer = inner.answer if inner else statements[0].answer if statements else tagged.answer
+        return _Found(answer, tagged.closed)
     box_at, boxed = _boxed_answer(text)
     hashes_at, hashed = _after_hashes(text)
-    marked, at = (boxed, box_at) if box_at > hashes_at else (hashed, hashes_at)
-    if marked is not None:
-        for match in list(_FINAL_ANSWER.finditer(text, at))[-MAX_MARKS:]:
-            segment = _sentence_from(text, match.end())
-            if segment and "\\box" not in segment and _is_bare(segment):
-                marked = segment
+    marked = boxed if box_at > hashes_at else hashed
+    if marked is None:
+        return None
+    for found in _statements(text, marked.end):
+        if "\\box" not in found.answer and _is_value(found.answer):
+            return found
+    if boxed is not None and marked is boxed:
+        return _Found(_stated_in_words(boxed.answer), boxed.closed)
     return marked
 
 
-def _tagged_answer(text: str) -> str | None:
+def _stated_in_words(content: str) -> str:
+    r"""460 for `\text{The answer is 460}`."""
+    if "\\text" not in content and "answer" not in content:
+        return content
+    statements = _statements(re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", content))
+    return statements[0].answer if statements else content
+
+
+def _is_value(text: str) -> bool:
+    """True for a formula, a number with its unit, or a letter of choice: nothing that may be part of a sentence."""
+    if not _is_bare(text) or is_cut_off(text):
+        return False
+    if MATH.fullmatch(text) or re.fullmatch(r"\(?[A-J]\)?", text):
+        return True
+    words = [word for word in _PROSE.findall(text) if word[0] != "\\" and word not in FUNCTIONS]
+    return re.search(r"\d|\\[a-z]", text) is not None and all(parse_unit(word) is not None for word in words)
+
+
+def _tagged_answer(text: str) -> _Found | None:
     lowered = text if text.islower() else text.lower()
     if len(lowered) != len(text):  # some capitals lower to two characters; offsets would be off
         lowered = text
@@ -184,41 +356,62 @@ def _tagged_answer(text: str) -> str | None:
         return None
     end = lowered.find("</answer>", start)
     content = text[start + len("<answer>") : end if end >= 0 else None].strip()
-    return content or None
+    return _Found(content, end >= 0) if content else None
 
 
-def _after_hashes(text: str) -> tuple[int, str | None]:
-    """Position and content of the last `####` line that holds a number; a Markdown heading (`#### Step 2`) is none."""
+def _after_hashes(text: str) -> tuple[int, _Found | None]:
+    """Position and content of the last `####` line with an answer; a Markdown heading (`#### Step 2`) holds none."""
     end = len(text)
     for _ in range(MAX_MARKS):
         at = text.rfind("####", 0, end)
         if at < 0:
             break
-        line = text[at:].lstrip("#").lstrip(" \t").partition("\n")[0].removesuffix("ки").strip()
-        if _HASHED_NUMBER.match(line):
-            return at, line
+        line, newline, rest = text[at : at + TAIL_CHARS].lstrip("#").lstrip(" \t").partition("\n")
+        line = line.removesuffix("ки").strip()
+        if _HASH_VALUE.match(line) or _is_hashed_word(line, not rest.strip()):
+            return at, _Found(line, bool(newline), at + 4)
         end = at
     return -1, None
 
 
-def _boxed_answer(text: str) -> tuple[int, str | None]:
-    r"""Position and content of the last `\boxed{}`; boxes joined by commas, `and` or `or` are one answer."""
+def _is_hashed_word(line: str, is_last: bool) -> bool:
+    """A formula or a letter after the hashes, or on the last line a word; no heading."""
+    if not line or _HASH_HEADING.match(line) or line.endswith(":"):
+        return False
+    words = [word for word in _PROSE.findall(line) if word[0] != "\\" and word not in FUNCTIONS]
+    return len(words) <= (3 if is_last or "\\text" in line else 0)
+
+
+def _boxed_answer(text: str) -> tuple[int, _Found | None]:
+    r"""Position and content of the last `\boxed{}`; boxes joined by commas, `and`, `or` or a few words are one answer.
+
+    A box that is set equal to something (`\boxed{12} = 6`) is a symbol of the problem, not an answer, where the text
+    states one elsewhere.
+    """
     if "box" not in text:
         return -1, None
     contents: list[str] = []
-    last_at = next_start = -1
+    last_at = last_end = next_start = -1
+    closed = True
     for match in reversed(list(_BOX.finditer(text))[-MAX_MARKS:]):
-        content, end = _box_content(text, match.end())
+        content, end, is_closed = _box_content(text, match.end())
         if not content:
             continue
-        if contents and not _joined(text[end:next_start]):
-            break
+        if contents:
+            between = text[end:next_start]
+            if _APPROXIMATELY.fullmatch(between):  # the exact value, then its decimal
+                contents[0] = content
+                next_start = match.start()
+                continue
+            if not _joined(between):
+                break
         contents.insert(0, content)
-        last_at = last_at if last_at >= 0 else match.start()
+        if last_at < 0:
+            last_at, last_end, closed = match.start(), end, is_closed
         next_start = match.start()
     if not contents:
         return -1, None
-    return last_at, contents[-1] if _same_value(contents) else ", ".join(contents)
+    return last_at, _Found(contents[-1] if _same_value(contents) else ", ".join(contents), closed, last_end)
 
 
 def _same_value(contents: list[str]) -> bool:
@@ -228,23 +421,25 @@ def _same_value(contents: list[str]) -> bool:
 
 
 def _joined(between: str) -> bool:
-    """True if nothing but commas, `and`, `or` or a label like `y_2 =` stands between two boxes."""
-    if len(between) > 60 or not between.strip(" .\n"):
+    """True if nothing but commas, `and`, `or`, a label like `y_2 =` or a few words stand between two boxes."""
+    if len(between) > 80 or not between.strip(" .\n"):
         return False
-    return _BOX_JOIN.fullmatch(between) is not None or re.fullmatch(r"[^\w=]{1,12}", between) is not None
+    if _BOX_JOIN.fullmatch(between) is not None or re.fullmatch(r"[^\w=]{1,12}", between) is not None:
+        return "\\approx" not in between
+    return _JOINING_WORDS.fullmatch(between) is not None and not _NEW_THOUGHT.search(between)
 
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _UNBRACED = re.compile(r"[^\s$]+")
 
 
-def _box_content(text: str, at: int) -> tuple[str, int]:
-    """What stands in the braces that open at `at` and where they end; an unclosed box ends with its line."""
+def _box_content(text: str, at: int) -> tuple[str, int, bool]:
+    """What stands in the braces that open at `at`, where they end, and if they do; else the box ends with its line."""
     if at >= len(text):
-        return "", at
+        return "", at, False
     if text[at] != "{":  # \boxed 5
         word = _UNBRACED.match(text, at)
-        return (word[0].rstrip(".,"), word.end()) if word else ("", at)
+        return (word[0].rstrip(".,"), word.end(), word.end() < len(text)) if word else ("", at, False)
     depth = 0
     for match in _BRACE.finditer(text, at):
         if match[0] == "{":
@@ -252,62 +447,61 @@ def _box_content(text: str, at: int) -> tuple[str, int]:
         elif match[0] == "}":
             depth -= 1
             if depth == 0:
-                return text[at + 1 : match.start()].strip(_BLANKS), match.end()
-    return text[at + 1 :].partition("\n")[0].strip(" $"), len(text)
+                return text[at + 1 : match.start()].strip(_BLANKS), match.end(), True
+    line = text[at + 1 :].partition("\n")[0].strip(" $")
+    return ("" if is_cut_off(line) else line), len(text), False
 
 
-def _phrased_answers(text: str) -> list[str]:
-    """The sentences after `The answer is` and its like, the last one first."""
-    segments: list[str] = []
-    for match in list(_PHRASE.finditer(text))[-MAX_MARKS:]:
-        segment = _sentence_from(text, match.end())
-        if segment and not (match["short"] and not _is_bare(segment)):
-            segments.append(segment)
-    return segments[::-1]
+def _statements(text: str, after: int = 0) -> list[_Found]:
+    """What follows `The answer is` and its like or a heading `# Answer`, the last one first; remarks are left out."""
+    found: list[tuple[int, _Found]] = []
+    for match in list(_PHRASE.finditer(text, after))[-MAX_MARKS:]:
+        sentence = _sentence_from(text, match.end())
+        if not sentence.answer or _SELF_CHECK.match(sentence.answer):
+            continue
+        if not (match["short"] and not _is_bare(sentence.answer)):
+            found.append((match.end(), sentence))
+    for match in list(_HEADING.finditer(text, after))[-MAX_MARKS:]:
+        if match["hashes"] or match["stars"] or match["colon"] or match["final"]:
+            section = _section_from(text, match.end())
+            if section.answer:
+                found.append((match.end(), section))
+    found.extend(
+        (match.end(), _Found(match["value"], True)) for match in list(_VALUE_FIRST.finditer(text, after))[-MAX_MARKS:]
+    )
+    return [each for _, each in sorted(found, key=lambda pair: -pair[0])]
 
 
-def _sentence_from(text: str, at: int) -> str:
-    rest = text[at : at + TAIL_CHARS]
+def _section_from(text: str, at: int) -> _Found:
+    """The value below a heading: a formula of several lines, or a line; a sentence there may state it once more."""
+    section = _sentence_from(text, at)
+    phrase = _PHRASE.search(section.answer)
+    return _sentence_from(text, text.index(section.answer, at) + phrase.end()) if phrase else section
+
+
+def _sentence_from(text: str, at: int) -> _Found:
+    start = at
+    while start < len(text) and text[start] in " \t\r\n*_":  # "**Final Answer:**" and a line break
+        start += 1
+    start += 2 if re.match(r"- (?=[$\\\d])", text[start : start + 4]) else 0
+    rest = whole = text[start : start + TAIL_CHARS]
     formula = _LEADING_FORMULA.match(rest)  # may go over several lines, and has no sentence end inside
     for mark in (_SENTENCE_END, _EXPLANATION):
         end = mark.search(rest, formula.end() if formula else 0)
         rest = rest[: end.start()] if end else rest
-    return rest.strip(" *_\t\"'").removesuffix("ки").rstrip(" .*")
+    closed = whole[len(rest) :].strip(" .") != "" or start + TAIL_CHARS < len(text)  # "5." may become 5.25
+    for remark in _REMARK.finditer(rest):
+        if not _PART_OF_ANSWER.match(remark["remark"]) and parse_unit(remark["remark"]) is None:
+            rest, closed = rest[: remark.start()], True
+            break
+    return _Found(rest.strip(" *_\t\"'").removesuffix("ки").rstrip(" .*"), closed)
 
 
 def _is_bare(text: str) -> bool:
     """True if `text` is short and has too few words to be a sentence round its answer."""
-    if len(text) > MAX_BARE_CHARS or (_MATH.search(text) and not _MATH.fullmatch(text)):
+    if len(text) > MAX_BARE_CHARS or (MATH.search(text) and not MATH.fullmatch(text)):
         return False
     if _SENTENCE_BEFORE_NUMBER.match(text):
         return False
-    return sum(not word.startswith("\\") for word in _PROSE.findall(text)) <= MAX_BARE_WORDS
-
-
-def _last_mathematics(text: str) -> str | None:
-    """The last group of formulas with the unit after it, or a number outside of formulas if that comes later."""
-    spans = list(_MATH.finditer(text))
-    outside = _MATH.sub(lambda match: " " * len(match[0]), text)
-    numbers = list(_PLAIN_NUMBER.finditer(outside))
-    number = numbers[-1] if numbers else None
-    if number is not None and (not spans or number.start() >= spans[-1].end()):
-        return number[0].strip() + _unit_after(text, number.end())
-    if not spans:
-        return None
-    first = len(spans) - 1
-    while first > 0 and _MATH_JOIN.fullmatch(text, spans[first - 1].end(), spans[first].start()):
-        first -= 1
-    answer = ", ".join(span[span.lastgroup or 0].strip() for span in spans[first:])
-    unit = _UNIT_AFTER_MATH.match(text, spans[-1].end())
-    return f"{answer} {unit[0].strip()}" if unit else answer
-
-
-def _unit_after(text: str, at: int) -> str:
-    """The unit behind a number: `" cm"`, `" miles per hour"`; nothing for words that are no units."""
-    words = _WORDS_AFTER_NUMBER.match(text, at, at + MAX_UNIT_CHARS)
-    tail = words[0] if words else ""
-    while tail:
-        if parse_unit(tail) is not None:
-            return tail if tail.startswith(" ") else f" {tail}"
-        tail = re.sub(r"\s*(?:/|[a-zA-Z]+[^\sa-zA-Z/]*)$", "", tail)
-    return ""
+    words = (word for word in _PROSE.findall(text) if word not in FUNCTIONS and word not in ("pi", "mod"))
+    return sum(not word.startswith("\\") for word in words) <= MAX_BARE_WORDS

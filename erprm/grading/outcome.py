@@ -147,7 +147,11 @@ def _name(target: Any) -> str:
 
 
 def outcome_rewards(
-    grader: OutcomeGrader | BatchGrader, pairs: Sequence[tuple[str, str]], kind: Kind = "auto", key: str = "grader"
+    grader: OutcomeGrader | BatchGrader,
+    pairs: Sequence[tuple[str, str]],
+    kind: Kind = "auto",
+    key: str = "grader",
+    truncated: Sequence[bool] | None = None,
 ) -> list[float]:
     """Rewards of (prediction, gold) pairs, in order; what has `grade_batch` is asked for the whole batch at once.
 
@@ -156,12 +160,14 @@ def outcome_rewards(
         pairs: texts.
         kind: how a `Grader` reads the answers; other graders are given the texts as they are.
         key: the configuration key that named the grader; opens the messages.
+        truncated: for each pair, whether the prediction was cut off at the limit of tokens; for a `Grader` such a text
+            has an answer only where it states one in a closed form. Other graders judge the text as it is.
 
     Raises:
         GradingError: the grader raised, or returned something that is no number in [0, 1].
     """
     if isinstance(grader, Grader):
-        return [float(equal) for equal in grader.grade_batch(pairs, kind)]
+        return [float(equal) for equal in grader.grade_batch(pairs, kind, truncated)]
     if isinstance(grader, BatchGrader):
         try:
             rewards = list(grader.grade_batch(pairs))

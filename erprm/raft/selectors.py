@@ -188,6 +188,12 @@ class OracleSelector:
 
 def outcomes(grader: OutcomeGrader | BatchGrader, problems: Sequence[SampledProblem], kind: Kind) -> list[list[float]]:
     """Outcome rewards of every candidate of every problem; equal texts of a problem are graded once."""
-    pairs = dict.fromkeys((text, each.problem.answer) for each in problems for text in each.candidates)
-    rewards = dict(zip(pairs, outcome_rewards(grader, list(pairs), kind, "grading"), strict=True))
-    return [[rewards[text, each.problem.answer] for text in each.candidates] for each in problems]
+
+    def texts(each: SampledProblem) -> list[tuple[str, str, bool]]:
+        ends = zip(each.candidates, each.finished, strict=True)
+        return [(text, each.problem.answer, not finished) for text, finished in ends]
+
+    different = list(dict.fromkeys(text for each in problems for text in texts(each)))
+    pairs, cut_off = [text[:2] for text in different], [text[2] for text in different]
+    rewards = dict(zip(different, outcome_rewards(grader, pairs, kind, "grading", cut_off), strict=True))
+    return [[rewards[text] for text in texts(each)] for each in problems]

@@ -128,7 +128,13 @@ def _graded(
         if problem.answer
         for candidate in result.candidates
     }
-    rewards = outcome_rewards(grader, list(pairs.values()), config.grading_kind, "grading")
+    cut_off = {
+        (problem.problem_id, candidate.text): candidate.end == "length"
+        for problem, result in zip(problems, results, strict=True)
+        for candidate in result.candidates
+    }
+    truncated = [cut_off[key] for key in pairs]
+    rewards = outcome_rewards(grader, list(pairs.values()), config.grading_kind, "grading", truncated)
     return {key: reward >= config.correct_threshold for key, reward in zip(pairs, rewards, strict=True)}
 
 

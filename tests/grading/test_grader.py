@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from erprm.grading import Grader, WorkerStartError, grade
 
 ALGEBRA = ("2\\sqrt{2}", "\\sqrt{8}")  # equal, but not without algebra
-FOREVER = ("9^{9^{9^{9}}}", "\\sqrt{8}")
+FOREVER = ("\\sum_{k=1}^{\\infty} \\sin(k^k)", "\\sqrt{8}")
 INEQUALITIES = ("x^2 < 4", "x^2 \\le 4")  # left to math-verify
 
 
@@ -47,7 +47,7 @@ def worker_pids(parent: int) -> list[int]:
             status = (folder / "status").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if b"erprm.grading.worker" in command and f"\nPPid:\t{parent}\n" in status:
+        if b"erprm.grading.workers.worker" in command and f"\nPPid:\t{parent}\n" in status:
             found.append(int(folder.name))
     return found
 
@@ -84,14 +84,27 @@ def test_a_pair_over_its_time_is_killed_counted_and_false() -> None:
         assert [(entry.prediction, entry.gold, entry.reason) for entry in grader.killed] == [(*FOREVER, "time")]
 
 
-def test_a_pair_that_got_no_processor_time_is_tried_again() -> None:
-    with Grader(timeout_s=2.0, workers=1) as grader:
+def test_a_pair_that_waits_for_a_processor_is_not_given_up_at_once() -> None:
+    with Grader(timeout_s=4.0, workers=1) as grader:
         before = set(worker_pids(os.getpid()))
         assert grader.grade_batch([ALGEBRA], "math") == [True]
         (pid,) = set(worker_pids(os.getpid())) - before
         os.kill(pid, signal.SIGSTOP)  # as on a machine that is too busy to run it
+        threading.Timer(1.5, os.kill, (pid, signal.SIGCONT)).start()
         assert grader.grade_batch([("3\\sqrt{2}", "\\sqrt{18}")], "math") == [True]
         assert grader.killed == []
+
+
+def test_no_pair_takes_more_than_twice_its_time() -> None:
+    with Grader(timeout_s=1.0, workers=1) as grader:
+        before = set(worker_pids(os.getpid()))
+        assert grader.grade_batch([ALGEBRA], "math") == [True]
+        (pid,) = set(worker_pids(os.getpid())) - before
+        os.kill(pid, signal.SIGSTOP)
+        start = time.monotonic()
+        assert grader.grade_batch([("3\\sqrt{2}", "\\sqrt{18}")], "math") == [False]
+        assert time.monotonic() - start < 3  # 2, and what a busy machine adds
+        assert [entry.reason for entry in grader.killed] == ["time"]
 
 
 def test_a_pair_that_never_gets_processor_time_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -100,6 +113,54 @@ def test_a_pair_that_never_gets_processor_time_is_given_up(monkeypatch: pytest.M
     with Grader(timeout_s=0.3, workers=1) as grader:
         assert grader.grade_batch([INEQUALITIES], "math") == [False]
         assert [(entry.prediction, entry.gold, entry.reason) for entry in grader.killed] == [(*INEQUALITIES, "time")]
+
+
+def test_a_signal_handler_can_grade_while_the_grader_is_at_work() -> None:
+    verdicts: list[bool] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: verdicts.append(grade("3\\sqrt{5}", "\\sqrt{45}", "math")))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert grade("7\\sqrt{5}", "\\sqrt{245}", "math")
+        time.sleep(0.1)
+        assert verdicts == [True]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_child_forked_while_another_thread_grades_can_grade() -> None:
+    with Grader(timeout_s=3.0, workers=1) as grader:
+        thread = threading.Thread(target=grader.grade_batch, args=([FOREVER], "math"))
+        thread.start()
+        time.sleep(0.5)
+        context: Any = multiprocessing.get_context("fork")
+        ours, theirs = context.Pipe()
+        child = context.Process(target=_grade_in_child, args=(grader, theirs), daemon=True)
+        child.start()
+        assert ours.poll(60)
+        assert ours.recv() == [True, False]
+        child.join(30)
+        thread.join()
+
+
+@pytest.mark.parametrize("as_script", [True, False], ids=["script", "command"])
+def test_workers_import_nothing_from_the_working_folder(tmp_path: Path, as_script: bool) -> None:
+    for name in ("random", "json", "sympy", "math_verify", "selectors"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'a').write('{name}')")
+    code = f"""
+import sys
+sys.path[:] = [entry for entry in sys.path if entry not in ('', {str(tmp_path)!r})]
+from erprm.grading import Grader
+sys.path.insert(0, {str(tmp_path)!r})
+with Grader(workers=1) as grader:
+    print(grader.grade_batch([{ALGEBRA!r}], "math"))
+"""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    command = [sys.executable, str(script)] if as_script else [sys.executable, "-c", code]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert finished.stdout == "[True]\n", finished.stderr
+    assert not (tmp_path / "executed").exists()
 
 
 def test_a_pair_over_the_memory_limit_is_killed_and_false(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -114,7 +175,7 @@ def test_a_pair_over_the_memory_limit_is_killed_and_false(monkeypatch: pytest.Mo
 def test_memory_limit_holds_inside_a_worker() -> None:
     code = textwrap.dedent(
         """
-        from erprm.grading.worker import _limit_memory
+        from erprm.grading.workers.worker import _limit_memory
         _limit_memory(400)
         try:
             bytearray(500 * 1024 * 1024)
@@ -228,7 +289,7 @@ def test_a_worker_loads_neither_torch_nor_lightning() -> None:
     code = textwrap.dedent(
         """
         import sys
-        import erprm.grading.worker, erprm.grading.symbolic, erprm.grading.compare
+        import erprm.grading.workers.worker, erprm.grading.answers.symbolic, erprm.grading.answers.compare
         print([name for name in ("torch", "lightning", "numpy", "transformers") if name in sys.modules])
         """
     )
@@ -314,6 +375,13 @@ def test_bad_pairs_and_kinds_are_refused() -> None:
 
 def test_texts_without_an_answer_grade_false() -> None:
     assert Grader().grade_batch([("", "5"), ("5", ""), ("no idea", "#### 5"), ("", "")]) == [False] * 4
+
+
+def test_a_truncated_prediction_needs_a_closed_answer() -> None:
+    pairs = [("We get $x = 5", "5"), ("We get 5.", "5"), ("It is \\boxed{5}. Let us", "5"), ("We get 5.", "5")]
+    assert Grader().grade_batch(pairs, "math", truncated=[True, True, True, False]) == [False, False, True, True]
+    with pytest.raises(ValueError, match="truncated: got 1 flags for 4 pairs"):
+        Grader().grade_batch(pairs, "math", truncated=[True])
 
 
 def test_kind_auto_follows_the_gold() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from erprm.data.sources import Problem
 from erprm.engines.base import Completion, Engine, decode_after, request_seed
-from erprm.grading import BatchGrader, OutcomeGrader, outcome_rewards
+from erprm.grading import BatchGrader, Grader, OutcomeGrader, extract_answer, outcome_rewards
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.labelling.allocation import Allocation, Draw
 from erprm.rollout.labelling.prefixes import Prefix, SampledSolution, distinct_prefixes, would_be_cut_at
@@ -80,14 +80,24 @@ class Completer:
 
     def __init__(self, engine: Engine, grader: OutcomeGrader | BatchGrader, config: RolloutConfig) -> None:
         self._engine, self._grader, self._config = engine, grader, config
-        self._reward_of: dict[tuple[str, str], float] = {}
+        self._reward_of: dict[tuple[str, str, bool], float] = {}
+        self.unanswered = 0
 
-    def grade(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Outcomes of texts, each with its gold answer; equal pairs are graded once."""
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._reward_of]
-        rewards = outcome_rewards(self._grader, new, self._config.grading_kind, "grading")
+    def grade(self, texts: Sequence[tuple[str, str, bool]]) -> list[float]:
+        """Outcomes of texts, each with its gold answer and whether it was cut off; equal ones are graded once.
+
+        `unanswered` counts the texts that were cut off before they stated an answer; they are wrong.
+        """
+        new = [text for text in dict.fromkeys(texts) if text not in self._reward_of]
+        pairs, cut_off = [text[:2] for text in new], [text[2] for text in new]
+        kind = self._config.grading_kind
+        rewards = outcome_rewards(self._grader, pairs, kind, "grading", cut_off)
         self._reward_of.update(zip(new, rewards, strict=True))
-        return [self._reward_of[pair] for pair in pairs]
+        if isinstance(self._grader, Grader):
+            self.unanswered += sum(
+                cut_off and extract_answer(text, kind, truncated=True) is None for text, _, cut_off in texts
+            )
+        return [self._reward_of[text] for text in texts]
 
     def complete(self, wanted: Iterable[tuple[ProblemRollout, StepPrefix, int]], seed: int) -> None:
         """Adds completions to prefixes, to each as many as stand behind it."""
@@ -100,7 +110,12 @@ class Completer:
             sampling = replace(self._config.completion_sampling, n=count, seed=seed)
             for (rollout, step), completions in zip(steps, self._engine.generate(prompts, sampling), strict=True):
                 sampled += [(rollout, step, completion) for completion in completions]
-        rewards = self.grade([(step.prefix.text + c.text, rollout.problem.answer) for rollout, step, c in sampled])
+        rewards = self.grade(
+            [
+                (step.prefix.text + c.text, rollout.problem.answer, c.finish_reason == "length")
+                for rollout, step, c in sampled
+            ]
+        )
         for (rollout, step, completion), reward in zip(sampled, rewards, strict=True):
             step.completions.append(completion)
             # Asked only where a solution may stand for completions: it takes some decoding.

@@ -47,6 +47,7 @@ def roll_out(
         prefixes=len(completed),
         completions=len(completions),
         truncated_completions=_truncated(completions),
+        unanswered=completer.unanswered,
         steps_by_successes=_steps_by_successes(records, config),
         prompt_tokens=engine.usage.prompt - before.prompt,
         completion_tokens=engine.usage.completion - before.completion,
@@ -73,7 +74,7 @@ def _sample_solutions(
     rewards = iter(
         completer.grade(
             [
-                (solution.completion.text, problem.answer)
+                (solution.completion.text, problem.answer, solution.completion.finish_reason == "length")
                 for problem, solutions in zip(problems, cut, strict=True)
                 for solution in solutions
             ]

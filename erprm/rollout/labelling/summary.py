@@ -32,6 +32,7 @@ class RolloutSummary:
         completion_tokens: tokens generated.
         seconds: time spent, over all interruptions.
         rejected_problems: problems that could not be rolled out; counted nowhere else.
+        unanswered: solutions and completions that were cut off before they stated an answer; they count as wrong.
         ungraded_answers: answers that the grader had to give up on; they count as wrong.
         peak_bytes: the most memory that the process had held by then; of several shards or processes the largest. What
             an engine holds in processes of its own is not in it.
@@ -51,6 +52,7 @@ class RolloutSummary:
     completion_tokens: int
     seconds: float
     rejected_problems: int = 0
+    unanswered: int = 0
     ungraded_answers: int = 0
     peak_bytes: int = 0
 
@@ -113,6 +115,7 @@ class RolloutSummary:
             ("distinct step prefixes", f"{self.prefixes:,}"),
             ("completions", f"{self.completions:,}"),
             ("  cut off at max_tokens", f"{self.truncated_completions:,}"),
+            ("cut off without an answer", f"{self.unanswered:,}"),
             ("answers not graded (ungraded.jsonl)", f"{self.ungraded_answers:,}"),
             ("tokens generated", f"{self.completion_tokens:,}"),
             ("tokens of prompts", f"{self.prompt_tokens:,}"),

@@ -167,7 +167,7 @@ def is_of_the_machine(error: Exception) -> bool:
     import torch
 
     from erprm.engines.openai_client import ServerError
-    from erprm.grading.pool import WorkerStartError
+    from erprm.grading import WorkerStartError
 
     if isinstance(error, ServerError) and error.__cause__ is not None:
         return getattr(error.__cause__, "status_code", None) not in _REFUSES_ONE_REQUEST

@@ -16,6 +16,7 @@ _CUP = re.compile(r"(?<=[)\]}])\s*U\s*(?=[(\[{\\])")
 _ANGLE_BRACKETS = re.compile(r"<([^<>=,]*,[^<>=]*)>")
 _OPEN_FROM = re.compile(r"\]\s*([^\[\],]+,[^\[\]]+)([\[\]])")
 _OPEN_TO = re.compile(r"\[\s*([^\[\],]+,[^\[\]]+)\[")
+_ROOT_INDEX = re.compile(r"\\sqrt\s*\[([^\[\]]*)\]")
 _LEADING_SIGNS = re.compile(r"^(\s*(?:[a-zA-Z]\s*=\s*)?)\+\s*-(?=\s*[\d\\a-zA-Z(])")
 _EITHER_SIGN = re.compile(r"\+\s*/\s*-")
 
@@ -31,8 +32,10 @@ def unify(text: str) -> str:
     text = _LEADING_SIGNS.sub(r"\1\\pm ", _EITHER_SIGN.sub(r"\\pm ", text))
     text = _CUP.sub(r" \\cup ", text)
     if "]" in text or "[" in text:
+        text = _ROOT_INDEX.sub(r"\\sqrt<<\1>>", text)  # no bracket of an interval
         text = _OPEN_FROM.sub(lambda match: f"({match[1]}{')' if match[2] == '[' else ']'}", text)
         text = _OPEN_TO.sub(r"[\1)", text)
+        text = text.replace("\\sqrt<<", "\\sqrt[").replace(">>", "]")
     if match := _ANGLE_BRACKETS.fullmatch(text):
         return f"\\langle {match[1]} \\rangle"
     return text

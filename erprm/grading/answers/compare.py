@@ -1,8 +1,8 @@
 r"""Decides whether two answers are equal.
 
-Structure (lists, tuples, intervals, matrices, relations) is settled here, its items in `erprm.grading.expressions`.
-Only two formulas that differ in form (`\sqrt{8}` and `2\sqrt{2}`) go to a `Symbolic` engine, which is the part that
-needs sympy and a process that can be killed.
+Structure (lists, tuples, intervals, matrices, relations) is settled here, its items in the module `expressions`. Only
+two formulas that differ in form (`\sqrt{8}` and `2\sqrt{2}`) go to a `Symbolic` engine, which is the part that needs
+sympy and a process that can be killed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from erprm.grading.answers import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
-from erprm.grading.choices import choice_letter, is_bare_choice
-from erprm.grading.expressions import NeedsSymbolicError, Symbolic, equal_expressions
-from erprm.grading.normalize import MAX_ANSWER_CHARS, normalize
-from erprm.grading.numeric import parse_number
-from erprm.grading.structure import THOUSANDS_ONLY, parse_answer, parse_items
+from erprm.grading.answers.expressions import (
+    NeedsSymbolicError,
+    Symbolic,
+    choice_letter,
+    equal_expressions,
+    is_bare_choice,
+)
+from erprm.grading.answers.normalize import MAX_ANSWER_CHARS, normalize
+from erprm.grading.answers.numeric import parse_number
+from erprm.grading.answers.structure import THOUSANDS_ONLY, parse_answer, parse_items
+from erprm.grading.answers.tree import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
 
 
 def equal_answers(gold: str, prediction: str, symbolic: Symbolic) -> bool:
@@ -275,7 +280,7 @@ def _covers(items: tuple[Answer, ...], others: tuple[Answer, ...], symbolic: Sym
 def _equal_sequence_to_expression(sequence: Sequence, expression: Expression, symbolic: Symbolic) -> bool:
     """`(1,000)` against 1000; `100, 200` against `100,200`; a set of one against its item; one value in two forms."""
     if len(sequence.items) == 1:
-        return sequence.brackets == "{}" and _equal(sequence.items[0], expression, symbolic)
+        return sequence.brackets in ("{}", "[]") and _equal(sequence.items[0], expression, symbolic)
     inner = re.sub(r"\s", "", sequence.inner)
     if THOUSANDS_ONLY.fullmatch(sequence.inner) and sequence.brackets == "()":
         number, other = parse_number(inner), parse_number(expression.text)

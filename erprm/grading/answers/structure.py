@@ -6,9 +6,9 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from erprm.grading.answers import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
-from erprm.grading.intervals import answer_of, combine, intersect, interval, real_intervals, without
-from erprm.grading.numeric import THOUSANDS
+from erprm.grading.answers.intervals import answer_of, combine, intersect, interval, real_intervals, without
+from erprm.grading.answers.numeric import THOUSANDS
+from erprm.grading.answers.tree import Answer, Expression, Labelled, Matrix, Relation, Sequence, Union
 
 MAX_DEPTH = 12
 
@@ -211,7 +211,7 @@ def _is_value(text: str) -> bool:
 _OPEN_LEFT = {"<": "(", "\\le": "["}
 _OPEN_RIGHT = {"<": ")", "\\le": "]"}
 _MIRRORED = {"(": ")", "[": "]", ")": "(", "]": "["}
-_FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
+FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 
 
 def _interval_of(sides: list[str], operators: list[str], text: str) -> Answer | None:
@@ -220,7 +220,7 @@ def _interval_of(sides: list[str], operators: list[str], text: str) -> Answer | 
         parts = (interval("(", "-\\infty", sides[1], ")"), interval("(", sides[1], "\\infty", ")"))
         return Labelled(sides[0], Union(parts), text)
     if all(operator in (">", "\\ge") for operator in operators):
-        sides, operators = sides[::-1], [_FLIPPED[operator] for operator in reversed(operators)]
+        sides, operators = sides[::-1], [FLIPPED[operator] for operator in reversed(operators)]
     if not all(operator in _OPEN_LEFT for operator in operators):
         return None
     if magnitude := _magnitude_of(sides, operators, text):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sympy.parsing import sympy_parser
 
-import erprm.grading.symbolic  # noqa: F401 - importing it is what disables the evaluation
+import erprm.grading.answers.symbolic  # noqa: F401 - importing it is what disables the evaluation
 from erprm.grading import Grader, extract_answer
 
 LIMIT_S = 1.5
@@ -37,6 +37,14 @@ LARGE = {
     "a phrase and 900,000 blanks": "the answer is 5" + " " * 900_000,
     "200 phrases with 4,000 blanks": ("the answer is 5" + " " * 4_000) * 200,
     "surrogates": "\ud800" * 1000,
+    "50,000 superscripts": "x" + "²" * 50_000,
+    "30,000 turns": "<|im_end|>" * 30_000,
+    "30,000 headings": "# Answer\n" * 30_000,
+    "30,000 questions": "Question: 1\n" * 30_000,
+    "20,000 blocks of code": "```python\n" * 20_000,
+    "50,000 numbers in words": "twenty-" * 50_000,
+    "50,000 remarks": "5 (" * 50_000,
+    "50,000 powers": "2^" * 50_000,
 }
 NESTED = {
     "brackets": "[" * 300 + "1" + "]" * 300,
@@ -136,7 +144,7 @@ def test_endless_computations_end_at_the_limit() -> None:
     pairs = [(text, "\\sqrt{17}") for text in ENDLESS.values()]
     with Grader(timeout_s=LIMIT_S, workers=2) as grader:
         assert grader.grade_batch(pairs, "math") == [False] * len(pairs)
-        assert ENDLESS["power tower"] in {entry.prediction for entry in grader.killed}
+        assert ENDLESS["endless sum"] in {entry.prediction for entry in grader.killed}
         largest_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         assert largest_mb < grader.memory_mb
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from erprm.grading.answers import Answer, Expression, Sequence, Union
-from erprm.grading.numeric import parse_number
+from erprm.grading.answers.numeric import parse_number
+from erprm.grading.answers.tree import Answer, Expression, Sequence, Union
 
 End = Fraction | float  # a float is one of the two infinities
 

@@ -1,20 +1,38 @@
-"""Numbers and quantities that are partly written in words: `5 million`, `1 hour and 20 minutes`, `2 to 3`, `5厘米`."""
+"""Numbers and quantities written in words: `seven`, `5 million`, `1 hour and 20 minutes`, `2 to 3`, `5厘米`."""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
 
-from erprm.grading.numeric import parse_number
-from erprm.grading.units import parse_unit
+from erprm.grading.answers.numeric import parse_number
+from erprm.grading.answers.units import parse_unit
 
-_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALE = re.compile(
     rf"(?<![\w.,])(?P<number>\d+(?:,\d{{3}})*(?:\.\d+)?)\s*(?:\\text\s*\{{\s*)?"
-    rf"(?P<scale>{'|'.join(_SCALES)})(?![a-zA-Z])\s*(?P<rest>[a-zA-Z ]*)\}}?"
+    rf"(?P<scale>{'|'.join(SCALES)})(?![a-zA-Z])\s*(?P<rest>[a-zA-Z ]*)\}}?"
+)
+_BELOW_TWENTY = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen
+"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_VALUES = {word: value for value, word in enumerate(_BELOW_TWENTY.split())}
+_VALUES |= {word: 10 * value for value, word in enumerate(_TENS.split(), 2)}
+_NUMBER_WORD = f"(?:{'|'.join(sorted((*_VALUES, 'hundred', *SCALES), key=len, reverse=True))})"
+NUMBER_IN_WORDS = (
+    r"(?<![a-zA-Z])(?:(?:minus|negative)\s+)?(?:an?\s+(?=hundred|thousand|million|billion))?"
+    rf"{_NUMBER_WORD}(?:[\s-]+(?:and[\s-]+)?{_NUMBER_WORD})*(?![a-zA-Z])"
+)
+_IN_WORDS = re.compile(
+    rf"(?:\\text\s*\{{\s*)?(?P<number>{NUMBER_IN_WORDS})(?P<rest>\s+[a-zA-Z ]+)?\s*\}}?", re.IGNORECASE
 )
 _AMOUNT = r"(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})\s*(?:\\text\s*\{\s*)?([a-zA-Z]+)\s*\}?"
 _COMPOUND = re.compile(rf"{_AMOUNT}(?:\s*,\s*|\s*(?:\\text\s*\{{\s*)?\band\b\s*\}}?\s*|\s+){_AMOUNT}")
+_DOLLARS_AND_CENTS = re.compile(
+    r"\\\$\s*(\d+)\s*(?:\\text\s*\{)?\s*,?\s*(?:and)?\s*\}?\s*(\d+)\s*(?:\\text\s*\{)?\s*(?:cents|¢)\s*\}?"
+)
 _ARC = re.compile(
     r"(\d+)\s*\^\\circ\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)(?:\s*(\d+)\s*(?:''|\"|\^\s*\{?\s*\\prime\s*\\prime\s*\}?))?"
 )
@@ -54,13 +72,41 @@ def in_figures(text: str) -> str:
     text = _ABBREVIATION.sub(r"\1", _CHINESE_AFTER_NUMBER.sub(_chinese_unit, text))
     if match := _REMARK.fullmatch(text):  # 7 (seven)
         return match[1]
+    if match := _IN_WORDS.fullmatch(text):
+        value = number_in_words(match["number"])
+        return text if value is None else f"{value}{match['rest'] or ''}"
     if match := _TO.fullmatch(text):
         return f"{match[1]}:{match[2]}"
     text = _ARC.sub(_degrees, text)
     text = _SCALE.sub(_scaled, text)
+    if match := _DOLLARS_AND_CENTS.fullmatch(text):
+        text = f"{match[1]} dollars and {match[2]} cents"
     if match := _COMPOUND.fullmatch(text):
         return _sum_of_units(match)
     return text
+
+
+def number_in_words(text: str) -> int | None:
+    """The value of a whole number in words, such as `two hundred and five`; None if the words make no number."""
+    words = re.findall(r"[a-z]+", text.lower())
+    sign = -1 if words[:1] in (["minus"], ["negative"]) else 1
+    total = group = 0
+    last = 10**15  # every part of a group must be smaller than the one before
+    for word in words[sign < 0 :]:
+        if word in _VALUES:
+            if _VALUES[word] >= last or (last == 10 and _VALUES[word] == 0):
+                return None
+            group += _VALUES[word]
+            last = 10 if _VALUES[word] >= 20 else 0
+        elif word == "hundred":
+            if group > 9:
+                return None
+            group, last = (group or 1) * 100, 100
+        elif word in SCALES:
+            total, group, last = total + (group or 1) * 10 ** SCALES[word], 0, 1000
+        elif word not in ("and", "a"):
+            return None
+    return sign * (total + group)
 
 
 def _chinese_unit(match: re.Match[str]) -> str:
@@ -71,7 +117,7 @@ def _chinese_unit(match: re.Match[str]) -> str:
 
 def _scaled(match: re.Match[str]) -> str:
     number = match["number"].replace(",", "")
-    return f"{number} \\times 10^{{{_SCALES[match['scale']]}}} {match['rest']}".strip()
+    return f"{number} \\times 10^{{{SCALES[match['scale']]}}} {match['rest']}".strip()
 
 
 def _degrees(match: re.Match[str]) -> str:
@@ -87,5 +133,8 @@ def _sum_of_units(match: re.Match[str]) -> str:
         return match[0]
     if small.dimension != large.dimension or small.factor >= large.factor:
         return match[0]
+    if large.dimension == (("money", 1),):  # 12 dollars and 50 cents is 12.50, never 1250
+        total = one.value + other.value * small.factor / large.factor
+        return f"\\frac{{{total.numerator}}}{{{total.denominator}}} {match[2]}"
     total = one.value * large.factor / small.factor + other.value
     return f"\\frac{{{total.numerator}}}{{{total.denominator}}} {match[4]}"

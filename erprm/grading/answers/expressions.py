@@ -6,12 +6,11 @@ import re
 from fractions import Fraction
 from typing import Protocol
 
-from erprm.grading.choices import choice_letter
-from erprm.grading.numeric import numbers_equal, parse_number
-from erprm.grading.quantity import Quantity, parse_quantity
-from erprm.grading.structure import split_top
-from erprm.grading.times import parse_time, same_time
-from erprm.grading.units import parse_unit
+from erprm.grading.answers.numeric import numbers_equal, parse_number
+from erprm.grading.answers.quantity import Quantity, parse_quantity
+from erprm.grading.answers.structure import split_top
+from erprm.grading.answers.times import parse_time, same_time
+from erprm.grading.answers.units import parse_unit
 
 
 class Symbolic(Protocol):
@@ -40,7 +39,39 @@ class Undecided:
         raise NeedsSymbolicError
 
 
-_TEXT = re.compile(r"(?:\\text\s*\{\s*)?\(\s*([A-J])\s*\)\s*\}?\s*.+|([A-J])\s*[):.]\s*.+", re.DOTALL)
+# Multiple choice
+
+_CHOICE = re.compile(
+    r"(?:(?P<word>option|choice)\s*)?[(\[]?\s*(?:\\text\s*\{\s*)?[(\[]?\s*(?P<letter>[A-Za-z])\s*[)\]]?\s*\}?\s*[)\]]?\.?",
+    re.IGNORECASE,
+)
+_WITH_TEXT = re.compile(
+    r"(?:(?:option|choice)\s*)?(?:\\text\s*\{\s*)?"
+    r"(?:\(\s*(?P<bracketed>[A-J])\s*\)(?:\s*\}\s*|\s*,?\s+)|(?P<marked>[A-J])\s*[):.]\s+)(?![-+=*/^_<>(\[|]).+",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def choice_letter(text: str) -> str | None:
+    """The letter alone or with what it stands for, A to J as a capital; None if `text` is no choice.
+
+    Args:
+        text: a normalised answer.
+    """
+    if match := _CHOICE.fullmatch(text):
+        letter = match["letter"]
+        return letter.upper() if letter.upper() in "ABCDEFGHIJ" else letter
+    match = _WITH_TEXT.fullmatch(text)
+    return (match["bracketed"] or match["marked"]).upper() if match else None
+
+
+def is_bare_choice(text: str) -> bool:
+    """True if `text` is nothing but one letter and what may stand round it."""
+    return _CHOICE.fullmatch(text) is not None
+
+
+# Expressions
+
 _TEXT = re.compile(r"(?:\\text\s*\{[^{}]*\}|[a-zA-Z'\-\s.,])+")
 
 
@@ -73,6 +104,8 @@ def equal_expressions(gold: str, prediction: str, symbolic: Symbolic) -> bool:
         return _equal_ratios(gold, prediction, symbolic)
     if _is_text(gold) or _is_text(prediction):
         return _plain_text(gold) == _plain_text(prediction)
+    if parse_number(gold) is not None and (only := _only_number(prediction)):
+        return equal_expressions(gold, only, symbolic)
     moduli = _MODULUS.search(gold), _MODULUS.search(prediction)
     if moduli[0] and moduli[1] and moduli[0][1] != moduli[1][1]:
         return False
@@ -89,6 +122,27 @@ def _is_text(text: str) -> bool:
     if not _TEXT.fullmatch(text):
         return False
     return "\\text" in text or any(len(word) > 3 for word in re.findall(r"[a-zA-Z]+", text))
+
+
+_QUALIFIERS = re.compile(
+    r"\b(?:not|no|least|most|than|between|over|under|above|below|about|approximately|roughly|around|almost|nearly"
+    r"|except|minus|negative|half|twice|thrice|dozen|percent|per|first|second|third|every|each|or|of|to)\b",
+    re.IGNORECASE,
+)
+_NUMBER_AMONG_WORDS = re.compile(
+    r"([a-zA-Z\s,'-]*(?<![a-zA-Z]))(?<![\d.])(-?(?:\\\$)?\d[\d,]*(?:\.\d+)?)(?![\d.])([a-zA-Z\s,'-]*)"
+)
+
+
+def _only_number(text: str) -> str | None:
+    """The number in `There are 460 ways`; None where words qualify it, or where it may be a product of letters."""
+    match = _NUMBER_AMONG_WORDS.fullmatch(re.sub(r"\\text|[{}]", " ", text))
+    if match is None or _QUALIFIERS.search(text) or parse_unit(match[3].strip()) is not None:
+        return None
+    words = re.findall(r"[a-zA-Z]+", match[1] + " " + match[3])
+    if not any(len(word) > 3 for word in words) or (match[1] + match[3]).strip() == "":
+        return None
+    return match[2]
 
 
 def _plain_text(text: str) -> str:

@@ -1,10 +1,11 @@
 """A process that judges one pair of answers a line, until its input ends.
 
 Protocol, one JSON object a line: one is written when the process is ready, with the key `error` if it cannot be; then,
-for every `[gold, prediction]` read, one with `equal` or `error`. All tell the processor time spent so far (`cpu_s`).
+for every `[gold, prediction, seconds]` read, one with `equal` or `error`.
 
-The process ends itself: with SIGALRM when a pair exceeds its time (the kernel delivers it whatever sympy is doing, and
-whether or not the parent still lives), by its memory limit, and at the end of its input.
+The process ends itself: with SIGPROF when a pair has had its processor time, with SIGALRM when `seconds` of wall time
+are over (the kernel delivers both whatever sympy is doing, and whether or not the parent still lives), by its memory
+limit, and at the end of its input.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -46,30 +46,31 @@ def _limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _set_timer(seconds: float) -> None:
+def _set_timers(processor_s: float, wall_s: float) -> None:
     if hasattr(signal, "setitimer"):  # on Windows the parent's deadline is the only one
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, processor_s)
+        signal.setitimer(signal.ITIMER_REAL, wall_s)
 
 
 def _reply(replies: TextIO, outcome: Mapping[str, bool | str]) -> None:
-    print(json.dumps({**outcome, "cpu_s": time.process_time()}), file=replies, flush=True)
+    print(json.dumps(outcome), file=replies, flush=True)
 
 
 def main(timeout_s: float, memory_mb: int) -> None:
     """Serves pairs from standard input.
 
     Args:
-        timeout_s: wall time for one pair, in seconds.
+        timeout_s: processor time for one pair, in seconds.
         memory_mb: address space of the process, in MiB (1024 * 1024 bytes).
     """
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # a library that prints must not garble the replies
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
     _limit_memory(memory_mb)
-    from erprm.grading.compare import equal_answers
+    from erprm.grading.answers.compare import equal_answers
 
     try:
-        from erprm.grading.symbolic import SympySymbolic
+        from erprm.grading.answers.symbolic import SympySymbolic
     except ImportError as error:
         _reply(replies, {"error": str(error)})
         return
@@ -80,19 +81,20 @@ def main(timeout_s: float, memory_mb: int) -> None:
     sys.addaudithook(_refuse_side_effects)
     _reply(replies, {})
     for line in sys.stdin:
-        gold, prediction = json.loads(line)
-        _set_timer(timeout_s)
+        gold, prediction, wall_s = json.loads(line)
+        _set_timers(timeout_s, wall_s)
         try:
             outcome: dict[str, bool | str] = {"equal": equal_answers(gold, prediction, symbolic)}
         except MemoryError:
             outcome = {"error": "memory"}
         except Exception as error:  # noqa: BLE001 - whatever sympy raises, the next pair must be served
             outcome = {"error": type(error).__name__}
-        _set_timer(0)
+        _set_timers(0, 0)
         _reply(replies, outcome)
         if outcome == {"error": "memory"}:
             break  # a fresh process is safer than a heap in pieces
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Serves pairs with the limits given as arguments of the process."""
     main(float(sys.argv[1]), int(sys.argv[2]))

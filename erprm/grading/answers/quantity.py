@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from erprm.grading.numeric import Number, parse_number
-from erprm.grading.units import Unit, is_unit_word, may_be_variable, parse_unit
+from erprm.grading.answers.numeric import Number, parse_number
+from erprm.grading.answers.units import Unit, is_unit_word, may_be_variable, parse_unit
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,12 @@ _SCIENTIFIC = re.compile(
     rf"(?P<mantissa>[-+]?\s*(?:{_UNSIGNED}))\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*(?P<braced>[-+]?\d{{1,4}})\s*\}}|(?P<bare>-?\d{{1,4}}))"
 )
 _REPEATING = re.compile(
-    r"(?P<sign>[-+]?)\s*(?P<whole>\d*)\.(?P<fixed>\d*)\s*\\(?:overline|bar|dot)\s*\{(?P<period>\d+)\}"
+    r"(?P<sign>[-+]?)\s*(?P<whole>\d*)\.(?P<fixed>\d*)\s*"
+    r"(?:\\(?:overline|bar|overbar)\s*\{(?P<barred>\d+)\}|\((?P<bracketed>\d+)\)"
+    r"|\\dot\s*\{?(?P<first>\d)\}?(?:(?P<between>\d*)\s*\\dot\s*\{?(?P<last>\d)\}?)?)"
+    r"\s*(?:,?\s*\\dots|\.{2,})?"
 )
+_GOES_ON = re.compile(r"(?P<sign>[-+]?)\s*(?P<whole>\d*)\.(?P<digits>\d{1,200})\s*(?:,?\s*\\dots|\.{2,})")
 _SLASH = re.compile(rf"(?P<numerator>[-+]?\s*(?:{_UNSIGNED}))\s*/\s*(?P<denominator>{_UNSIGNED})")
 _LATEX_FRACTION = re.compile(r"(?P<sign>[-+]?)\s*\\frac\s*\{(?P<numerator>[^{}]*)\}\s*\{(?P<denominator>[^{}]*)\}")
 _MIXED = re.compile(r"(?P<sign>[-+]?)\s*(?P<whole>\d+)\s+(?P<numerator>\d+)\s*/\s*(?P<denominator>\d+)")
@@ -85,7 +89,7 @@ def parse_number(text: str) -> Number | None:
     `a/b`, `\frac{a}{b}` and mixed numbers (`1 1/2`).
 
     Args:
-        text: a normalised answer (see `erprm.grading.normalize`), without surrounding blanks.
+        text: a normalised answer (see `erprm.grading.answers.normalize`), without surrounding blanks.
     """
     if len(text) > MAX_DIGITS + 100:
         return None
@@ -101,6 +105,8 @@ def parse_number(text: str) -> Number | None:
         return _scientific(match)
     if match := _REPEATING.fullmatch(text):
         return _repeating(match)
+    if match := _GOES_ON.fullmatch(text):
+        return _going_on(match)
     return None
 
 
@@ -125,11 +131,29 @@ def _scientific(match: re.Match[str]) -> Number | None:
     return Number(value, mantissa.places - exponent, mantissa.significant)
 
 
-def _repeating(match: re.Match[str]) -> Number:
-    fixed, period = match["fixed"], match["period"]
+def _repeating(match: re.Match[str]) -> Number | None:
+    period = match["barred"] or match["bracketed"]
+    if period is None:
+        period = match["first"] + (match["between"] or "") + (match["last"] or "")
+    return _with_period(match["sign"], match["whole"], match["fixed"], period)
+
+
+def _with_period(sign: str, whole: str, fixed: str, period: str) -> Number | None:
+    if len(whole) + len(fixed) + len(period) > MAX_DIGITS:
+        return None
     tail = Fraction(int(period), 10 ** len(period) - 1) / 10 ** len(fixed)
-    value = Fraction(int(match["whole"] + fixed or "0"), 10 ** len(fixed)) + tail
-    return Number(-value if match["sign"] == "-" else value)
+    value = Fraction(int(whole + fixed or "0"), 10 ** len(fixed)) + tail
+    return Number(-value if sign == "-" else value)
+
+
+def _going_on(match: re.Match[str]) -> Number | None:
+    """`0.1666...` repeats its last digits, if they are written twice at least; else the dots stand for lost digits."""
+    digits = match["digits"]
+    for length in range(1, len(digits) // 2 + 1):
+        period = digits[-length:]
+        if digits[-2 * length : -length] == period and period.strip("0"):
+            return _with_period(match["sign"], match["whole"], digits[: len(digits) - 2 * length], period)
+    return parse_number(f"{match['sign']}{match['whole']}.{digits}")
 
 
 def round_half_away(value: Fraction, places: int) -> Fraction:

@@ -7,6 +7,7 @@ replaced by one that reads a number or a name and refuses everything else.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from fractions import Fraction
@@ -20,14 +21,36 @@ from latex2sympy2_extended import latex2sympy
 from math_verify import verify
 from sympy.parsing import sympy_parser
 
-from erprm.grading.numeric import (
+from erprm.grading.answers.exact import NotExactError, exact_value
+from erprm.grading.answers.formula import (
+    Formula,
+    NoValueError,
+    UnreadableError,
+    difference,
+    letters_of,
+    number,
+    read_formula,
+    with_case_of,
+)
+from erprm.grading.answers.numeric import (
     MIN_DIGITS_ROUNDED_GOLD,
     MIN_DIGITS_ROUNDED_PREDICTION,
+    Number,
     is_rounded,
+    numbers_equal,
     parse_number,
 )
+from erprm.grading.answers.numerical import (
+    RefusedError,
+    UnknownError,
+    constant_ratio,
+    equal_constants,
+    equal_functions,
+    real_value,
+)
+from erprm.grading.answers.structure import FLIPPED, split_top
 
-DIGITS = 40
+DIGITS = 60
 # Two formulas with letters are compared at this many points, positive ones first.
 POINTS = 8
 MIN_POINTS = 3
@@ -57,7 +80,10 @@ _DEGREES = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?|[a-z]|\\[a-z]+|\([^()]*\))\s*\^
 # Two numbers side by side are no product (the grammar adds them); after a power or an index they are one.
 _NUMBERS_IN_A_ROW = re.compile(r"(?<![\w^_{.])\d+(?:\.\d+)?\s+\d")
 _ODD_ROOT_OF_NEGATIVE = re.compile(r"\\sqrt\s*\[\s*(\d*[13579])\s*\]\s*\{\s*-\s*([^{}+-]+)\}")
-_COEFFICIENT = re.compile(r"(?<![\w.}])(\d+)\s*/\s*(\d+)\s*(?=[a-zA-Z]|\\(?:pi|sqrt|sin|cos|tan|ln|log)\b)")
+_COEFFICIENT = re.compile(r"(?<![\w.}])(\d+)\s*/\s*(\d+)\s*(?=[a-zA-Z(]|\\(?:pi|sqrt|sin|cos|tan|ln|log)\b)")
+_LOG_WITHOUT_BASE = re.compile(r"\\log(?!\s*_)")
+_SMALL = re.compile(r"(?<![\\a-zA-Z])[a-z](?![a-zA-Z])")
+_CAPITAL = re.compile(r"(?<![\\a-zA-Z])[A-Z](?![a-zA-Z(])")
 _IMAGINARY = sympy.Symbol("i")
 _COMPLEX = re.compile(r"(?<![\\a-zA-Z])i(?![a-zA-Z])|\\imath")
 
@@ -80,6 +106,8 @@ def _parse(latex: str, real: bool) -> Any:
 def _parse_pair(gold: str, prediction: str) -> tuple[Any, ...] | None:
     """The two parsed, `i` as the imaginary unit; None if the grammar cannot read one of them."""
     real = not (_COMPLEX.search(gold) or _COMPLEX.search(prediction))
+    if gold + prediction != (gold + prediction).lower():
+        gold, prediction = _keep_capitals(gold, prediction)
     try:
         pair = _parse(gold, real), _parse(prediction, real)
     except MemoryError:
@@ -91,6 +119,19 @@ def _parse_pair(gold: str, prediction: str) -> tuple[Any, ...] | None:
     return tuple(side.subs(_IMAGINARY, sympy.I) if isinstance(side, sympy.Expr) else side for side in pair)
 
 
+def _keep_capitals(gold: str, prediction: str) -> tuple[str, str]:
+    """Writes `R` as `r_{00}` where `r` occurs too: the grammar folds the case of letters."""
+    both = gold + " " + prediction
+    capitals = {
+        letter for letter in _CAPITAL.findall(both) if re.search(rf"(?<![\\a-zA-Z]){letter.lower()}(?![a-zA-Z])", both)
+    }
+
+    def spelled(match: re.Match[str]) -> str:
+        return f"{match[0].lower()}_{{00}}" if match[0] in capitals else match[0]
+
+    return _CAPITAL.sub(spelled, gold), _CAPITAL.sub(spelled, prediction)
+
+
 def _readings(text: str) -> list[str]:
     """`1/2x` as the grammar reads it, 1/(2x), and as half of x; any other text as it stands."""
     return list(dict.fromkeys((text, _COEFFICIENT.sub(r"\\frac{\1}{\2} ", text))))
@@ -100,15 +141,25 @@ class SympySymbolic:
     """The `Symbolic` engine of a worker: it may run for ever or exhaust memory, so its process must be expendable."""
 
     def equal_expressions(self, gold: str, prediction: str) -> bool:
-        """True if the two have one value at 40 digits, or at every real point tried, or are shown equal by math-verify.
+        r"""True if the two have one value, at every point where both are real if they have letters.
 
-        A decimal against an exact value follows `numeric.numbers_equal`.
+        A decimal against an exact value follows `numeric.numbers_equal`. `\log` without a base may be the natural one.
         """
-        if gold.count("'") != prediction.count("'"):  # the grammar drops primes: f' would be f
+        if gold.count("'") != prediction.count("'"):  # neither grammar knows derivatives
             return False
-        return any(self._equal_as_read(*reading) for reading in product(_readings(gold), _readings(prediction)))
+        logs = (False, True) if _LOG_WITHOUT_BASE.search(gold + prediction) else (False,)
+        readings = product(_readings(gold), _readings(prediction), logs)
+        return any(self._equal_as_read(*reading) for reading in readings)
 
-    def _equal_as_read(self, gold: str, prediction: str) -> bool:
+    def _equal_as_read(self, gold: str, prediction: str, natural_log: bool) -> bool:
+        try:
+            return _equal_formulas(gold, prediction, natural_log)
+        except (NoValueError, RefusedError):
+            return False
+        except (UnreadableError, UnknownError):
+            return not natural_log and self._equal_in_sympy(gold, prediction)
+
+    def _equal_in_sympy(self, gold: str, prediction: str) -> bool:
         pair = _parse_pair(gold, prediction)
         if pair is None:
             return False
@@ -116,15 +167,23 @@ class SympySymbolic:
         if not isinstance(one, sympy.Expr) or not isinstance(other, sympy.Expr):
             return self._verify(one, other)
         if not one.free_symbols and not other.free_symbols:
-            return _equal_constants(gold, one, prediction, other)
+            return _equal_sympy_constants(gold, one, prediction, other)
         verdict = _equal_at_points(one, other)
         return self._verify(one, other) if verdict is None else verdict
 
     def equal_relations(self, gold: str, prediction: str) -> bool:
-        """True if two equations differ by a factor, or math-verify takes the two for the same relation or set."""
+        """True if two equations or inequalities differ by a factor, or math-verify takes the two for the same."""
         return any(self._equal_relations_as_read(*pair) for pair in product(_readings(gold), _readings(prediction)))
 
     def _equal_relations_as_read(self, gold: str, prediction: str) -> bool:
+        try:
+            verdict = _same_relation(gold, prediction)
+        except RefusedError:
+            return False
+        except (ValueError, UnknownError):
+            verdict = None
+        if verdict is not None:
+            return verdict
         pair = _parse_pair(gold, prediction)
         if pair is None:
             return False
@@ -146,18 +205,87 @@ class SympySymbolic:
         )
 
 
+def _equal_formulas(gold: str, prediction: str, natural_log: bool) -> bool:
+    one, other = _read(gold, natural_log), _read(prediction, natural_log)
+    other = with_case_of(other, one)
+    if letters_of(one) or letters_of(other):
+        return equal_functions(one, other)
+    return equal_constants(one, other) or _rounded(gold, one, prediction, other)
+
+
+def _read(text: str, natural_log: bool) -> Formula:
+    written = parse_number(text)
+    return read_formula(text, natural_log) if written is None else number(written.value)
+
+
+def _rounded(gold: str, one: Formula, prediction: str, other: Formula) -> bool:
+    """One of the two is a decimal, and the other rounds to it."""
+    gold_number, prediction_number = parse_number(gold), parse_number(prediction)
+    if (gold_number is None) == (prediction_number is None):
+        return False
+    exact = _exact(other if prediction_number is None else one)
+    if exact is not None:
+        return numbers_equal(gold_number or Number(exact), prediction_number or Number(exact))
+    value = real_value(other if prediction_number is None else one)
+    if value is None:
+        return False
+    if gold_number is not None:
+        return is_rounded(gold_number, value, MIN_DIGITS_ROUNDED_GOLD)
+    return prediction_number is not None and is_rounded(prediction_number, value, MIN_DIGITS_ROUNDED_PREDICTION)
+
+
+def _exact(formula: Formula) -> Fraction | None:
+    try:
+        return exact_value(formula)
+    except NotExactError:
+        return None
+
+
+_OPERATORS = frozenset(("=", "<", ">", "\\le", "\\ge", "\\neq"))
+
+
+def _same_relation(gold: str, prediction: str) -> bool | None:
+    """Whether two simple relations are multiples of one another; None if that does not settle the matter."""
+    sides, operators = split_top(gold, _OPERATORS)
+    other_sides, other_operators = split_top(prediction, _OPERATORS)
+    if not operators or len(operators) != len(other_operators):
+        return None
+    if operators == [FLIPPED.get(operator, operator) for operator in reversed(other_operators)] != other_operators:
+        other_sides, other_operators = other_sides[::-1], operators
+    if len(operators) == 1:
+        one = difference(*map(read_formula, sides))
+        other = with_case_of(difference(*map(read_formula, other_sides)), one)
+        sign = constant_ratio(one, other)
+        operator = other_operators[0] if sign == 1 else FLIPPED.get(other_operators[0], other_operators[0])
+        if sign is not None and operator == operators[0]:
+            return True
+        return False if operators == other_operators == ["="] else None
+    if operators != other_operators or "=" in operators:
+        return None
+    gaps = zip(
+        itertools.pairwise(map(read_formula, sides)), itertools.pairwise(map(read_formula, other_sides)), strict=True
+    )
+    return True if all(constant_ratio(difference(*one), difference(*other)) == 1 for one, other in gaps) else None
+
+
+# With sympy
+
+
 def _value(expression: Any) -> Any | None:
-    """The value of an expression without letters, to 40 digits; None if it has none (`1/0`, an unevaluated sum)."""
-    value = expression.doit().evalf(DIGITS) if hasattr(expression, "doit") else expression.evalf(DIGITS)
+    """The value of an expression without letters; None if it has none (`1/0`, an unevaluated sum)."""
+    value = expression.doit() if hasattr(expression, "doit") else expression
+    value = value if value.is_Rational else value.evalf(DIGITS)
     return value if value.is_number and value.is_finite else None
 
 
 def _close(one: Any, other: Any) -> bool:
+    if one.is_Rational and other.is_Rational:
+        return bool(one == other)
     scale = max(abs(one), abs(other))
-    return bool(abs(one - other) <= scale * sympy.Float(10) ** -25) if scale else True
+    return bool(abs(one - other) <= scale * sympy.Float(10, DIGITS) ** -45) if scale else True
 
 
-def _equal_constants(gold: str, one: Any, prediction: str, other: Any) -> bool:
+def _equal_sympy_constants(gold: str, one: Any, prediction: str, other: Any) -> bool:
     gold_value, prediction_value = _value(one), _value(other)
     if gold_value is None or prediction_value is None:
         return bool(one == other)
@@ -165,9 +293,15 @@ def _equal_constants(gold: str, one: Any, prediction: str, other: Any) -> bool:
         return True
     gold_number, prediction_number = parse_number(gold), parse_number(prediction)
     if gold_number is not None and prediction_number is None and prediction_value.is_real:
-        return is_rounded(gold_number, Fraction(str(prediction_value)), MIN_DIGITS_ROUNDED_GOLD)
+        value = Number(Fraction(str(prediction_value)))
+        if prediction_value.is_Rational:
+            return numbers_equal(gold_number, value)
+        return is_rounded(gold_number, value.value, MIN_DIGITS_ROUNDED_GOLD)
     if prediction_number is not None and gold_number is None and gold_value.is_real:
-        return is_rounded(prediction_number, Fraction(str(gold_value)), MIN_DIGITS_ROUNDED_PREDICTION)
+        value = Number(Fraction(str(gold_value)))
+        if gold_value.is_Rational:
+            return numbers_equal(value, prediction_number)
+        return is_rounded(prediction_number, value.value, MIN_DIGITS_ROUNDED_PREDICTION)
     return False
 
 

@@ -1,7 +1,7 @@
 """Worker processes that judge pairs of answers and can be killed: time limit, memory limit, crash.
 
-Plain `subprocess` with a line protocol (see `erprm.grading.worker`), not `multiprocessing`: daemonic processes such
-as DataLoader workers may have no multiprocessing children, and a forked child would inherit torch, threads and locks.
+Plain `subprocess` with a line protocol (see the module `worker`), not `multiprocessing`: daemonic processes such as
+DataLoader workers may have no multiprocessing children, and a forked child would inherit torch, threads and locks.
 """
 
 from __future__ import annotations
@@ -13,23 +13,21 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 import weakref
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypedDict
 
 from erprm.errors import FailedRunError
+from erprm.grading.workers.isolation import isolated_python
 
 Pair = tuple[str, str]  # gold answer, predicted answer
 Reason = Literal["time", "memory", "crash"]
 
-# The worker's own timer fires first; the parent's deadline is for a worker that cannot be reached by it.
-GRACE_S = 1.0
+# A pair has `timeout_s` of processor time, and this many times as much wall time where the machine is busy.
+WALL_TIME_FACTOR = 2.0
 START_UP_S = 300.0
-# Tries for a pair that lost its worker through no fault of its own.
-MAX_TRIES = 4
 
 
 class KilledPair(NamedTuple):
@@ -55,41 +53,36 @@ class WorkerStartError(FailedRunError):
 
 
 class _Reply(TypedDict, total=False):
-    """What a worker writes: see `erprm.grading.worker`."""
+    """What a worker writes: see `erprm.grading.workers.worker`."""
 
     equal: bool
     error: str
-    cpu_s: float
 
 
 class _Worker:
     """One process, and the pair it is at work on."""
 
     def __init__(self, timeout_s: float, memory_mb: int) -> None:
-        path = os.pathsep.join(entry for entry in sys.path if entry)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "erprm.grading.worker", str(timeout_s), str(memory_mb)],
+            isolated_python("erprm.grading.workers.worker", "serve", str(timeout_s), str(memory_mb)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
             bufsize=0,
         )
         self.pair: Pair | None = None
         self.ready = False
         self.served = 0
         self.deadline = time.monotonic() + START_UP_S
-        self._timeout_s = timeout_s
-        self._cpu_s = 0.0
         self._unread = b""
 
-    def ask(self, pair: Pair) -> None:
-        """Sends a pair; a worker that has died meanwhile shows it at the next read."""
+    def ask(self, pair: Pair, deadline: float) -> None:
+        """Sends a pair to be judged until `deadline`; a worker that has died meanwhile shows it at the next read."""
         assert self.process.stdin is not None
-        self.pair = pair
-        self.deadline = time.monotonic() + self._timeout_s + GRACE_S
+        self.pair, self.deadline = pair, deadline
+        wall_s = max(0.001, deadline - time.monotonic())
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(pair).encode("ascii") + b"\n")
+            self.process.stdin.write(json.dumps([*pair, wall_s]).encode("ascii") + b"\n")
 
     def read(self) -> _Reply | None:
         """The reply that has arrived, or None if only a part of it has.
@@ -106,23 +99,16 @@ class _Worker:
             return None
         reply: _Reply = json.loads(self._unread)
         self._unread = b""
-        self._cpu_s = reply["cpu_s"]
         return reply
 
-    def end(self) -> tuple[int, float]:
-        """Kills the process and closes its pipes; returns the exit code and the processor time since the last reply."""
+    def end(self) -> int:
+        """Kills the process and closes its pipes; returns the exit code."""
         self.process.kill()
-        cpu_s = math.inf
-        if hasattr(os, "wait4"):
-            with contextlib.suppress(ChildProcessError):
-                _, status, usage = os.wait4(self.process.pid, 0)
-                self.process.returncode = os.waitstatus_to_exitcode(status)
-                cpu_s = usage.ru_utime + usage.ru_stime - self._cpu_s
         code = self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
-        return code, cpu_s
+        return code
 
 
 @dataclass
@@ -131,7 +117,8 @@ class _Batch:
 
     waiting: deque[Pair]
     verdicts: dict[Pair, bool] = field(default_factory=dict)
-    lost: Counter[Pair] = field(default_factory=Counter)
+    deadlines: dict[Pair, float] = field(default_factory=dict)
+    retried: set[Pair] = field(default_factory=set)
 
 
 def _end_all(workers: list[_Worker], pid: int) -> None:
@@ -144,8 +131,8 @@ class WorkerPool:
     """Up to `workers` processes, started when first needed and kept until `close`.
 
     Args:
-        timeout_s: wall time for one pair, in seconds; start-up does not count. A pair that had less than half of it
-            on a processor is tried again, three times at most.
+        timeout_s: processor time for one pair, in seconds, and half of its wall time; the first start-up of a worker
+            does not count.
         memory_mb: address space of one worker, in MiB.
         workers: number of processes at most.
     """
@@ -169,7 +156,9 @@ class WorkerPool:
                     self._running.append(_Worker(self.timeout_s, self.memory_mb))
                 for worker in self._running:
                     if batch.waiting and worker.ready and worker.pair is None:
-                        worker.ask(batch.waiting.popleft())
+                        pair = batch.waiting.popleft()
+                        limit = time.monotonic() + WALL_TIME_FACTOR * self.timeout_s
+                        worker.ask(pair, batch.deadlines.setdefault(pair, limit))
                 self._serve(batch)
         except BaseException:  # a worker left at work would answer the next batch
             self.close()
@@ -183,7 +172,8 @@ class WorkerPool:
             for worker in busy:
                 assert worker.process.stdout is not None
                 selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
-            patience = min(worker.deadline for worker in busy) - time.monotonic()
+            retried = [batch.deadlines[pair] for pair in batch.waiting if pair in batch.deadlines]
+            patience = min([*(worker.deadline for worker in busy), *retried]) - time.monotonic()
             written: list[_Worker] = [key.data for key, _ in selector.select(max(0.0, patience))]
         for worker in written:  # a reply counts even if this process was too busy to read it in time
             self._take_reply(worker, batch)
@@ -191,6 +181,9 @@ class WorkerPool:
             for worker in busy:
                 if time.monotonic() >= worker.deadline:
                     self._lose(worker, batch, "time")
+        for pair in [pair for pair in batch.waiting if batch.deadlines.get(pair, math.inf) <= time.monotonic()]:
+            batch.waiting.remove(pair)  # its time ran out while a fresh worker was starting
+            self._give_up(pair, batch, "time")
 
     def _take_reply(self, worker: _Worker, batch: _Batch) -> None:
         try:
@@ -212,23 +205,25 @@ class WorkerPool:
             worker.served += 1
 
     def _lose(self, worker: _Worker, batch: _Batch, reason: Reason | None = None) -> None:
-        """Ends a worker and grades its pair False, unless the pair deserves another try in a fresh worker.
+        """Ends a worker and grades its pair False, or gives the pair to a fresh worker for the rest of its time.
 
-        It does if the worker's memory or crash may stem from earlier pairs, or if the machine was so busy that the pair
-        had less than half its time on a processor.
+        A fresh worker is tried if the memory or the crash may stem from pairs that the lost one had served before.
         """
         self._running.remove(worker)
-        code, cpu_s = worker.end()
+        code = worker.end()
         pair = worker.pair
         if pair is None:
             raise _start_error("it ended" if reason is None else f"nothing within {START_UP_S:g} s")
         if reason is None:
-            reason = "time" if code == -getattr(signal, "SIGALRM", 0) else "crash"
-        batch.lost[pair] += 1
-        undeserved = cpu_s < self.timeout_s / 2 if reason == "time" else worker.served > 0
-        if undeserved and batch.lost[pair] < MAX_TRIES:
+            timers = (-getattr(signal, "SIGALRM", 0), -getattr(signal, "SIGPROF", 0))
+            reason = "time" if code in timers else "crash"
+        if reason != "time" and worker.served and pair not in batch.retried:
+            batch.retried.add(pair)
             batch.waiting.appendleft(pair)
-            return
+        else:
+            self._give_up(pair, batch, reason)
+
+    def _give_up(self, pair: Pair, batch: _Batch, reason: Reason) -> None:
         batch.verdicts[pair] = False
         gold, prediction = pair
         self.killed.append(KilledPair(prediction, gold, reason))

@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from erprm.grading.numeric import Number, numbers_equal, parse_number, round_half_away
+from erprm.grading.answers.numeric import Number, numbers_equal, parse_number, round_half_away
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 r"""One spelling for the many ways to write an answer: `\dfrac12`, `½` and `\tfrac{1}{2}` all become `\frac{1}{2}`.
 
-Only spelling changes here, never meaning: brackets, units, bases, signs and decimals stay for `erprm.grading.compare`
-to judge. Golds and predictions pass through the same function.
+Only spelling changes here, never meaning: brackets, units, bases, signs and decimals stay for the module `compare` to
+judge. Golds and predictions pass through the same function.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from erprm.grading.characters import clean_characters
-from erprm.grading.notation import unify
-from erprm.grading.words import in_figures
+from erprm.grading.answers.characters import clean_characters
+from erprm.grading.answers.formula import FUNCTIONS
+from erprm.grading.answers.notation import unify
+from erprm.grading.answers.words import in_figures
 
 # Longer answers are compared as text only: no real answer is longer, and everything below is at worst quadratic.
 MAX_ANSWER_CHARS = 4000
@@ -22,16 +23,17 @@ _SIZES = re.compile(
     r"\\(?:[mM]?left|[mM]?right)\s*\.|\\(?:[mM]?left|[mM]?right|[bB]igg?[lrm]?|middle)(?![a-zA-Z])\s*|\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it|phantom)(?![a-zA-Z])"
 )
 _THOUSANDS_SPACING = re.compile(r",\s*\\!\s*|\{\s*,\s*\}(?=\d{3})|(?<=\d)\\[,;:](?=\d{3}(?!\d))")
+# The dots of 0.333... are part of the number.
+_GOES_ON = re.compile(r"(?<=\.)(\d+)\s*(?:\\l?dots|\\cdots|\.\s?\.\s?\.+)")
 _SPACING = re.compile(
     r"(?<!\\)\\[,;:!>\s]|\\(?:quad|qquad|enspace|thinspace|hspace\{[^{}]*\}|hfill|nobreak|allowbreak)(?![a-zA-Z])|~"
 )
 _TEXT_COMMAND = re.compile(
     r"\\(?:text(?:normal|bf|it|rm|sf|tt|md|up)?|mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mathscr|boldsymbol|bm|mbox|hbox|operatorname\*?)(?![a-zA-Z])\s*(?=\{)"
 )
+_TEXT_SUBSCRIPT = re.compile(r"_\s*(?:\{\s*\\text\s*\{\s*([\w\s]*?)\s*\}\s*\}|\\text\s*\{\s*([\w\s]*?)\s*\})")
 _ONE_LETTER_TEXT = re.compile(r"\\text\{\s*([a-zA-Z\d])\s*\}")
-_FUNCTION_NAMES = (
-    "arcsin|arccos|arctan|arccot|arcsec|arccsc|sinh|cosh|tanh|coth|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm|max|min"
-)
+_FUNCTION_NAMES = "|".join(sorted({*FUNCTIONS} - {"sqrt", "cbrt", "sgn"}, key=len, reverse=True))
 _TEXT_FUNCTION = re.compile(rf"\\text\{{\s*({_FUNCTION_NAMES})\s*\}}")
 _PLAIN_FUNCTION = re.compile(rf"(?<![\\a-zA-Z{{])({_FUNCTION_NAMES})(?=\s*[(\\^_\d]|\s+[a-z]\b)")
 _PLAIN_NAME = re.compile(r"(?<![\\a-zA-Z])(pi|infinity|infty|oo|inf|sqrt|cbrt)(?![a-zA-Z])")
@@ -163,7 +165,18 @@ def _group_end(text: str, start: int) -> int:
     return len(text)
 
 
+def _closing_parenthesis(text: str, start: int) -> int:
+    """Index of the `)` that closes the `(` at `start`, or -1."""
+    depth = 0
+    for index in range(start, len(text)):
+        depth += (text[index] == "(") - (text[index] == ")")
+        if depth == 0:
+            return index
+    return -1
+
+
 _TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|\S", re.DOTALL)
+_POWER_OF_COMMAND = re.compile(r"\^\s*(-?\s*)(?=\\(?:frac|binom|sqrt)(?![a-zA-Z]))")
 _NEEDS_BRACES = re.compile(r"\\(frac|binom|sqrt)(?![a-zA-Z])")
 _ROOT_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -202,9 +215,9 @@ def brace_arguments(text: str) -> str:
                 index = text.index("]", at) + 1
                 head, at = head + text[at:index].strip(), index
                 rest = text[at:].lstrip()
-            if rest.startswith("(") and ")" in rest and "(" not in rest[1 : rest.index(")")]:
-                opening = text.index("(", at)
-                closing = text.index(")", at)
+            opening = at + len(text[at:]) - len(rest)
+            closing = _closing_parenthesis(text, opening) if rest.startswith("(") else -1
+            if closing > 0:
                 text = f"{text[: match.start()]}{head}{{{text[opening + 1 : closing]}}}{text[closing + 1 :]}"
                 continue
             argument, at = _wrap_argument(text, at, _ROOT_NUMBER)
@@ -214,7 +227,27 @@ def brace_arguments(text: str) -> str:
             below, at = _wrap_argument(text, at)
             arguments = above + below
         text = f"{text[: match.start()]}{head}{arguments}{text[at:]}"
+    for match in reversed(list(_POWER_OF_COMMAND.finditer(text))):  # 7^\frac{1}{2}
+        argument, at = _command_argument(text, match.end())
+        text = f"{text[: match.start()]}^{{{match[1].strip()}{argument}}}{text[at:]}"
     return text
+
+
+def _command_argument(text: str, at: int) -> tuple[str, int]:
+    r"""The `\frac{}{}`, `\binom{}{}` or `\sqrt[]{}` that starts at `at`, and the index after it."""
+    name = text[at : at + 5]
+    end = at + (6 if name == "\\bino" else 5)
+    if name == "\\sqrt" and end < len(text) and text[end] == "[" and "]" in text[end:]:
+        end = text.index("]", end) + 1
+    for _ in range(1 if name == "\\sqrt" else 2):
+        if end < len(text) and text[end] == "{":
+            end = _group_end(text, end)
+    return text[at:end], end
+
+
+def _bare_subscript(match: re.Match[str]) -> str:
+    r"""`v_{\text{max}}` as `v_{max}`; the base of a number (`11_{\text{two}}`) is written so as well."""
+    return f"_{{{match[1] or match[2] or ''}}}"
 
 
 def _improper(match: re.Match[str]) -> str:
@@ -247,6 +280,9 @@ def normalize(answer: str) -> str:
     text = text.strip()
     while match := _EMPHASIS.fullmatch(text):
         text = match[2]
+    if text.startswith("\\[") and text.endswith("\\]"):
+        text = text[2:-2].strip()
+    text = _GOES_ON.sub(r"\1\\dots ", text)
     text = _ELLIPSIS.sub(r", \\dots ", text)
     text = _SIZES.sub("", text)
     if "\\begin" not in text:
@@ -263,6 +299,7 @@ def normalize(answer: str) -> str:
     text = text.replace("\\%", "%")
     text = _SYNONYM.sub(lambda match: _SYNONYMS[match[0]], text)
     text = _TEXT_COMMAND.sub(r"\\text", text)
+    text = _TEXT_SUBSCRIPT.sub(_bare_subscript, text)
     text = _TEXT_FUNCTION.sub(r"\\\1 ", text)
     text = _ORDINAL.sub("", text)
     text = _TEXT_WITH_DIGITS.sub(r"\1", text)

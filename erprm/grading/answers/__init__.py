@@ -1,0 +1,1 @@
+"""Equality of two extracted answers: one spelling, outer structure, numbers, units, formulas."""

@@ -1,0 +1,261 @@
+r"""The last formula of running text: what a solution without any mark seems to answer.
+
+Formulas stand between delimiters (`$x^2$`) or bare among the words (`meet in (7,-4).`). A formula is taken whole or not
+at all: what is cut off, or printed by a program that was never run, is no answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+from erprm.grading.answers.characters import clean_characters
+from erprm.grading.answers.formula import FUNCTIONS
+from erprm.grading.answers.numeric import THOUSANDS
+from erprm.grading.answers.units import may_be_variable, parse_unit
+
+# The answer is looked for in this much of the end of the text.
+TAIL_CHARS = 4000
+# A unit behind a number is at most so long.
+MAX_UNIT_CHARS = 60
+# A bare formula has at most this many words.
+MAX_FORMULA_WORDS = 60
+
+MATH = re.compile(
+    r"\$\$(?P<display>[^$]+)\$\$"
+    r"|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+)\$"
+    r"|\\\((?P<parenthesis>(?:[^\\]|\\(?![()]))+)\\\)"
+    r"|\\\[(?P<bracket>(?:[^\\]|\\(?![\[\]]))+)\\\]"
+)
+_MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b)[\s,]*")
+_UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA-Z]+", re.IGNORECASE)
+_WORDS_AFTER_NUMBER = re.compile(r"(?:\s*(?:/|[a-zA-Z]+(?:\^?\{?[23²³]\}?)?)){1,4}")
+_NUMBER_BODY = rf"(?:{THOUSANDS}(?!\d)|\d+)(?:[.,]\d+)?|\.\d+"
+_PLAIN_NUMBER = re.compile(
+    rf"(?<![A-Za-z0-9_.^])(?:(?<![)\]])-)?(?:\\?\$)?-?(?:{_NUMBER_BODY})"
+    r"(?:\s?/\s?\d+|(?::\d+)+|\^\{?-?\d+\}?)?(?:\s*(?:\\?%|percent\b|pct\b))?",
+    re.IGNORECASE,
+)
+_ATTACHED_UNIT = re.compile(r"(?P<name>[a-zA-Z]+)\^?\{?[23²³]?\}?")
+_WORD = re.compile(r"\S+")
+_PROSE = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{2,}")
+_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end|mathbf)\s*\{[^{}]*\}")
+_OPERATOR = re.compile(
+    r"[-+*/=<>≤≥≠≈±×·÷∪∩∈:]+|\\(?:cdot|times|le|leq|ge|geq|ne|neq|pm|mp|approx|cup|cap|in|div|equiv|sqrt|frac)"
+)
+_STRONG = re.compile(r"\d|\\[a-zA-Z(\[{]|[√π²³∞½¼¾]|[a-zA-Z)\]][-+*/^=<>][a-zA-Z(\[]")
+_CJK = re.compile(r"[\u3000-\u9fff\uff01-\uff60]+")
+_FRACTION = re.compile(r"\d+/\d+|\\[dt]?frac\b.*")
+_COMPOUND = re.compile(
+    r"\d+(?:\.\d+)?\s+(?:dollars?|hours?|feet|foot|pounds?|minutes?|meters?|years?|days?|weeks?)\s*,?\s*(?:and\s+)?$"
+)
+
+_CODE_BLOCK = re.compile(r"```[ \t]*(?P<language>[\w+-]*)[^\n`]*\n(?P<body>(?:(?!```).)*)(?:```|\Z)", re.DOTALL)
+_REMOVED_CODE = "```"
+_LANGUAGE_NAMES = """
+python py python3 sympy sage c cpp c++ java javascript js typescript ts r matlab octave julia sql bash sh shell go rust
+ruby haskell perl php kotlin scala swift mathematica wolfram
+"""
+_PROGRAMMING_LANGUAGES = frozenset(_LANGUAGE_NAMES.split())
+_LOOKS_LIKE_CODE = re.compile(
+    r"^\s*(?:print\s*\(|return\b|def \w+\s*\(|import \w|from \w+ import\b|(?:for|while|if|elif|else)\b.*:\s*$|assert\b"
+    r"|\w+(?:\.\w+)*\s*(?:=|\+=)\s*(?:\w+\.)*\w\w+\(.*\)\s*$|console\.log\(|cout\s*<<|#include)"
+)
+_MONEY = re.compile(r"\s*-?\d[\d,.]*(?![^$\n]*[\\^_=])")
+_ENDS_OPEN = re.compile(
+    r"(?:[=+/^({\\&]|(?<=\s)[-<>*\[]|(?<=[\d)}])-|\\(?:cdot|times|frac|dfrac|tfrac|sqrt|le|leq|ge|geq|ne|neq|pm|mp|approx"
+    r"|to|div|cup|cap|in|equiv|left|right|binom|text|begin|end)\s*)$"
+)
+_TRAILING_REMARK = re.compile(
+    r"\s*[(\[](?:see|check|since|because|as|from|by|note|here|where|which|using|this|that|also|i\.e\.|e\.g\.)\b"
+    r"[^()\[\]]*[)\]]\s*\.?\s*$",
+    re.IGNORECASE,
+)
+_SELF_CHECK = re.compile(
+    r"(?:so |and |thus |therefore,? )?(?:this|that|the|our|my) (?:final )?(?:answer|result|solution|value)\b[^=$\d]*"
+    r"\b(?:correct|right|valid|reasonable|consistent|verified|checks|makes sense|confirmed|plausible|unique|complete)\b"
+    r"|(?:check|verification|verify)\b\s*:"
+    r"|(?:we|let us|let's|let me|i)\s(?:can\s)?(?:now\s|also\s)?(?:check|verify|double-check)\b",
+    re.IGNORECASE,
+)
+_SENTENCE_START = re.compile(r"(?<=[.!?。！？])\s+|\n+")
+
+
+def without_code(text: str) -> str:
+    """The text without blocks of program code; blocks that hold output or a formula keep their content."""
+    if "```" not in text:
+        return text
+
+    def kept(match: re.Match[str]) -> str:
+        language, body = match["language"].lower(), match["body"]
+        lines = body.splitlines()
+        is_code = language in _PROGRAMMING_LANGUAGES or (not language and any(map(_LOOKS_LIKE_CODE.match, lines)))
+        return f"\n{_REMOVED_CODE}\n" if is_code else body
+
+    return _CODE_BLOCK.sub(kept, text)
+
+
+def is_cut_off(text: str) -> bool:
+    """True if the text ends inside a formula: an open bracket or delimiter, or a sign with nothing after it."""
+    text = text.rstrip()
+    if _ENDS_OPEN.search(text[-20:]):
+        return True
+    rest = MATH.sub(" ", text[-TAIL_CHARS:])
+    line = rest.rpartition("\n\n")[2]
+    for opener in ("\\[", "\\("):
+        if opener in line and re.search(r"(?<!\\)" + re.escape(opener), line):
+            return True
+    dollar = re.search(r"(?<!\\)\$(?!.*(?<!\\)\$)(?P<rest>.*)", line, re.DOTALL)
+    if dollar and dollar["rest"][:1].strip() and not _MONEY.match(dollar["rest"]):
+        return True
+    last_line = rest.rpartition("\n")[2]
+    return last_line.count("{") - last_line.count("\\{") > last_line.count("}") - last_line.count("\\}")
+
+
+def ends_in_code(text: str) -> bool:
+    """True if the last line is a statement of a program, whose output is not there."""
+    last_line = text.rstrip().rpartition("\n")[2]
+    return last_line == _REMOVED_CODE or _LOOKS_LIKE_CODE.match(last_line) is not None
+
+
+def without_self_check(text: str) -> str:
+    """Cuts off remarks in brackets and sentences that only say that the answer is right, at the end of the text."""
+    for _ in range(3):
+        shorter = _TRAILING_REMARK.sub("", text[-TAIL_CHARS:])
+        text = text[:-TAIL_CHARS] + shorter
+        starts = [match.end() for match in _SENTENCE_START.finditer(text.rstrip())]
+        if not starts or not _SELF_CHECK.match(text, starts[-1]) or not re.search(r"\d|\\|\$", text[: starts[-1]]):
+            break
+        text = text[: starts[-1]].rstrip()
+    return text
+
+
+def last_formula(text: str) -> str | None:
+    """The last group of formulas with the unit after it, or a bare formula or number if that comes later."""
+    if is_cut_off(text):
+        return None
+    spans = list(MATH.finditer(text))
+    outside = _CJK.sub(lambda match: " " * len(match[0]), MATH.sub(lambda match: " " * len(match[0]), text))
+    bare = _last_bare(outside, spans[-1].end() if spans else 0)
+    if bare is not None:
+        start, end = bare
+        found = outside[start:end]
+        number = _PLAIN_NUMBER.match(found)
+        attached = _ATTACHED_UNIT.fullmatch(found, number.end()) if number else None
+        if number and attached and parse_unit(clean_characters(attached[0])) is not None:
+            return number[0] if may_be_variable(attached["name"]) else f"{number[0]} {attached[0]}"
+        if _PLAIN_NUMBER.fullmatch(found):
+            found += _unit_after(text, end)
+            compound = _COMPOUND.search(text[max(0, start - 40) : start])
+            return f"{compound[0]}{found}" if compound and " " in found else found
+        right = found.rpartition("=")[2].strip() if "=" in found and not re.search(r"[<>≤≥]|\\[lg]e", found) else found
+        return (right + _unit_after(text, end)) if right else None
+    if not spans:
+        return None
+    first = len(spans) - 1
+    while first > 0 and _MATH_JOIN.fullmatch(text, spans[first - 1].end(), spans[first].start()):
+        first -= 1
+    answer = ", ".join(span[span.lastgroup or 0].strip() for span in spans[first:])
+    unit = _UNIT_AFTER_MATH.match(text, spans[-1].end())
+    return f"{answer} {unit[0].strip()}" if unit else answer
+
+
+def _last_bare(text: str, after: int) -> tuple[int, int] | None:
+    """Start and end of the last bare formula or number that begins after `after`."""
+    words = [(match.start(), match.end()) for match in _WORD.finditer(text, after)][-400:]
+    for place in range(len(words) - 1, -1, -1):
+        start, end = words[place]
+        word = text[start:end]
+        if not _STRONG.search(word):
+            continue
+        if _PROSE.search(_bare_of(word)) and "\\" not in word:  # "30cm", "5-digit", "(about", "H2O"
+            number = _last_number(text, start, end)
+            if number is None:
+                continue
+            return number
+        return _whole_formula(text, words, place)
+    return None
+
+
+def _whole_formula(text: str, words: list[tuple[int, int]], place: int) -> tuple[int, int] | None:
+    first = last = place
+    while last - first < MAX_FORMULA_WORDS:
+        run = text[words[first][0] : words[last][1]]
+        opened = _open_brackets(run)
+        before = text[slice(*words[first - 1])] if first > 0 else ""
+        after = text[slice(*words[last + 1])] if last + 1 < len(words) else ""
+        if first > 0 and (opened[1] or ("\\end" in run and "\\begin" not in run)):
+            first -= 1
+        elif after and opened[0]:
+            last += 1
+        elif first > 0 and _joins(before, run.split(maxsplit=1)[0], before_run=True):
+            first -= 1
+        elif after and _joins(after, run.split()[-1], before_run=False):
+            last += 1
+        else:
+            break
+    start, end = words[first][0], words[last][1]
+    while end > start and text[end - 1] in ".,;:!?*" and not text[:end].endswith(("\\!", "\\,", "\\;")):
+        end -= 1
+    while start < end and text[start] in "*,;:":
+        start += 1
+    run = text[start:end]
+    if any(_open_brackets(run)) or _PROSE.search(_bare_of(run)):
+        return _last_number(text, *words[place])
+    return (start, end) if end > start else None
+
+
+def _bare_of(run: str) -> str:
+    """The run without what may hold letters in a formula: text, commands, names of functions."""
+    bare = re.sub(r"\\[a-zA-Z]+", " ", _TEXT_COMMAND.sub(" ", run))
+    return re.sub(r"[A-Za-z]{2,}", lambda match: " " if match[0] in _FORMULA_WORDS else match[0], bare)
+
+
+_FORMULA_WORDS = frozenset((*FUNCTIONS, "pi", "sqrt", "infinity", "oo", "mod"))
+
+
+def _joins(word: str, edge: str, before_run: bool) -> bool:
+    """Whether a word beside a formula belongs to it."""
+    if word[-1] in ".,;:!?" and before_run:
+        return False
+    operator, at_edge = _OPERATOR.fullmatch(word) is not None, _OPERATOR.fullmatch(edge) is not None
+    if operator:
+        return (word != ":" and word != "/") or not at_edge
+    if at_edge:
+        return not _PROSE.search(_bare_of(word)) or word.strip("()") in _FORMULA_WORDS
+    if before_run and word.isdigit() and _FRACTION.match(edge):
+        return True  # 3 1/2
+    return before_run and re.fullmatch(r"\\[a-zA-Z]+|[+-]", word) is not None
+
+
+def _open_brackets(run: str) -> tuple[int, int]:
+    """How many brackets are opened and not closed, and closed and not opened."""
+    opened = closed = 0
+    for character in re.sub(r"\\[lr]angle|\\[lr]floor", "", run):
+        if character in "([{":
+            opened += 1
+        elif character in ")]}":
+            if opened:
+                opened -= 1
+            else:
+                closed += 1
+    return opened, closed
+
+
+def _last_number(text: str, start: int, end: int) -> tuple[int, int] | None:
+    numbers = list(_PLAIN_NUMBER.finditer(text, start, min(len(text), end + 20)))
+    numbers = [number for number in numbers if number.start() < end]
+    return (numbers[-1].start(), numbers[-1].end()) if numbers else None
+
+
+def _unit_after(text: str, at: int) -> str:
+    """The unit behind a number: `" cm"`, `" miles per hour"`; nothing for words that are no units."""
+    percent = re.match(r"\s*(?:\\?%|percent\b|pct\b)", text[at : at + 12], re.IGNORECASE)
+    if percent:
+        return percent[0]
+    words = _WORDS_AFTER_NUMBER.match(text, at, at + MAX_UNIT_CHARS)
+    tail = words[0] if words else ""
+    while tail:
+        if parse_unit(tail) is not None:
+            return tail if tail.startswith(" ") else f" {tail}"
+        tail = re.sub(r"\s*(?:/|[a-zA-Z]+[^\sa-zA-Z/]*)$", "", tail)
+    return ""
