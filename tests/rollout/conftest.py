@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
 
 from erprm.rollout.transformers_engine import TransformersEngine
 
@@ -87,6 +88,21 @@ def make_taught_policy(**changes: Any) -> Any:
         first, second = f"so {one} + {other} = {total}", f"then {total} + 1 = {(total + 1) % 10}"
         solutions.append(f"{one} + {other} = \n {first} \n {second} \n #### {(total + 1) % 10} \n so </s>")
     return teach(make_policy(len(WORDS), **changes), solutions, steps=90, learning_rate=3e-3)
+
+
+def chance_of_counts(counts: Tensor, expected: Tensor) -> float:
+    """The chance of counts as far from those expected as these, or farther, by Pearson's chi-square test.
+
+    Where nothing is expected, nothing may be counted. Cells in which fewer than five are expected are taken as one.
+    """
+    assert counts[expected == 0].sum() == 0
+    rare = expected < 5
+    counts, expected = (torch.cat([each[~rare], each[rare].sum()[None]]).double() for each in (counts, expected))
+    cells = expected > 0
+    degrees = int(cells.sum()) - 1
+    assert degrees >= 1
+    chi_square = ((counts - expected)[cells] ** 2 / expected[cells]).sum()
+    return torch.special.gammaincc(torch.tensor(degrees / 2, dtype=torch.float64), chi_square / 2).item()
 
 
 @pytest.fixture(scope="session")
