@@ -102,7 +102,7 @@ def chance_of_counts(counts: Tensor, expected: Tensor) -> float:
     degrees = int(cells.sum()) - 1
     assert degrees >= 1
     chi_square = ((counts - expected)[cells] ** 2 / expected[cells]).sum()
-    return torch.special.gammaincc(torch.tensor(degrees / 2, dtype=torch.float64), chi_square / 2).item()
+    return float(torch.special.gammaincc(torch.tensor(degrees / 2, dtype=torch.float64), chi_square / 2))
 
 
 @pytest.fixture(scope="session")

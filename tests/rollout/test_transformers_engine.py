@@ -137,7 +137,7 @@ def test_low_temperature_sharpens_the_distribution() -> None:
 def sampled_texts(engine: TransformersEngine, stop: tuple[str, ...] = (), max_tokens: int = 24) -> list[Completion]:
     return [
         completion
-        for completions in engine.generate(PROMPTS, Sampling(n=12, max_tokens=max_tokens, stop=stop))
+        for completions in engine.generate(PROMPTS, Sampling(n=60, max_tokens=max_tokens, stop=stop))
         for completion in completions
     ]
 
