@@ -1,5 +1,5 @@
 # make demo   installs the package into $(VENV) and runs the demo
-# make test   lint, types and the test suite
+# make test   lint, types and the test suite; as root on Debian it first installs Chromium, for the tests that need it
 # make lint   ruff and mypy
 # make format applies ruff's fixes and formatting
 # make coverage   the test suite with a coverage report
@@ -19,12 +19,12 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c tests/requirements.txt
 RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-.PHONY: demo test lint format coverage docs clean
+.PHONY: demo test lint browser format coverage docs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/erprm demo $(DEMO_ARGS)
 
-test: lint
+test: lint browser
 	$(RUN_TESTS)
 
 lint: $(VENV)/.installed-dev
@@ -32,11 +32,19 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The report page is tested in a browser. Where there is none and none can be installed, those tests are skipped.
+browser:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! command -v chromedriver > /dev/null; then \
+	    echo "Installing Chromium, in which the report page is tested"; \
+	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium chromium-driver; } \
+	        > /dev/null 2>&1 || echo "Chromium could not be installed: the tests in it will be skipped"; \
+	fi
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-coverage: $(VENV)/.installed-dev
+coverage: $(VENV)/.installed-dev browser
 	$(RUN_TESTS) --cov --cov-report=term
 
 docs: $(VENV)/.installed-dev

@@ -1,5 +1,6 @@
 """A tiny Llama with random weights, its tokenizer, and rollout records for it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from erprm.data.records import RolloutRecord
+from erprm.steps import Solution
 
 # transformers types neither its constructors nor its models closely enough for a strict type checker.
 LlamaConfig: Any = transformers.LlamaConfig
@@ -58,6 +60,16 @@ def save_tiny_llama(folder: Path, *, with_tags: bool = True) -> Path:
     make_llama(len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def assert_same_model(one: Any, other: Any, solutions: Sequence[Solution]) -> None:
+    """The same weights to the last bit, and scores but for rounding, which may depend on where they lie in memory."""
+    weights, others = one.backbone.state_dict(), other.backbone.state_dict()
+    assert weights.keys() == others.keys()
+    for name, weight in weights.items():
+        assert torch.equal(weight, others[name]), name
+    for scores, expected in zip(one.score_steps(solutions), other.score_steps(solutions), strict=True):
+        torch.testing.assert_close(scores, expected, atol=1e-6, rtol=0.0)
 
 
 def make_record(problem: int = 0, rewards: list[list[float]] | None = None, **changes: object) -> RolloutRecord:

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import lightning as L
@@ -35,9 +36,10 @@ def fit(folder: Path, output: str, ckpt_path: Path | None = None, epochs: int = 
 def test_a_continued_training_counts_with_what_it_had_taken(tmp_path: Path) -> None:
     save_tiny_llama(tmp_path / "lm")
     write_records([make_record(i) for i in range(10)], tmp_path / "rollouts.parquet")
+    started = time.perf_counter()
     trainer = fit(tmp_path, "first.json")
     first = json.loads((tmp_path / "first.json").read_text(encoding="utf-8"))
-    assert 0 < first["seconds"] < 60
+    assert 0 < first["seconds"] < time.perf_counter() - started
     assert first["cuda_peak_bytes"] == 0
 
     trainer.save_checkpoint(tmp_path / "a.ckpt")
@@ -45,9 +47,10 @@ def test_a_continued_training_counts_with_what_it_had_taken(tmp_path: Path) -> N
     (state,) = (value for name, value in checkpoint["callbacks"].items() if name.startswith("RunCost"))
     state["seconds"], state["peak_bytes"] = 1000.0, 10**15
     torch.save(checkpoint, tmp_path / "a.ckpt")
+    started = time.perf_counter()
     fit(tmp_path, "both.json", tmp_path / "a.ckpt", epochs=2)
     both = json.loads((tmp_path / "both.json").read_text(encoding="utf-8"))
-    assert 1000 < both["seconds"] < 1060
+    assert 1000 < both["seconds"] < 1000 + time.perf_counter() - started
     assert both["peak_bytes"] == 10**15
 
 

@@ -52,10 +52,10 @@ def test_sampled_completions_succeed_at_the_exact_rate() -> None:
         policy, prompt, lambda tokens: likely in tokens, end_id=END, max_new_tokens=1, threshold=0.0
     )
     engine = TransformersEngine.from_model(policy, tokenizer, batch_size=512)
-    (completions,) = engine.generate([prompt], Sampling(n=2000, max_tokens=1))
-    share = sum(likely in completion.token_ids for completion in completions) / 2000
-    # Four standard errors of a share of 2,000.
-    assert share == pytest.approx(exact.low, abs=4 * math.sqrt(exact.low * (1 - exact.low) / 2000))
+    (completions,) = engine.generate([prompt], Sampling(n=4000, max_tokens=1))
+    share = sum(likely in completion.token_ids for completion in completions) / 4000
+    # Five standard errors of a share of 4,000: chance is as far off once in two million.
+    assert share == pytest.approx(exact.low, abs=5 * math.sqrt(exact.low * (1 - exact.low) / 4000))
 
 
 def test_rewards_of_bounds_by_hand() -> None:

@@ -6,7 +6,6 @@ vLLM starts in some 40 seconds, so every engine of this module is opened once, a
 import asyncio
 import dataclasses
 import importlib.util
-import math
 import os
 import sys
 import time
@@ -35,7 +34,7 @@ from erprm.rollout import (
 )
 from erprm.rollout.pools import PoolSampling
 from tests.engines.served_policy import KEY, NAME, ServedPolicy
-from tests.rollout.conftest import make_byte_tokenizer, make_policy
+from tests.rollout.conftest import chance_of_counts, make_byte_tokenizer, make_policy
 
 PROMPTS = ["3 + 4 =", "9 + 9 =", "Sum of 8 and 1 → ", "0 + 0 =\nStep 1: 0 + 0", "é", "数 5 + 2 ="]
 CONTEXT = 96
@@ -216,7 +215,7 @@ def test_more_prompts_than_are_read_at_once_are_all_completed(engine: Engine) ->
 def test_first_tokens_follow_the_exact_distribution(
     engine: Engine, reference: TransformersEngine, temperature: float, top_p: float
 ) -> None:
-    prompt, draws = "Step 1: 3 + 4 = ", 4000
+    prompt, draws = "Step 1: 3 + 4 = ", 10_000
     ids = torch.tensor([engine.tokenizer(prompt)["input_ids"]])
     with torch.inference_mode():
         probabilities = torch.softmax(reference._model(ids).logits[0, -1].double() / temperature, -1)
@@ -225,17 +224,9 @@ def test_first_tokens_follow_the_exact_distribution(
     expected = torch.zeros_like(probabilities).scatter(0, tokens, ranked / ranked.sum()) * draws
 
     [completions] = engine.generate([prompt], Sampling(draws, temperature, top_p, max_tokens=1))
-    counts = torch.bincount(torch.tensor([c.token_ids[0] for c in completions]), minlength=len(expected)).double()
-
-    assert counts[expected == 0].sum() == 0
-    # Pearson's chi-square, the rare tokens as one cell. Its mean is the degrees of freedom, its variance twice that.
-    rare = expected < 5
-    counts, expected = (torch.cat([each[~rare], each[rare].sum()[None]]) for each in (counts, expected))
-    cells = expected > 0
-    degrees = int(cells.sum()) - 1
-    chi_square = ((counts - expected)[cells] ** 2 / expected[cells]).sum()
-    assert degrees >= 3
-    assert chi_square < degrees + 4 * math.sqrt(2 * degrees)
+    counts = torch.bincount(torch.tensor([c.token_ids[0] for c in completions]), minlength=len(expected))
+    assert int((expected >= 5).sum()) >= 3
+    assert chance_of_counts(counts, expected) > 1e-7
 
 
 def test_a_completion_ends_where_the_context_is_full(engine: Engine) -> None:

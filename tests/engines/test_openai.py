@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,7 +53,9 @@ def test_a_server_that_fails_is_asked_again_after_a_wait(serve: Any, tokenizer_d
     assert completion.token_ids == (8,)
     waits = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert len(waits) == 2
-    assert waits[1] > waits[0] > 0.3  # half a second and a second, each up to a quarter shorter
+    # Half a second and a second, each up to a quarter shorter; on a busy machine both are longer.
+    assert waits[0] >= 0.375
+    assert waits[1] >= 0.75
 
 
 def test_after_the_last_retry_the_error_names_url_and_status(serve: Any, tokenizer_dir: str) -> None:
@@ -83,13 +86,16 @@ def test_a_server_that_fails_stops_a_run_and_rejects_no_problem(serve: Any, toke
 
 
 def test_a_server_that_does_not_answer_in_time_is_named(serve: Any, tokenizer_dir: str) -> None:
-    def sleep(_: Any) -> tuple[int, dict[str, Any]]:
-        time.sleep(1.0)
+    ended = threading.Event()
+
+    def wait(_: Any) -> tuple[int, dict[str, Any]]:
+        ended.wait()
         return one_completion()
 
-    server = serve(sleep)
+    server = serve(wait)
     with pytest.raises(ServerError, match=rf"{server.base_url}.* no answer: Request timed out"):
         make_engine(server, tokenizer_dir, timeout_s=0.2).generate(["so"], Sampling())
+    ended.set()
 
 
 def test_a_server_that_is_not_there_is_named(tokenizer_dir: str) -> None:

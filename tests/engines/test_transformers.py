@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import transformers
 
 from erprm.engines.base import Completion, PromptError, Sampling
 from erprm.engines.transformers import TransformersEngine, pick_tokens
-from tests.rollout.conftest import WORDS, make_policy
+from tests.rollout.conftest import WORDS, chance_of_counts, make_policy
 
 PROMPTS = ["3 + 4 =", "so", "then 1 + 2 = 3 \n so 3 + 5 =", "9", "1 + 1 = 2 \n"]
 END = WORDS.index("</s>")
@@ -98,25 +97,22 @@ def test_first_tokens_follow_the_exact_distribution(
     top_p: float,
 ) -> None:
     logits = policy(torch.tensor([word_tokenizer("3 + 4 =")["input_ids"]])).logits[0, -1].double()
-    probabilities = torch.softmax(logits / temperature, -1).tolist()
+    probabilities = torch.softmax(logits / temperature, -1)
     ranked = sorted(range(len(WORDS)), key=lambda token: -probabilities[token])
     nucleus = [
         token
         for rank, token in enumerate(ranked)
         if top_p == 1.0 or sum(probabilities[other] for other in ranked[:rank]) < top_p
     ]
-    mass = sum(probabilities[token] for token in nucleus)
     assert 1 < len(nucleus) <= len(WORDS)
+    expected = torch.zeros_like(probabilities)
+    expected[nucleus] = probabilities[nucleus] / probabilities[nucleus].sum()
 
-    draws = 4000
+    draws = 10_000
     engine.batch_size = 1000
     [completions] = engine.generate(["3 + 4 ="], Sampling(draws, temperature, top_p, max_tokens=1))
-    counts = [0] * len(WORDS)
-    for completion in completions:
-        counts[completion.token_ids[0]] += 1
-    for token, count in enumerate(counts):
-        p = probabilities[token] / mass if token in nucleus else 0.0
-        assert abs(count - draws * p) <= 5 * math.sqrt(draws * p * (1 - p)), WORDS[token]
+    counts = torch.bincount(torch.tensor([c.token_ids[0] for c in completions]), minlength=len(WORDS))
+    assert chance_of_counts(counts, draws * expected) > 1e-7
 
 
 def test_pick_tokens_takes_the_quantile_of_the_distribution() -> None:
@@ -141,7 +137,7 @@ def test_low_temperature_sharpens_the_distribution() -> None:
 def sampled_texts(engine: TransformersEngine, stop: tuple[str, ...] = (), max_tokens: int = 24) -> list[Completion]:
     return [
         completion
-        for completions in engine.generate(PROMPTS, Sampling(n=12, max_tokens=max_tokens, stop=stop))
+        for completions in engine.generate(PROMPTS, Sampling(n=60, max_tokens=max_tokens, stop=stop))
         for completion in completions
     ]
 

@@ -1,6 +1,7 @@
 import io
 import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import torch
 from rich.console import Console
 
 from erprm.data.sources import Problem
-from erprm.engines.transformers import TransformersEngine
 from erprm.estimate.rollout import RolloutEstimate, estimate_rollouts, total_interval
 from erprm.grading import Grader
 from erprm.rollout import RolloutConfig, run_rollouts
-from tests.rollout.conftest import make_taught_policy, make_word_tokenizer
+from tests.engines.known_policy import KnownPolicy, Words
+from tests.rollout.conftest import make_word_tokenizer
 
 # Prompts of different lengths; that of "p/0" begins that of "p/90".
 QUESTIONS = [f"{number // 10} + {number % 10} =" for number in range(90)] + [
@@ -24,9 +25,22 @@ TOO_LONG = [Problem(f"long/{number}", "so " * 80, "1", "test") for number in ran
 COUNTS = ("solutions", "records", "steps", "prefixes", "completions", "completion_tokens", "prompt_tokens")
 
 
+def lines(written: Words) -> Mapping[str, float]:
+    """One to four lines with a digit each, and an answer."""
+    last = written[-1] if written else "\n"
+    if last in ("so", "then", "####"):
+        return {str(digit): 0.1 for digit in range(10)}
+    if last == "\n":
+        count = written.count("\n")
+        return {"so": 1.0} if count == 0 else {"then": 0.6, "####": 0.4} if count < 4 else {"####": 1.0}
+    return {"</s>": 1.0} if written[-2] == "####" else {"\n": 1.0}
+
+
 @pytest.fixture(scope="module")
-def engine() -> TransformersEngine:
-    return TransformersEngine.from_model(make_taught_policy(), make_word_tokenizer(), "tiny")
+def engine() -> KnownPolicy:
+    engine = KnownPolicy(lines, make_word_tokenizer())
+    engine.max_length = 64
+    return engine
 
 
 def make_config(folder: Path, **changes: Any) -> RolloutConfig:
@@ -34,20 +48,20 @@ def make_config(folder: Path, **changes: Any) -> RolloutConfig:
     return RolloutConfig("tiny", str(folder), **{**settings, **changes})
 
 
-def estimate(engine: TransformersEngine, problems: list[Problem], probe: int, seed: int = 0) -> RolloutEstimate:
+def estimate(engine: KnownPolicy, problems: list[Problem], probe: int, seed: int = 0) -> RolloutEstimate:
     with Grader() as grader:
         return estimate_rollouts(problems, engine, grader, make_config(Path("unused")), probe, seed)
 
 
 @pytest.fixture(scope="module")
-def run(engine: TransformersEngine, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def run(engine: KnownPolicy, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Summary of a run over all problems, and the bytes of its Parquet files."""
     folder = tmp_path_factory.mktemp("run")
     summary = run_rollouts(make_config(folder), engine, PROBLEMS, Console(file=io.StringIO()))
     return summary, [file.stat().st_size for file in folder.glob("data/*.parquet")]
 
 
-def test_a_probe_of_every_problem_gives_the_counts_of_the_run(engine: TransformersEngine, run: Any) -> None:
+def test_a_probe_of_every_problem_gives_the_counts_of_the_run(engine: KnownPolicy, run: Any) -> None:
     summary, sizes = run
     found = estimate(engine, PROBLEMS, probe=1000)
     for name in COUNTS:
@@ -63,7 +77,7 @@ def test_a_probe_of_every_problem_gives_the_counts_of_the_run(engine: Transforme
     "rule", [{"reuse_solutions": False}, {"enough_successes": 2, "completions_per_step": 4}, {"bisection": True}]
 )
 def test_fewer_completions_by_a_rule_are_counted_as_the_run_counts_them(
-    rule: dict[str, Any], engine: TransformersEngine, tmp_path: Path
+    rule: dict[str, Any], engine: KnownPolicy, tmp_path: Path
 ) -> None:
     config = make_config(tmp_path / "run", **rule)
     summary = run_rollouts(config, engine, PROBLEMS[:30], Console(file=io.StringIO()))
@@ -72,7 +86,7 @@ def test_fewer_completions_by_a_rule_are_counted_as_the_run_counts_them(
     assert {name: getattr(found, name).value for name in COUNTS} == {name: getattr(summary, name) for name in COUNTS}
 
 
-def test_intervals_of_a_probe_hold_the_counts_of_the_run(engine: TransformersEngine, run: Any) -> None:
+def test_intervals_of_a_probe_hold_the_counts_of_the_run(engine: KnownPolicy, run: Any) -> None:
     summary, sizes = run
     found = estimate(engine, PROBLEMS, probe=25)
     for name in COUNTS:
@@ -86,7 +100,7 @@ def test_intervals_of_a_probe_hold_the_counts_of_the_run(engine: TransformersEng
 
 
 def test_what_a_file_takes_beside_its_records_is_told_from_a_probe_smaller_than_a_shard(
-    engine: TransformersEngine, run: Any
+    engine: KnownPolicy, run: Any
 ) -> None:
     _, sizes = run
     # Ten problems in one file: most of it is not their records. The run puts 25 into each of four.
@@ -95,12 +109,12 @@ def test_what_a_file_takes_beside_its_records_is_told_from_a_probe_smaller_than_
     assert found.storage_bytes.value == pytest.approx(sum(sizes), rel=0.15)
 
 
-def test_expected_solutions_are_exact(engine: TransformersEngine) -> None:
+def test_expected_solutions_are_exact(engine: KnownPolicy) -> None:
     solutions = estimate(engine, PROBLEMS, probe=7).solutions
     assert (solutions.value, solutions.low, solutions.high) == (300, 300, 300)
 
 
-def test_problems_that_fail_are_told_and_nothing_is_expected_of_them(engine: TransformersEngine) -> None:
+def test_problems_that_fail_are_told_and_nothing_is_expected_of_them(engine: KnownPolicy) -> None:
     problems = [*PROBLEMS, *TOO_LONG]
     first, second = (estimate(engine, problems, probe=20, seed=seed) for seed in (0, 1))
     for found in (first, second):
@@ -116,7 +130,7 @@ def test_problems_that_fail_are_told_and_nothing_is_expected_of_them(engine: Tra
     assert first.steps != second.steps
 
 
-def test_no_failure_among_a_few_problems_leaves_some_possible(engine: TransformersEngine) -> None:
+def test_no_failure_among_a_few_problems_leaves_some_possible(engine: KnownPolicy) -> None:
     found = estimate(engine, PROBLEMS, probe=10)
     assert found.first_failure is None
     # Wilson's interval of 0 of n ends at z^2 / (n + z^2), with z = 1.96.
@@ -124,12 +138,12 @@ def test_no_failure_among_a_few_problems_leaves_some_possible(engine: Transforme
     assert found.failing.high == pytest.approx(100 * 3.8415 / 13.8415, rel=1e-4)
 
 
-def test_a_probe_of_which_every_problem_fails_is_refused(engine: TransformersEngine) -> None:
+def test_a_probe_of_which_every_problem_fails_is_refused(engine: KnownPolicy) -> None:
     with pytest.raises(ValueError, match=r"every one of the 3 probed problems fails, the first: .* has 81 tokens"):
         estimate(engine, TOO_LONG, probe=3)
 
 
-def test_a_probe_of_one_problem_is_refused(engine: TransformersEngine) -> None:
+def test_a_probe_of_one_problem_is_refused(engine: KnownPolicy) -> None:
     with pytest.raises(ValueError, match="probe is 1; it must be at least 2"):
         estimate(engine, PROBLEMS, probe=1)
 

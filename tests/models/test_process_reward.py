@@ -14,7 +14,7 @@ from erprm.data.records import write_records
 from erprm.losses import step_losses, vocabulary_losses
 from erprm.models import ProcessRewardModel
 from erprm.steps import Solution, StepFormat
-from tests.tiny import make_record, save_tiny_llama
+from tests.tiny import assert_same_model, make_record, save_tiny_llama
 
 SOLUTIONS = [
     Solution("What is 3 and 4 more?", ["Step 1: 3 + 4 = 7.", "Step 2: The answer is: 7"]),
@@ -183,10 +183,9 @@ def test_saved_folder_loads_with_equal_scores_here_and_as_a_plain_causal_lm(
     before = model.score_steps(SOLUTIONS)
     model.save_pretrained(tmp_path)
     assert {file.suffix for file in tmp_path.iterdir()} <= {".json", ".safetensors", ".jinja"}
-    again = ProcessRewardModel.from_pretrained(tmp_path)
-    for solution, old, new in zip(SOLUTIONS, before, again.score_steps(SOLUTIONS), strict=True):
-        assert torch.equal(old, new)
-        assert plain_scores(tmp_path, solution) == pytest.approx(old.tolist(), abs=1e-6)
+    assert_same_model(ProcessRewardModel.from_pretrained(tmp_path), model, SOLUTIONS)
+    for solution, scores in zip(SOLUTIONS, before, strict=True):
+        assert plain_scores(tmp_path, solution) == pytest.approx(scores.tolist(), abs=1e-6)
 
 
 def test_added_tokens_grow_the_embedding_and_travel_with_the_folder(tmp_path: Path) -> None:
@@ -198,9 +197,9 @@ def test_added_tokens_grow_the_embedding_and_travel_with_the_folder(tmp_path: Pa
     model.save_pretrained(tmp_path / "with")
     again = ProcessRewardModel.from_pretrained(tmp_path / "with")
     assert again.step_format == StepFormat(add_tokens=True)
-    for solution, old, new in zip(SOLUTIONS, model.score_steps(SOLUTIONS), again.score_steps(SOLUTIONS), strict=True):
-        assert torch.equal(old, new)
-        assert plain_scores(tmp_path / "with", solution) == pytest.approx(old.tolist(), abs=1e-6)
+    assert_same_model(again, model, SOLUTIONS)
+    for solution, scores in zip(SOLUTIONS, model.score_steps(SOLUTIONS), strict=True):
+        assert plain_scores(tmp_path / "with", solution) == pytest.approx(scores.tolist(), abs=1e-6)
 
 
 def test_training_on_constant_labels_brings_every_score_to_the_label(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
-"""A world of sums: a tiny policy that has half learned them, and a scorer that checks each step by arithmetic."""
+"""A world of sums: a tiny policy that mostly forgets the second one, and a scorer that checks every step."""
 
+import itertools
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from erprm.raft import ProblemSet, RaftConfig
 from erprm.steps import Solution
-from tests.rollout.conftest import make_taught_policy, make_word_tokenizer
+from tests.rollout.conftest import WORDS, make_policy, make_word_tokenizer, teach
 
 SCORER = {"class_path": "tests.raft.sums.SumScorer"}
 
@@ -32,9 +34,26 @@ def is_right(question: str, place: int, step: str) -> bool:
     return asked and all((int(one) + int(other)) % 10 == int(total) for one, other, total in sums)
 
 
+def question_of(tens: int, ones: int) -> str:
+    return f"{tens} {ones} + 1 ="
+
+
 def save_policy(folder: Path, **changes: Any) -> Path:
-    """Writes the policy: it solves ``3 + 4 =`` by ``so 3 + 4 = 7``, ``then 7 + 1 = 8``, ``#### 8``, often wrongly."""
-    make_taught_policy(**changes).save_pretrained(folder)
+    """Writes a policy that solves a question rightly one time in three.
+
+    To ``3 6 + 1 =`` it writes ``so 3 6 + 1 = 7``, and then ``then 7 + 1 = 8``, ``#### 8`` or, two times in three,
+    ``then 7 + 1 = 7``, ``#### 7``. The choice is the same whatever the question is, so that what it learns of some
+    questions holds for all.
+    """
+    texts = []
+    for tens, ones in itertools.product(range(10), range(10)):
+        question, first = question_of(tens, ones), (ones + 1) % 10
+        texts += [
+            f"{question} \n so {question} {first} \n then {first} + 1 = {second} \n #### {second} </s>"
+            for second in ((first + 1) % 10, first, first)
+        ]
+    policy = make_policy(len(WORDS), **changes)
+    teach(policy, texts, steps=100, learning_rate=5e-3).save_pretrained(folder)
     make_word_tokenizer().save_pretrained(folder)
     return folder
 
@@ -42,9 +61,8 @@ def save_policy(folder: Path, **changes: Any) -> Path:
 def write_problems(folder: Path) -> None:
     """``train.jsonl`` with 60 problems, ``test.jsonl`` with 20 others."""
     rows = [
-        f'{{"question": "{one} + {other} =", "answer": "{(one + other + 1) % 10}"}}\n'
-        for one in range(10)
-        for other in range(10)
+        json.dumps({"question": question_of(tens, ones), "answer": str((ones + 2) % 10)}) + "\n"
+        for tens, ones in itertools.product(range(10), range(10))
     ]
     (folder / "train.jsonl").write_text("".join(rows[:60]), encoding="utf-8")
     (folder / "test.jsonl").write_text("".join(rows[60:80]), encoding="utf-8")
@@ -65,7 +83,7 @@ def make_config(folder: Path, output: str = "run", **changes: Any) -> RaftConfig
         "learning_rate": 1e-3,
         "max_tokens": 40,
         "grading": "gsm8k",
-        "evaluation_samples": 2,
+        "evaluation_samples": 8,
         "device": "cpu",
         "problems_per_part": 10,
         "sft": {

@@ -47,9 +47,13 @@ def finished(world: Path) -> tuple[Path, list[Evaluation]]:
 def test_a_policy_that_learns_from_what_a_checker_chooses_gets_better(finished: Any) -> None:
     folder, evaluations = finished
     assert [each.round for each in evaluations] == [0, 1, 2]
-    assert evaluations[2].pass_at_1.mean > evaluations[0].pass_at_1.mean
-    assert evaluations[0].kl == 0.0
-    assert evaluations[2].kl > 4 * evaluations[2].kl_standard_error > 0.0
+    initial, _, last = evaluations
+    # At first the most likely solution forgets the second sum, and a third of 160 samples is right; in the end some 0.9
+    # are. The standard errors of both are at most 0.04.
+    assert initial.greedy.mean < 0.5 < 0.75 < last.greedy.mean
+    assert last.pass_at_1.mean > initial.pass_at_1.mean + 0.25
+    assert initial.kl == 0.0
+    assert last.kl > 4 * last.kl_standard_error > 0.0
     assert json.loads((folder / "results.json").read_text()) == [each.as_json() for each in evaluations]
 
 
@@ -69,7 +73,9 @@ def test_what_is_learned_are_the_tokens_that_were_sampled_of_the_best_solution(f
         rights = [all(is_right(question, at, step) for at, step in enumerate(of_text)) for of_text in steps]
         assert row["score"] == float(rights[place])
         assert rights[place] or not any(rights)
-    assert {row["score"] for row in kept} == {0.0, 1.0}
+    # One of 192 solutions at least is right, and one is wrong: otherwise there was nothing to choose.
+    scores = [score for row in read_rows(folder / "round-1/scores") for score in row["scores"] if score is not None]
+    assert set(scores) == {0.0, 1.0}
 
 
 def test_each_round_goes_on_from_the_policy_of_the_one_before_and_samples_from_it(finished: Any) -> None:
@@ -82,9 +88,11 @@ def test_each_round_goes_on_from_the_policy_of_the_one_before_and_samples_from_i
     assert any(not torch.equal(one[name], other[name]) for name in one)
     engine = TransformersEngine(str(folder / "round-1/policy"), device="cpu")
     config = make_config(folder.parent)
-    for each in list(read_solutions(folder / "round-2/samples"))[:3]:
-        (again,) = engine.generate([each.prompt_ids], config.sampling(2))
-        assert [completion.text for completion in again] == each.candidates
+    # Those of a part together, as they were sampled: what is computed is then the same to the last bit.
+    part = list(read_solutions(folder / "round-2/samples"))[: config.problems_per_part]
+    again = engine.generate([each.prompt_ids for each in part], config.sampling(2))
+    for each, completions in zip(part, again, strict=True):
+        assert [completion.text for completion in completions] == each.candidates
 
 
 def test_the_same_settings_again_do_nothing_and_others_are_refused_with_both_values(finished: Any) -> None:
@@ -168,7 +176,7 @@ def test_selectors_without_a_model_need_none(world: Path, selector: str) -> None
 def test_problems_that_are_held_out_are_not_learned_from(world: Path) -> None:
     leak = ProblemSet("jsonl", str(world / "train.jsonl"), limit=5)
     with pytest.raises(
-        ValueError, match=r"is among the held-out problems, too: '\d \+ \d ='; problems and held_out must"
+        ValueError, match=r"is among the held-out problems, too: '\d \d \+ 1 ='; problems and held_out must"
     ):
         run(world, "leak", held_out=leak, prompts_per_round=30)
 

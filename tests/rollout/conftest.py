@@ -1,12 +1,14 @@
 """Tiny policies: real Llamas with random weights, and tokenizers made here."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
 
 from erprm.engines.transformers import TransformersEngine
 
@@ -67,21 +69,40 @@ def make_policy(vocabulary: int, seed: int = 0, context: int = 64, **changes: An
     return LlamaForCausalLM(config).eval()
 
 
+def teach(policy: Any, texts: Sequence[str], *, steps: int, learning_rate: float) -> Any:
+    """Trains a policy on texts of one length, all of them in every step."""
+    ids = torch.tensor(make_word_tokenizer()(list(texts))["input_ids"])
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=learning_rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        policy(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    return policy.eval()
+
+
 def make_taught_policy(**changes: Any) -> Any:
     """A policy that writes solutions of three steps, with digits that are right now and then."""
-    tokenizer, policy = make_word_tokenizer(), make_policy(len(WORDS), **changes)
     solutions = []
     for one, other in itertools.product(range(10), range(10)):
         total = (one + other) % 10
         first, second = f"so {one} + {other} = {total}", f"then {total} + 1 = {(total + 1) % 10}"
         solutions.append(f"{one} + {other} = \n {first} \n {second} \n #### {(total + 1) % 10} \n so </s>")
-    ids = torch.tensor(tokenizer(solutions)["input_ids"])
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3)
-    for _ in range(90):
-        optimizer.zero_grad()
-        policy(input_ids=ids, labels=ids).loss.backward()
-        optimizer.step()
-    return policy.eval()
+    return teach(make_policy(len(WORDS), **changes), solutions, steps=90, learning_rate=3e-3)
+
+
+def chance_of_counts(counts: Tensor, expected: Tensor) -> float:
+    """The chance of counts as far from those expected as these, or farther, by Pearson's chi-square test.
+
+    Where nothing is expected, nothing may be counted. Cells in which fewer than five are expected are taken as one.
+    """
+    assert counts[expected == 0].sum() == 0
+    rare = expected < 5
+    counts, expected = (torch.cat([each[~rare], each[rare].sum()[None]]).double() for each in (counts, expected))
+    cells = expected > 0
+    degrees = int(cells.sum()) - 1
+    assert degrees >= 1
+    chi_square = ((counts - expected)[cells] ** 2 / expected[cells]).sum()
+    return float(torch.special.gammaincc(torch.tensor(degrees / 2, dtype=torch.float64), chi_square / 2))
 
 
 @pytest.fixture(scope="session")

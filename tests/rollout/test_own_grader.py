@@ -18,7 +18,7 @@ source: jsonl
 path: questions.jsonl
 grading: {grading}
 correct_threshold: 0.2
-solutions_per_problem: 4
+solutions_per_problem: 16
 completions_per_step: 3
 max_tokens: 16
 seed: 1

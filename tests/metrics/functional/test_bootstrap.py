@@ -25,11 +25,11 @@ def test_level_sets_the_quantiles() -> None:
 
 
 def test_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
-    # 400 independent evaluations of 200 problems each, as columns.
-    values = (torch.rand(200, 400, generator=torch.Generator().manual_seed(0)) < 0.7).double()
+    # 5,000 independent evaluations of 200 problems each, as columns: the standard error of their share is 0.003.
+    values = (torch.rand(200, 5000, generator=torch.Generator().manual_seed(0)) < 0.7).double()
     low, high = bootstrap_interval(values, n_resamples=1000)
     covered = ((low <= 0.7) & (high >= 0.7)).double().mean()
-    assert 0.91 <= covered <= 0.98
+    assert 0.92 <= covered <= 0.97
 
 
 def test_columns_are_the_intervals_of_each_column() -> None:

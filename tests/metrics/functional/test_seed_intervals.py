@@ -95,10 +95,11 @@ def test_values_that_have_no_interval_are_refused(values: torch.Tensor, level: f
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    # 3 seeds and 60 problems, equal variances of seeds and residuals, half of it for problems; the truth is 0.
+    # 3 seeds and 60 problems, equal variances of seeds and residuals, half of it for problems; the truth is 0. The
+    # degrees of freedom are an approximation, which comes to 93% with three seeds; the standard error is 0.004.
     generator = torch.Generator().manual_seed(0)
-    times = 400
+    times = 5000
     seeds = torch.randn(3, 1, times, generator=generator)
     problems = 0.5**0.5 * torch.randn(1, 60, times, generator=generator)
     low, high = seeds_and_problems_interval(seeds + problems + torch.randn(3, 60, times, generator=generator))
-    assert 0.92 < ((low < 0) & (high > 0)).double().mean() < 0.98
+    assert 0.91 < ((low < 0) & (high > 0)).double().mean() < 0.97

@@ -19,7 +19,7 @@ from erprm.models.heads.export import save_token_classifier
 from erprm.steps import Solution, StepFormatError
 from tests.models.adapters.checkpoints import MAKE, causal_lm, change_config, qwen_prm, tiny_tokenizer, token_classifier
 from tests.steps.real_tokenizers import CHATML
-from tests.tiny import make_tokenizer
+from tests.tiny import assert_same_model, make_tokenizer
 
 SOLUTION = Solution("What is 3 and 4 more?", ["3 + 4 = 7.", "The answer is: 7"])
 
@@ -66,7 +66,7 @@ def test_what_this_package_saved_is_read_with_its_own_step_format(tmp_path: Path
     model.save_pretrained(tmp_path / "math-shepherd-mistral-7b-prm")
     adapted = AdaptedRewardModel.from_pretrained(tmp_path / "math-shepherd-mistral-7b-prm")
     assert (adapted.choice.name, adapted.choice.reason) == ("erprm", "there is a step format in step_format.json")
-    assert adapted.score_steps([SOLUTION])[0].tolist() == model.score_steps([SOLUTION])[0].tolist()
+    assert_same_model(adapted, model, [SOLUTION])
 
 
 def test_what_this_package_exported_as_a_token_classifier_scores_the_same(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_an_adapted_model_is_saved_and_found_again(tmp_path: Path, name: str) ->
     model.save_pretrained(tmp_path / "saved")
     again = AdaptedRewardModel.from_pretrained(tmp_path / "saved")
     assert again.choice.name == "erprm"
-    assert again.score_steps([SOLUTION])[0].tolist() == model.score_steps([SOLUTION])[0].tolist()
+    assert_same_model(again, model, [SOLUTION])
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------

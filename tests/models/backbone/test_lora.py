@@ -11,7 +11,7 @@ from erprm.data.records import write_records
 from erprm.models import LoRA, ProcessRewardModel
 from erprm.steps import Solution
 from tests.models.attention.test_architectures import GPT2_SIZES
-from tests.tiny import make_record, make_tokenizer, save_tiny_llama
+from tests.tiny import assert_same_model, make_record, make_tokenizer, save_tiny_llama
 
 SOLUTION = Solution("What is 3 and 4 more?", ["Step 1: 3 + 4 = 7.", "Step 2: The answer is: 7"])
 
@@ -83,7 +83,7 @@ def test_only_adapters_are_trained_and_saved_and_training_goes_on_from_them(fold
 
     again = build(folder / "llama", LoRA(r=2, target_modules=["q_proj", "v_proj"]))
     fit(again, folder, tmp_path / "again", ckpt_path=path)
-    assert torch.equal(again.eval().score_steps([SOLUTION])[0], model.eval().score_steps([SOLUTION])[0])
+    assert_same_model(again.eval(), model.eval(), [SOLUTION])
 
 
 def test_adapters_of_a_bfloat16_backbone_are_float32(tmp_path: Path) -> None:

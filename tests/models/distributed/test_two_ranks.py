@@ -171,9 +171,12 @@ def test_throughput_is_that_of_both_processes_together(ranks: list[dict[str, Any
     told = [rank["throughput"] for rank in ranks]
     assert told[0]["metrics"] == told[1]["metrics"]
     rates = {name.removeprefix("throughput/"): value for name, value in told[0]["metrics"].items()}
-    solutions = sum(len(names) for rank in told for names in rank["records"][1:5])
-    # A process may begin its four steps a little before the other; counted once or on one alone it would be off by two.
-    assert rates["solutions_per_s"] / rates["steps_per_s"] == pytest.approx(solutions / 4, rel=0.3)
+    solutions = [sum(len(names) for names in rank["records"][1:5]) for rank in told]
+    # Each process has a clock of its own. Whatever they say, solutions a step lie between the double of either's, and
+    # half of that, which one process alone would make, does not.
+    assert max(solutions) < 2 * min(solutions)
+    solutions_a_step = rates["solutions_per_s"] / rates["steps_per_s"]
+    assert 2 * min(solutions) / 4 - 1e-3 <= solutions_a_step <= 2 * max(solutions) / 4 + 1e-3
     # A solution of this data is of some 25 to 120 tokens, on whichever process.
     assert 25 < rates["tokens_per_s"] / rates["solutions_per_s"] < 120
 

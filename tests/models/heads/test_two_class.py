@@ -14,7 +14,7 @@ from erprm.models import AdaptedRewardModel, LoRA, ProcessRewardModel, TokenClas
 from erprm.models.backbone.loading import BackboneError
 from erprm.steps import Solution, StepFormat
 from tests.models.adapters.checkpoints import tiny_tokenizer, token_classifier
-from tests.tiny import make_record, save_tiny_llama
+from tests.tiny import assert_same_model, make_record, save_tiny_llama
 
 SOLUTIONS = [Solution("What is 3 and 4 more?", ["3 + 4 = 7.", "So 7."]), Solution("What is 5?", ["5"])]
 
@@ -63,11 +63,8 @@ def test_the_head_begins_as_the_seed_says(tmp_path: Path) -> None:
 def test_a_token_classifier_keeps_its_head(tmp_path: Path, architecture: str) -> None:
     changes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512} if architecture == "GPT2" else {}
     token_classifier(tmp_path, tiny_tokenizer(), architecture, **changes)
-    scores = TokenClassificationRewardModel.from_pretrained(tmp_path).score_steps(SOLUTIONS)
-    for found, expected in zip(
-        scores, AdaptedRewardModel.from_pretrained(tmp_path).score_steps(SOLUTIONS), strict=True
-    ):
-        assert torch.equal(found, expected)
+    model = TokenClassificationRewardModel.from_pretrained(tmp_path)
+    assert_same_model(model, AdaptedRewardModel.from_pretrained(tmp_path), SOLUTIONS)
 
 
 def test_a_trained_model_is_saved_for_every_reader(tmp_path: Path) -> None:

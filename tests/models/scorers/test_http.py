@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -94,22 +95,30 @@ def test_no_more_requests_are_under_way_than_concurrency_says(serve: Serve) -> N
     under_way: list[int] = [0]
     most: list[int] = [0]
 
-    def slowly(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        under_way[0] += 1
-        most[0] = max(most[0], under_way[0])
-        time.sleep(0.05)
-        under_way[0] -= 1
+    lock, three = threading.Lock(), threading.Barrier(3, timeout=60)
+
+    def three_at_a_time(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        three.wait()
+        time.sleep(0.01)  # time for a fourth, if there were one
+        with lock:
+            under_way[0] -= 1
         return position_over_1000(request)
 
-    HTTPStepScorer(serve(slowly).url, concurrency=3).score_steps(SOLUTIONS * 6)
+    HTTPStepScorer(serve(three_at_a_time).url, concurrency=3).score_steps(SOLUTIONS * 6)
     assert most[0] == 3
 
 
 def test_after_the_last_retry_the_error_names_url_model_status_and_what_was_answered(serve: Serve) -> None:
+    short_is_answered = threading.Event()
+
     def short_ones_only(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if len(request["input"]) > 30:
-            time.sleep(0.2)
+            short_is_answered.wait(60)
             return 500, {"error": {"message": "out of memory"}}
+        short_is_answered.set()
         return position_over_1000(request)
 
     server = serve(short_ones_only)
@@ -122,13 +131,16 @@ def test_after_the_last_retry_the_error_names_url_model_status_and_what_was_answ
 
 
 def test_a_server_that_does_not_answer_in_time_is_named(serve: Serve) -> None:
-    def sleep(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        time.sleep(1.0)
+    ended = threading.Event()
+
+    def wait(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        ended.wait()
         return position_over_1000(request)
 
-    server = serve(sleep)
+    server = serve(wait)
     with pytest.raises(ServerError, match=rf"{server.url}/v1, .* no answer: Request timed out.*0 of 2 requests"):
         HTTPStepScorer(server.url, timeout_s=0.2, retries=0).score_steps(SOLUTIONS)
+    ended.set()
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

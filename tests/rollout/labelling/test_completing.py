@@ -233,5 +233,5 @@ def test_labels_of_a_trained_policy_are_unbiased_against_exact_values() -> None:
                 gaps.append(sum(rewards) / len(rewards) - p)
                 variances.append(p * (1 - p) / 2)
     assert len(gaps) > 40
-    # Four standard errors, as if of two draws each, and what the enumeration leaves open.
-    assert sum(gaps) / len(gaps) == pytest.approx(0.0, abs=4 * sum(variances) ** 0.5 / len(gaps) + 0.02)
+    # Five standard errors, as if of two draws each, and what the enumeration leaves open.
+    assert sum(gaps) / len(gaps) == pytest.approx(0.0, abs=5 * sum(variances) ** 0.5 / len(gaps) + 0.02)
