@@ -67,6 +67,10 @@ COMMAND_SETTINGS: dict[str, type] = {
 }
 # Keys that stand on the page under another command.
 TAKES_KEYS_OF: dict[str, type] = {"estimate rollout": RolloutConfig}
+FURTHER_KEYS: dict[type, str] = {
+    HTTPStepScorer: "And the last four keys of [`ServedModel`](#servedmodel).\n",
+    VLLMStepScorer: "And the keys of [`VLLMOptions`](#vllmoptions).\n",
+}
 LIGHTNING_COMMANDS = [command for command, (module, _) in COMMANDS.items() if module == "erprm.cli.lightning"]
 
 INTRODUCTION = """\
@@ -243,7 +247,8 @@ def page() -> str:
         parts += [
             f"### Scorer {cls.__name__}\n",
             f"`class_path: erprm.models.{cls.__name__}`, as `scorer` of `erprm.models.ScorerModule`. {summary(cls)}",
-            table(cls),
+            table(cls, skip=("options", "connection")),
+            FURTHER_KEYS[cls],
         ]
     for cls in callbacks:
         parts += [f"### Callback {cls.__name__}\n", f"`class_path: erprm.callbacks.{cls.__name__}`. {summary(cls)}"]

@@ -36,8 +36,9 @@ from erprm.grading import check_grading
 from erprm.report.page.run_folders import ABLATION_FILE
 from erprm.report.pool_results import read_step_scores
 from erprm.report.result_files import write_json
-from erprm.rollout.pools import PoolSampling, cached_pool, model_key
+from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.runs.atomic import whole_file
+from erprm.runs.identity import model_key
 
 _RECORDS_AT_ONCE = 1024
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,7 @@ def compare(methods: Sequence[LabelMethodScores], graded: GradedPool, aggregatio
     ns = powers_of_two(int(graded.valid_PN.sum(1).min()))
     curves, chosen_SPC = [], {}
     for method in methods:
-        for each in score_aggregations([scores for of_seed in method.step_scores for scores in of_seed]):
+        for each in score_aggregations(list(chain.from_iterable(method.step_scores)), aggregation):
             values_SPC = torch.stack([_best_of_n(step_scores, graded, each, ns) for step_scores in method.step_scores])
             curve = _mean_curve(values_SPC, ns)
             within = Curve(

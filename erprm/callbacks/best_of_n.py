@@ -21,7 +21,7 @@ from erprm.data.sources import load_problems
 from erprm.grading import check_grading
 from erprm.metrics.estimate import Curve
 from erprm.metrics.evaluation import pool_curves, powers_of_two, score_curves
-from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
+from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool, aggregator
 from erprm.models.identity import model_identity, versions
 from erprm.report.figures import curves_figure
 from erprm.report.pool_results import pool_results, read_step_scores, write_pool_results
@@ -105,12 +105,14 @@ class BestOfN(ScoringCallback):
                 :class:`erprm.callbacks.run_cost.Cost`).
 
         Raises:
-            ValueError: if a number is below 1, the step style is unknown, or ``correct_threshold`` is not in (0, 1].
+            ValueError: if a number is below 1, step style or aggregation is unknown, or ``correct_threshold`` is not in
+                (0, 1].
         """
         super().__init__(name, limit=limit, every_n_epochs=every_n_epochs, samples=samples, too_long=too_long)
         if ns and min(ns) < 1:
             raise ValueError(f"ns is {min(ns)}; it must be at least 1")
         check_step_style(step_style, "step_style")
+        aggregator(aggregation)
         if not 0.0 < correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {correct_threshold}; it must be above 0 and at most 1")
         self.candidates = candidates

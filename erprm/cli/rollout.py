@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from erprm.cli.commands import parse_settings
+from erprm.inherited_help import inherits_help
 from erprm.rollout.config import RolloutConfig
 
 
+@inherits_help
 @dataclass
 class RolloutCommand(RolloutConfig):
     """What to sample, from which policy, and where to write it.

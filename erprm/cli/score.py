@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from erprm.cli.commands import PAIR, parse_settings
 from erprm.data.packing import Packing
-from erprm.metrics.functional.aggregation import Aggregation
+from erprm.metrics.functional.aggregation import Aggregation, aggregator
+from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.choices import Attention, Dtype
 from erprm.models.scorers.settings import ServedModel, is_url
 from erprm.steps import Solution, check_step_style, split_steps
@@ -29,7 +30,8 @@ class ScoreConfig:
         solution: the solution, as one text.
         jsonl: file of solutions to read and file of JSON lines to write, with ``steps``, ``step_scores`` and ``score``.
         adapter: ``er_prm``, ``math_shepherd``, ``rlhflow``, ``qwen_prm``, ``trl``, ``erprm`` (saved by this package),
-            or ``auto``, which asks the checkpoint's configuration.
+            or ``auto``, which asks the checkpoint's configuration; or an adapter of your own by its import path, or by
+            ``class_path`` and ``init_args``.
         step_format: fields in which the checkpoint's step format differs from the adapter's.
         step_style: how a solution is split into steps; see the page on steps.
         aggregation: score of a solution from those of its steps.
@@ -49,7 +51,7 @@ class ScoreConfig:
     question: str | None = None
     solution: str | None = None
     jsonl: list[str] | None = field(default=None, metadata=PAIR)
-    adapter: str = "auto"
+    adapter: AdapterSetting = "auto"
     step_format: dict[str, str | bool | None] | None = None
     step_style: str = "lines"
     aggregation: Aggregation = "min"
@@ -70,6 +72,7 @@ class ScoreConfig:
         if self.rows_at_once < 1:
             raise ValueError(f"rows_at_once is {self.rows_at_once}; it must be at least 1")
         check_step_style(self.step_style, "step_style")
+        aggregator(self.aggregation)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -152,7 +155,7 @@ def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig)
                     model,
                     source,
                     output,
-                    scorer_identity=_identity(model, config),
+                    scorer_identity=_identity(model),
                     step_style=config.step_style,
                     aggregation=config.aggregation,
                     rows_at_once=config.rows_at_once,
@@ -169,25 +172,9 @@ def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig)
         print(f"{result.rejected} row(s) rejected and written to {rejected_path(output)}")
 
 
-def _identity(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig) -> dict[str, Any]:
+def _identity(model: AdaptedRewardModel | HTTPStepScorer) -> dict[str, Any]:
     """What determines the scores, but for the rows."""
     import erprm
-    from erprm.models.scorers import HTTPStepScorer
+    from erprm.models.identity import scorer_identity
 
-    folder = Path(model.backbone_path)
-    files = sorted(folder.glob("*")) if folder.is_dir() else []
-    known = {
-        "model": config.model,
-        "files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-        "step_format": asdict(model.step_format),
-        "version": erprm.__version__,
-    }
-    if isinstance(model, HTTPStepScorer):
-        return {**known, "served": [model.served_name, model.backbone_path]}
-    assert model.backbone is not None
-    return {
-        **known,
-        "revision": getattr(model.backbone.config, "_commit_hash", None),
-        "adapter": model.choice.name,
-        "dtype": config.dtype,
-    }
+    return {**scorer_identity(model, "model"), "version": erprm.__version__}

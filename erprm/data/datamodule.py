@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from erprm.data.batching.resumption import ResumableDataModule
 from erprm.data.batching.sampler import SolutionGroups
-from erprm.data.batching.tokenized import TokenizedRollouts, tokenizer_fingerprint
+from erprm.data.batching.tokenized import TokenizedRollouts
 from erprm.data.batching.tries import cut_tries, shared_among
 from erprm.data.labels import LabelMethod, label_eta
 from erprm.data.packing import PACKINGS, Packing, StepBatch, check_token_limits, pack_solutions
@@ -30,6 +30,7 @@ from erprm.data.records import (
 from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
 from erprm.errors import FailedRunError
+from erprm.runs.identity import tokenizer_fingerprint
 from erprm.steps import StepEncoder, check_step_style
 
 _DEFAULT_ETA = 1.0

@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from erprm.data.batching.resumption import ResumableDataModule
-from erprm.data.batching.tokenized import tokenizer_fingerprint
 from erprm.data.files.json_rows import read_json_rows
 from erprm.data.packing import PackedRows, check_token_limits, pack_rows
 from erprm.data.records import records_fingerprint
+from erprm.runs.identity import tokenizer_fingerprint
 
 
 @dataclass

@@ -12,7 +12,6 @@ samples it. The layout of GSM8K's ``example_model_solutions.jsonl``
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Hashable, Mapping, Sequence
@@ -39,6 +38,7 @@ from erprm.grading.normalize import normalize
 from erprm.grading.numeric import parse_number
 from erprm.metrics.evaluation import Candidates
 from erprm.runs.atomic import whole_file
+from erprm.runs.identity import sha256_of
 from erprm.steps import Solution, split_steps
 
 
@@ -168,10 +168,7 @@ def write_pool(pool: Sequence[PoolProblem], path: str | os.PathLike[str]) -> Non
 
 def pool_fingerprint(pool: Sequence[PoolProblem]) -> str:
     """SHA-256 of the problems with their answers and candidates, whatever file they come from."""
-    digest = hashlib.sha256()
-    for entry in pool:
-        digest.update(_line(entry).encode(errors="surrogatepass"))
-    return digest.hexdigest()
+    return sha256_of(_line(entry).encode(errors="surrogatepass") for entry in pool)
 
 
 def _line(entry: PoolProblem) -> str:

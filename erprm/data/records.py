@@ -10,7 +10,6 @@ Rewards are stored, labels never are: ``eta`` is chosen when training.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +26,7 @@ from erprm.data.files.json_rows import RowError
 from erprm.data.files.row_files import data_files, parquet_batches, rows_of_batch
 from erprm.data.record_columns import RecordColumns
 from erprm.runs.atomic import whole_file
+from erprm.runs.identity import file_chunks, sha256_of
 
 ROLLOUT_SCHEMA = pa.schema(
     [
@@ -263,17 +263,9 @@ def records_fingerprint(source: str | os.PathLike[str]) -> str:
     """
     if is_hub_id(os.fspath(source)):
         return str(load_hub_dataset(os.fspath(source), "rollout records")._fingerprint)
-    digest = hashlib.sha256()
-    for path in record_files(source):
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(chunk for path in record_files(source) for chunk in file_chunks(path))
 
 
 def content_fingerprint(records: Iterable[RolloutRecord]) -> str:
     """Hash of records themselves, for records that come from elsewhere than :func:`read_records`."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(json.dumps(vars(record), sort_keys=True).encode())
-    return digest.hexdigest()
+    return sha256_of(json.dumps(vars(record), sort_keys=True).encode() for record in records)

@@ -7,7 +7,6 @@ solution as its author wrote it, and cannot tell the wrong step by its being the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from erprm.data.formats import processbench
 from erprm.data.formats.importing import RecordImport, detect_format
 from erprm.data.formats.labelled import text_field
 from erprm.data.records import RecordError
+from erprm.runs.identity import sha256_of
 from erprm.steps import Solution
 
 
@@ -81,8 +81,5 @@ def _solutions(source: str | os.PathLike[str], split: str) -> Iterator[LabelledS
 
 def labels_fingerprint(solutions: Sequence[LabelledSolution]) -> str:
     """SHA-256 of questions, steps and labels."""
-    digest = hashlib.sha256()
-    for each in solutions:
-        content = [each.solution.question, list(each.solution.steps), each.labels]
-        digest.update((json.dumps(content) + "\n").encode())
-    return digest.hexdigest()
+    contents = ([each.solution.question, list(each.solution.steps), each.labels] for each in solutions)
+    return sha256_of((json.dumps(content) + "\n").encode() for content in contents)

@@ -1,12 +1,9 @@
-"""What an engine reads from a policy's folder: its tokenizer, and the bytes that tell one policy from another."""
+"""What an engine reads from a policy's folder: its tokenizer and the files of its weights."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,15 +38,6 @@ def load_tokenizer(model: str, gguf_file: str | None = None) -> PreTrainedTokeni
     return tokenizer
 
 
-def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Everything in a tokenizer that decides what a text is for the policy, as JSON."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    content: dict[str, Any] = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
-    # Calling a fast tokenizer with padding or truncation leaves these behind in it.
-    content = {key: value for key, value in content.items() if key not in ("padding", "truncation")}
-    return json.dumps([content, getattr(tokenizer, "chat_template", None)], sort_keys=True)
-
-
 def weight_files(model: str) -> list[Path]:
     """The files of a policy's weights; those of a hub id must have been downloaded."""
     folder = Path(model)
@@ -58,12 +46,3 @@ def weight_files(model: str) -> list[Path]:
 
         folder = Path(snapshot_download(model, allow_patterns=list(_WEIGHTS), local_files_only=True))
     return sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
-
-
-def hash_files(files: Iterable[Path], digest: hashlib._Hash) -> None:
-    """Adds the names and contents of files to a hash."""
-    for file in files:
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)

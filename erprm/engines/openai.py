@@ -6,7 +6,6 @@ How requests are sent and repeated: :mod:`erprm.engines.openai_client`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -23,8 +22,10 @@ from erprm.engines.base import (
     prompt_seed,
     warn_if_none_stopped,
 )
-from erprm.engines.model_files import load_tokenizer, tokenizer_content
+from erprm.engines.model_files import load_tokenizer
 from erprm.engines.openai_client import OpenAIServer, ServerError
+from erprm.engines.settings import ServerOptions
+from erprm.runs.identity import sha256_of, tokenizer_content
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,37 +43,25 @@ class OpenAIEngine:
         model: name under which the server serves it.
         base_url: address up to and with ``/v1``.
         tokenizer: local folder or hub id of the tokenizer; by default ``model``.
-        api_key_env: environment variable that holds the key, if the server wants one.
-        max_model_len: tokens of the context, where the server does not say (vLLM does).
-        concurrency: the most requests under way; one request has all the completions of a prompt.
-        timeout_s: the most seconds for the answer to a request.
-        retries: further attempts after a lost connection, a time-out, or a status 408, 409, 429 or 5xx.
+        options: the other fields of :class:`ServerOptions`.
 
     Raises:
         ServerError: if the server cannot be reached.
         FileNotFoundError: if there is no such tokenizer.
-        ValueError: if the server does not serve the model, or nobody says how long its context is.
+        ValueError: if the server does not serve the model, nobody says how long its context is, or an option is out of
+            range.
     """
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str,
-        tokenizer: str | None = None,
-        api_key_env: str = "OPENAI_API_KEY",
-        max_model_len: int | None = None,
-        concurrency: int = 64,
-        timeout_s: float = 600.0,
-        retries: int = 60,
-    ) -> None:
+    def __init__(self, model: str, base_url: str, tokenizer: str | None = None, **options: Any) -> None:
+        server = ServerOptions(base_url, tokenizer, **options)
         self.name = model
         self.usage = TokenUsage()
         try:
             self._tokenizer = load_tokenizer(tokenizer or model)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}; server.tokenizer names the tokenizer of a served model") from error
-        self._server = OpenAIServer(base_url, model, api_key_env, concurrency, timeout_s, retries)
-        self.max_length = max_model_len or self._served_context()
+        self._server = OpenAIServer(base_url, model, server)
+        self.max_length = server.max_model_len or self._served_context()
         self._told_about_tokens = False
 
     @property
@@ -83,7 +72,7 @@ class OpenAIEngine:
     def fingerprint(self) -> str:
         """SHA-256 of what is known of a served policy: name, context and tokenizer, but not the weights."""
         known = json.dumps([self.name, self.max_length, tokenizer_content(self._tokenizer)])
-        return hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()
+        return sha256_of([known.encode("utf-8", "surrogatepass")])
 
     def close(self) -> None:
         """Nothing is held between calls; the server is not this engine's."""

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from erprm.engines.base import EngineError, PromptError
+from erprm.engines.settings import ServerConnection
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
@@ -30,10 +31,7 @@ class OpenAIServer:
     Args:
         base_url: address up to and with ``/v1``.
         model: name of the served model, where it is known already; for messages.
-        api_key_env: environment variable that holds the key, if the server wants one.
-        concurrency: the most requests under way.
-        timeout_s: the most seconds for the answer to a request.
-        retries: further attempts after a lost connection, a time-out, or a status 408, 409, 429 or 5xx.
+        connection: how it is asked.
         hints: what a status may come from, for messages.
     """
 
@@ -41,21 +39,18 @@ class OpenAIServer:
         self,
         base_url: str,
         model: str | None,
-        api_key_env: str,
-        concurrency: int,
-        timeout_s: float,
-        retries: int,
+        connection: ServerConnection,
         hints: Mapping[int, str] | None = None,
     ) -> None:
         self.base_url = base_url
         self.model = model
-        self._concurrency, self._retries = concurrency, retries
-        key_hint = f"the key is read from ${api_key_env}"
+        self._concurrency, self._retries = connection.concurrency, connection.retries
+        key_hint = f"the key is read from ${connection.api_key_env}"
         self._hints = {401: key_hint, 403: key_hint, **(hints or {})}
         self._connection = {
             "base_url": base_url,
-            "timeout": timeout_s,
-            "api_key": os.environ.get(api_key_env) or "none",
+            "timeout": connection.timeout_s,
+            "api_key": os.environ.get(connection.api_key_env) or "none",
         }
 
     @property

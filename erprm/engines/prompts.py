@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from erprm.engines.base import encode_prompt
+from erprm.steps.chat import CHAT_DATE, prints_date, render_chat, warn_of_date
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,6 +39,20 @@ class PromptFormat:
         # Not str.format: questions and templates of mathematics are full of braces.
         return self.template.replace("{question}", question)
 
+    def _messages(self, question: str) -> list[dict[str, str]]:
+        messages = [{"role": "system", "content": self.system}] if self.system is not None else []
+        return [*messages, {"role": "user", "content": self.text(question)}]
+
+    def identity(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+        """What decides a prompt's text besides the tokenizer and the fields: the date of a chat that prints one.
+
+        Tells so in a warning.
+        """
+        if not (self.chat and tokenizer.chat_template and prints_date(tokenizer, self._messages(""))):
+            return {}
+        warn_of_date(tokenizer.name_or_path)
+        return {"chat_date": CHAT_DATE}
+
     def token_ids(self, question: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """The prompt as tokens.
 
@@ -51,8 +66,6 @@ class PromptFormat:
                 f"prompt.chat is true, but tokenizer {tokenizer.name_or_path!r} has no chat template; use the policy's "
                 "instruction-tuned version, or set prompt.chat to false and write the whole prompt into prompt.template"
             )
-        messages = [{"role": "system", "content": self.system}] if self.system is not None else []
-        messages.append({"role": "user", "content": self.text(question)})
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        text = render_chat(tokenizer, self._messages(question), answer_follows=True)
         # A chat template writes the special tokens itself.
         return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]

@@ -6,10 +6,9 @@ rows leave the batch, and the token is picked by the request's own random number
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,8 @@ from erprm.engines.base import (
     stop_place,
     warn_if_none_stopped,
 )
-from erprm.engines.model_files import load_tokenizer, model_not_found, tokenizer_content
+from erprm.engines.model_files import load_tokenizer, model_not_found
+from erprm.runs.identity import sha256_of, tokenizer_content, weight_chunks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -110,11 +110,8 @@ class TransformersEngine:
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights' bytes and the tokenizer."""
-        digest = hashlib.sha256(tokenizer_content(self._tokenizer).encode("utf-8", "surrogatepass"))
-        for name, weight in sorted(self._model.state_dict().items()):
-            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        tokenizer = tokenizer_content(self._tokenizer).encode("utf-8", "surrogatepass")
+        return sha256_of(chain([tokenizer], weight_chunks(self._model.state_dict(), tuple)))
 
     def close(self) -> None:
         """Lets go of the model."""

@@ -6,8 +6,8 @@ beginnings that prompts share are read once (prefix caching).
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from erprm.engines.base import (
@@ -21,8 +21,10 @@ from erprm.engines.base import (
     prompt_seed,
     warn_if_none_stopped,
 )
-from erprm.engines.model_files import hash_files, load_tokenizer, tokenizer_content, weight_files
+from erprm.engines.model_files import load_tokenizer, weight_files
+from erprm.engines.settings import VLLMOptions
 from erprm.engines.vllm_process import VLLMProcess
+from erprm.runs.identity import named_chunks, sha256_of, tokenizer_content
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,25 +40,14 @@ class VLLMEngine:
         model: local folder or hub id.
         dtype: ``auto`` (vLLM's choice on a GPU, float32 on a CPU) or a torch dtype's name.
         batch_size: completions sampled side by side (vLLM's ``max_num_seqs``).
-        tensor_parallel_size: GPUs that share the model.
-        max_model_len: tokens of the context; the model's own by default.
-        gpu_memory_utilization: share of the memory for weights and cache.
-        arguments: further arguments of ``vllm.LLM``.
+        options: the fields of :class:`VLLMOptions`.
 
     Raises:
         FileNotFoundError: if there is no such model; found before vLLM starts.
+        ValueError: if an option is out of range.
     """
 
-    def __init__(
-        self,
-        model: str,
-        dtype: str = "auto",
-        batch_size: int = 256,
-        tensor_parallel_size: int = 1,
-        max_model_len: int | None = None,
-        gpu_memory_utilization: float = 0.9,
-        arguments: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, model: str, dtype: str = "auto", batch_size: int = 256, **options: Any) -> None:
         self.name = model
         self.usage = TokenUsage()
         self._tokenizer = load_tokenizer(model)
@@ -64,14 +55,7 @@ class VLLMEngine:
             model,
             "generate",
             dtype,
-            {
-                "enable_prefix_caching": True,
-                "max_num_seqs": batch_size,
-                "tensor_parallel_size": tensor_parallel_size,
-                "max_model_len": max_model_len,
-                "gpu_memory_utilization": gpu_memory_utilization,
-                **(arguments or {}),
-            },
+            {"enable_prefix_caching": True, "max_num_seqs": batch_size, **VLLMOptions(**options).of_process},
         )
         self.max_length = self._process.max_length
 
@@ -82,9 +66,8 @@ class VLLMEngine:
 
     def fingerprint(self) -> str:
         """SHA-256 of the files of the weights and the tokenizer."""
-        digest = hashlib.sha256(tokenizer_content(self._tokenizer).encode("utf-8", "surrogatepass"))
-        hash_files(weight_files(self.name), digest)
-        return digest.hexdigest()
+        tokenizer = tokenizer_content(self._tokenizer).encode("utf-8", "surrogatepass")
+        return sha256_of(chain([tokenizer], named_chunks(weight_files(self.name))))
 
     def close(self) -> None:
         """Ends vLLM's processes, and with them weights and cache."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from erprm.inherited_help import inherits_help
 from erprm.rollout.config import RolloutConfig
 
 
@@ -38,6 +39,7 @@ class EstimateConfig:
             raise ValueError("estimate.solutions is set, but estimate.tokens_per_solution is not; give both or neither")
 
 
+@inherits_help
 @dataclass
 class RolloutEstimateConfig(RolloutConfig):
     """Tells what a rollout run will make and cost, from some of its problems; takes the keys of ``rollout``, too.

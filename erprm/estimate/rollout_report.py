@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from erprm.data.sources import ProblemSource
-from erprm.engines.settings import open_engine
+from erprm.engines.registry import open_engine
 from erprm.estimate.config import RolloutEstimateConfig
 from erprm.estimate.rollout import LEVEL, Expected, RolloutEstimate, estimate_rollouts
 from erprm.grading import open_grader

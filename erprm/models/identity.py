@@ -1,49 +1,64 @@
-"""What results were computed with: the weights as they are in memory, and the versions of the software."""
+"""Identity of models: their weights as they are in memory, and the versions of the software."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import lightning as L
-import torch
+from torch import nn
 
 from erprm import __version__
 from erprm.models.distributed.sharding import gathered_state_dict, is_sharded
 from erprm.models.scorers import HTTPStepScorer
 from erprm.models.scorers.module import ScorerModule
-from erprm.steps import StepFormat
+from erprm.runs.identity import described, module_fields, sha256_of, tokenizer_hash, weight_chunks
+from erprm.scoring.scorer import StepScorer
+from erprm.steps import StepEncoder, StepFormat
 
 _LIBRARIES = ("torch", "lightning", "transformers", "torchmetrics", "tokenizers", "math-verify")
 
 
 def model_identity(module: L.LightningModule) -> dict[str, Any]:
-    """Class, path, weights and step format of a model.
+    """Class, path, weights, tokenizer and step format of a model.
 
     If weights are sharded, all processes call it at the same time, and the first has the answer.
 
     Returns:
         ``class``; ``path`` (null for a module without a ``backbone_path``); ``sha256`` of names, types, shapes and
         values of the weights, however they got there (null for a module without weights); ``step_format``: its fields
-        (null for a module without one). Of a :class:`ScorerModule` they are the scorer's; where that asks a server,
-        ``url`` is its address.
+        (null for a module without one), with the date that a chat template prints; ``tokenizer``: hash of the
+        tokenizer (for a module with a ``step_encoder``). Of a :class:`ScorerModule` they are the scorer's; where that
+        asks a server, ``url`` is its address.
     """
     weights = gathered_state_dict(module) if is_sharded(module) else module.state_dict()
-    digest = hashlib.sha256()
-    for name, weight in sorted(weights.items()):
-        digest.update(f"{name} {weight.dtype} {list(weight.shape)}".encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     scorer = module.scorer if isinstance(module, ScorerModule) else module
-    step_format = getattr(scorer, "step_format", None)
+    encoder = getattr(scorer, "step_encoder", None)
+    step_format = getattr(encoder if isinstance(encoder, StepEncoder) else scorer, "step_format", None)
     return {
         "class": f"{type(scorer).__module__}.{type(scorer).__qualname__}",
         "path": getattr(scorer, "backbone_path", None),
         **({"url": scorer.url} if isinstance(scorer, HTTPStepScorer) else {}),
-        "sha256": digest.hexdigest() if weights else None,
+        "sha256": sha256_of(weight_chunks(weights, list)) if weights else None,
         "step_format": step_format.to_dict() if isinstance(step_format, StepFormat) else None,
+        **({"tokenizer": tokenizer_hash(encoder.tokenizer)} if isinstance(encoder, StepEncoder) else {}),
     }
+
+
+def scorer_identity(scorer: StepScorer, name: str) -> dict[str, Any]:
+    """What determines the scores of a scorer: class, weights, tokenizer and fields.
+
+    Args:
+        scorer: the scorer, ready to score.
+        name: the setting that holds it, for messages.
+
+    Raises:
+        IdentityError: if a field of it cannot be told apart.
+    """
+    identity = model_identity(ScorerModule(scorer))
+    fields = module_fields(scorer, name) if isinstance(scorer, nn.Module) else described(scorer, name)
+    return {**fields, **identity}
 
 
 def versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -359,13 +360,13 @@ class ProcessRewardModel(BackboneModule):
             return
         self.step_encoder.tokenizer.save_pretrained(folder)
         (folder / STEP_FORMAT_FILE).write_text(
-            json.dumps(self.step_format.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+            json.dumps(self.step_encoder.step_format.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Stores the step format beside the weights."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["step_format"] = self.step_format.to_dict()
+        checkpoint["step_format"] = self.step_encoder.step_format.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses weights that were trained with another step format.
@@ -377,9 +378,12 @@ class ProcessRewardModel(BackboneModule):
         self._format_is_guessed = False
         datamodule = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
         if "step_format" in checkpoint:
+            saved_format, own = StepFormat.from_dict(checkpoint["step_format"]), self.step_encoder.step_format
+            if saved_format.chat_date is None:
+                own = replace(own, chat_date=None)  # A checkpoint of an earlier release does not know its date.
             saved, now = (
                 {f"step_format.{name}": value for name, value in step_format.to_dict().items()}
-                for step_format in (StepFormat.from_dict(checkpoint["step_format"]), self.step_format)
+                for step_format in (saved_format, own)
             )
             check_unchanged(saved, now, allow_change=getattr(datamodule, "allow_change", False))
 

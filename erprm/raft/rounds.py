@@ -10,7 +10,6 @@ closed before the reward model is opened, and that before the policy is fine-tun
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import shutil
 import time
@@ -24,8 +23,8 @@ import torch
 from rich.console import Console
 
 from erprm.data.sources import Problem
-from erprm.engines.settings import engine_content, open_engine
-from erprm.raft.config import ORACLE, RANDOM, RaftConfig
+from erprm.engines.registry import chat_content, engine_content, fingerprint_of_own, open_engine
+from erprm.raft.config import SELECTORS, RaftConfig
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.fine_tuning import (
     TRAINING_FOLDER,
@@ -35,7 +34,8 @@ from erprm.raft.fine_tuning import (
     run_in_process_of_its_own,
     sft_settings,
 )
-from erprm.raft.scorers import check_scorer, scorer_key
+from erprm.raft.scorers import check_scorer, scorer_config_key, scorer_key
+from erprm.raft.selectors import model_free_selector
 from erprm.raft.stage_folders import StageFolders, sole_use_of
 from erprm.raft.stages import (
     KEPT_FILE,
@@ -48,8 +48,8 @@ from erprm.raft.stages import (
     score_solutions,
     select_solutions,
 )
-from erprm.rollout.pools import model_key
 from erprm.runs.atomic import whole_file
+from erprm.runs.identity import policy_key, setting_content, sha256_of
 
 _PRUNED = ("samples", "scores", "selected", "policy", "held_out")
 
@@ -91,11 +91,14 @@ class _Raft:
         self.slices = [config.slice_of(problems, number) for number in range(1, config.rounds + 1)]
         self.held_out = config.held_out.load()
         _check_leak(self.slices, self.held_out)
-        used = {name: config.scorers[name] for name in (config.selector, config.used_scorer) if name in config.scorers}
+        names, settings = (config.selector_name, config.used_scorer), config.scorer_settings
+        used = {name: settings[name] for name in names if name in settings}
         for name, setting in used.items():
-            check_scorer(setting, f"scorers.{name}", config.model)
+            check_scorer(setting, scorer_config_key(name), config.model)
         self.scorer_keys = {name: scorer_key(setting) for name, setting in used.items()}
-        self.model_key = model_key(config.model, config.gguf_file)
+        self.chat = chat_content(config, config.prompt)
+        model = policy_key(config.model, config.gguf_file, config.engine)
+        self.policy = {"model": model, **fingerprint_of_own(config)}
 
     def run(self) -> list[Evaluation]:
         evaluations = []
@@ -133,12 +136,12 @@ class _Raft:
     def _judge(self, number: int) -> None:
         """What takes the reward model: the evaluation of a round, and the choice of what the next one learns from."""
         config, following = self.config, number + 1
-        used = config.used_scorer
+        used, chosen = config.used_scorer, config.selector_name
         with (
-            OpenedWhenAsked(lambda: open_selector(config, config.selector)) as selector,
-            OpenedWhenAsked(lambda: open_selector(config, used or RANDOM)) as other,
+            OpenedWhenAsked(lambda: open_selector(config, chosen)) as selector,
+            OpenedWhenAsked(lambda: open_selector(config, used or chosen)) as other,
         ):
-            judge = None if used is None else selector if used == config.selector else other
+            judge = None if used is None else selector if used == chosen else other
             policy, held_out = self._engine(number).model, self._path(number, "held_out")
             self._make(
                 number,
@@ -200,9 +203,10 @@ class _Raft:
 
     def _sampling_settings(self, number: int, problems: Sequence[Problem]) -> dict[str, Any]:
         return {
-            **({"model": self.model_key} if number == 0 else self._reads(number, "policy")),
+            **(self.policy if number == 0 else self._reads(number, "policy")),
             "problems": _fingerprint(problems),
             "prompt": asdict(self.config.prompt),
+            **self.chat,
             "dtype": self.config.dtype,
             "problems_per_part": self.config.problems_per_part,
             **engine_content(self.config),
@@ -217,21 +221,21 @@ class _Raft:
         return {**self._sampling_settings(number - 1, self.slices[number - 1]), "sampling": sampling}
 
     def _scores_settings(self, number: int) -> dict[str, Any]:
-        return {**self._reads(number, "samples"), **self._selector_settings(self.config.selector)}
+        return {**self._reads(number, "samples"), **self._selector_settings(self.config.selector_name)}
 
     def _selector_settings(self, name: str) -> dict[str, Any]:
         config = self.config
-        if name == RANDOM:
-            return {"selector": name, "seed": config.seed}
-        if name == ORACLE:
-            return {"selector": name, **self._grading_settings()}
+        if name in SELECTORS:
+            settings = {**vars(config), **self._grading_settings()}
+            return {"selector": name, **{key: settings[key] for key in model_free_selector(name).depends_on}}
         # The name is the user's own; what counts is the model behind it.
         return {"scorer": self.scorer_keys[name], "style": config.style, "aggregation": config.aggregation}
 
     def _grading_settings(self) -> dict[str, Any]:
         grading = self.config.grading
-        setting = json.dumps(grading, sort_keys=True) if isinstance(grading, dict) else grading
-        return {"grading": setting, "correct_threshold": self.config.correct_threshold}
+        if isinstance(grading, dict):
+            grading = json.dumps(setting_content(grading, "grading"), sort_keys=True)
+        return {"grading": grading, "correct_threshold": self.config.correct_threshold}
 
     def _selected_settings(self, number: int) -> dict[str, Any]:
         kept = {name: getattr(self.config, name) for name in ("top_k", "threshold", "deduplicate")}
@@ -257,7 +261,7 @@ def _stage(number: int, name: str) -> str:
 
 
 def _fingerprint(problems: Sequence[Problem]) -> str:
-    return hashlib.sha256(json.dumps([asdict(problem) for problem in problems]).encode()).hexdigest()
+    return sha256_of([json.dumps([asdict(problem) for problem in problems]).encode()])
 
 
 def _check_leak(slices: Sequence[Sequence[Problem]], held_out: Sequence[Problem]) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from erprm.lookup import imported
 from erprm.models.adapters.choice import choose_adapter
 from erprm.models.scorers import is_url
 from erprm.models.scorers.opening import check_step_formats, named_scorer, opened_scorer
+from erprm.raft.config import OWN_SELECTOR
 from erprm.raft.selectors import Selector
-from erprm.rollout.pools import model_key
+from erprm.runs.identity import content_hash, model_key, setting_content
 from erprm.scoring.scorer import StepScorer
 
 ScorerSetting = str | dict[str, Any]
+
+
+def scorer_config_key(name: str) -> str:
+    """The configuration key of a scorer, for messages."""
+    return name if name == OWN_SELECTOR else f"scorers.{name}"
 
 
 @contextmanager
@@ -71,16 +75,22 @@ def _class_of(setting: dict[str, Any], key: str) -> Any:
     path, arguments = setting.get("class_path"), setting.get("init_args") or {}
     if not isinstance(path, str) or not isinstance(arguments, dict) or set(setting) - {"class_path", "init_args"}:
         raise ValueError(f"{key} is {setting!r}; it must be a folder, a hub id, a URL, or class_path with init_args")
-    try:
-        return pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{key}: {path!r} cannot be imported: {error}") from error
+    return imported(path, key, "the import path of a class with score_steps or scores")
 
 
 def scorer_key(setting: ScorerSetting) -> str:
     """Changes with the setting, and with the files of the folders that it names."""
     if isinstance(setting, str):
-        return model_key(setting, None)
-    named = [value for value in (setting.get("init_args") or {}).values() if isinstance(value, str)]
-    folders = {value: model_key(value, None) for value in named if Path(value).is_dir()}
-    return hashlib.sha256(json.dumps([setting, folders], sort_keys=True).encode()).hexdigest()
+        return model_key(setting)
+    folders = {value: model_key(value) for value in _texts(setting.get("init_args")) if Path(value).is_dir()}
+    return content_hash([setting_content(setting, "scorers"), folders])
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in the values of JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for each in value.values() for text in _texts(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts(each))

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import logging
 import math
+import pkgutil
 import random
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from erprm.errors import InputError
-from erprm.grading import BatchGrader, Kind, OutcomeGrader, outcome_rewards
+from erprm.grading import BatchGrader, Kind, OutcomeGrader, open_grader, outcome_rewards
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention.kernels import AttentionError
+from erprm.raft.config import SELECTORS, RaftConfig
 from erprm.raft.solutions import SampledProblem
 from erprm.scoring.scorer import ScorerError, StepScorer, checked_scores
 from erprm.steps import Solution, split_steps
@@ -112,12 +115,41 @@ class RewardModelSelector:
         return scores
 
 
+class ModelFreeSelector(Selector, Protocol):
+    """A selector without a reward model, whose name in the settings is all that it needs.
+
+    Attributes:
+        depends_on: keys of :class:`RaftConfig` that decide its scores.
+    """
+
+    depends_on: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def opened(cls, config: RaftConfig) -> AbstractContextManager[Selector]:
+        """The selector of a run; what it needs is closed afterwards."""
+        ...
+
+
+def model_free_selector(name: str) -> type[ModelFreeSelector]:
+    """The class that a name of ``SELECTORS`` stands for."""
+    selector: type[ModelFreeSelector] = pkgutil.resolve_name(SELECTORS[name])
+    return selector
+
+
 class RandomSelector:
     """Chance: what fine-tuning on a policy's own solutions does without any judgement of them."""
+
+    depends_on: ClassVar[tuple[str, ...]] = ("seed",)
 
     def __init__(self, seed: int) -> None:
         """Takes the seed; a candidate's score also depends on its problem and place."""
         self._seed = seed
+
+    @classmethod
+    @contextmanager
+    def opened(cls, config: RaftConfig) -> Iterator[RandomSelector]:
+        """The selector of a run."""
+        yield cls(config.seed)
 
     def scores(self, problems: Sequence[SampledProblem]) -> list[list[float]]:
         """See :class:`Selector`; numbers in [0, 1)."""
@@ -131,11 +163,20 @@ class RandomSelector:
 class OracleSelector:
     """The gold answers: only right candidates are kept, those with the highest outcome reward first."""
 
+    depends_on: ClassVar[tuple[str, ...]] = ("grading", "correct_threshold")
+
     def __init__(self, grader: OutcomeGrader | BatchGrader, kind: Kind, correct_threshold: float) -> None:
         """Takes a running grader, how it reads answers, and the reward from which an outcome counts as correct."""
         self._grader = grader
         self._kind: Kind = kind
         self._correct_threshold = correct_threshold
+
+    @classmethod
+    @contextmanager
+    def opened(cls, config: RaftConfig) -> Iterator[OracleSelector]:
+        """The selector of a run, with its grader."""
+        with open_grader(config.grading, "grading") as grader:
+            yield cls(grader, config.problems.kind(config.grading), config.correct_threshold)
 
     def scores(self, problems: Sequence[SampledProblem]) -> list[list[float]]:
         """See :class:`Selector`; outcome rewards."""

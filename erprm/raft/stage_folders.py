@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.rollout.running.shards import content_hash, differing_settings, read_sealed, write_json_atomically
+from erprm.rollout.running.shards import differing_settings, read_sealed, write_json_atomically
 from erprm.runs.atomic import leftovers_of
+from erprm.runs.identity import content_hash
 
 MANIFEST = "manifest.json"
 

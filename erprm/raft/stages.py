@@ -16,18 +16,17 @@ from erprm.engines.base import Engine, Sampling
 from erprm.grading import open_grader
 from erprm.models.backbone.loading import load_causal_lm
 from erprm.models.scorers.opening import check_step_formats, device_named
-from erprm.raft.config import ORACLE, RANDOM, RaftConfig
+from erprm.raft.config import SELECTORS, RaftConfig
 from erprm.raft.evaluation import EvaluatedProblem, Evaluation, evaluate
 from erprm.raft.log_probs import solution_log_probs
-from erprm.raft.scorers import open_scorer
+from erprm.raft.scorers import open_scorer, scorer_config_key
 from erprm.raft.selection import keep_best
 from erprm.raft.selectors import (
     NEVER,
-    OracleSelector,
-    RandomSelector,
     RewardModelSelector,
     SelectionError,
     Selector,
+    model_free_selector,
     outcomes,
 )
 from erprm.raft.solutions import SampledProblem, read_rows, read_solutions, sample, write_in_parts, write_rows
@@ -64,14 +63,13 @@ class OpenedWhenAsked(Generic[Resource]):
 @contextmanager
 def open_selector(config: RaftConfig, name: str) -> Iterator[Selector]:
     """The selector of a name, with the reward model or the grader that it needs."""
-    if name == RANDOM:
-        yield RandomSelector(config.seed)
-    elif name == ORACLE:
-        with open_grader(config.grading, "grading") as grader:
-            yield OracleSelector(grader, config.problems.kind(config.grading), config.correct_threshold)
+    if name in SELECTORS:
+        with model_free_selector(name).opened(config) as selector:
+            yield selector
     else:
-        with open_scorer(config.scorers[name], f"scorers.{name}", device_named(config.device)) as scorer:
-            check_step_formats(config.model, getattr(scorer, "step_format", None), f"scorers.{name}")
+        key = scorer_config_key(name)
+        with open_scorer(config.scorer_settings[name], key, device_named(config.device)) as scorer:
+            check_step_formats(config.model, getattr(scorer, "step_format", None), key)
             if isinstance(scorer, Selector):
                 yield scorer
             else:

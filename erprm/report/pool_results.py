@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ from erprm.metrics.evaluation import (
     powers_of_two,
     score_values,
 )
-from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
+from erprm.metrics.functional.aggregation import AGGREGATIONS, OF_SHARES_ONLY, Aggregation, aggregate_pool
 from erprm.metrics.functional.text_features import repeated_share
 from erprm.metrics.reward_hacking import favoured_features, reward_hacking
 from erprm.report.result_files import encodable, write_json
@@ -82,7 +82,7 @@ def pool_results(
     smallest = int(graded.valid_PN.sum(1).min())
     all_ns = list(range(1, smallest + 1)) if ns is None else list(ns)
     few_ns = powers_of_two(smallest) if ns is None else all_ns
-    values = {**_score_values(graded, step_scores), **pool_values(graded)}
+    values = {**_score_values(graded, step_scores, aggregation), **pool_values(graded)}
     scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
     results: dict[str, Any] = {
         "pool": _description(graded, step_scores),
@@ -94,7 +94,7 @@ def pool_results(
         "reward_hacking": None,
     }
     if baseline_scores is not None:
-        baseline = _score_values(graded, baseline_scores)
+        baseline = _score_values(graded, baseline_scores, aggregation)
         results["differences_to_baseline"] = [
             asdict(each) for each in differences_to_baseline(values, baseline, few_ns)
         ]
@@ -109,21 +109,22 @@ def pool_results(
     return results
 
 
-def _score_values(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str, Tensor]:
+def _score_values(graded: GradedPool, step_scores: Sequence[Tensor], chosen: Aggregation) -> dict[str, Tensor]:
     """Value of each problem at every n, of every method that the scores allow."""
     values: dict[str, Tensor] = {}
-    for aggregation in score_aggregations(step_scores):
+    for aggregation in score_aggregations(step_scores, chosen):
         scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
         of_scores = score_values(graded, scores_PN)
         values.update({f"{method}_{aggregation}": values_PN for method, values_PN in of_scores.items()})
     return values
 
 
-def score_aggregations(step_scores: Sequence[Tensor]) -> list[Aggregation]:
-    """The aggregations that step scores allow: logits are summed up only of scores in [0, 1]."""
+def score_aggregations(step_scores: Sequence[Tensor], chosen: Aggregation) -> list[Aggregation]:
+    """The aggregations that step scores allow, and the chosen one: logits are summed up only of scores in [0, 1]."""
     scores_S = torch.cat([*step_scores])
     are_shares = bool(((scores_S >= 0) & (scores_S <= 1)).all())
-    return [each for each in get_args(Aggregation) if each != "sum_logits" or are_shares]
+    allowed = [each for each in AGGREGATIONS if are_shares or each not in OF_SHARES_ONLY]
+    return allowed if chosen in AGGREGATIONS else [*allowed, chosen]
 
 
 def _description(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str, int]:

@@ -11,12 +11,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from erprm.metrics import Aggregation, aggregate_solutions
+from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions, aggregator
 from erprm.models import StepScorer
 from erprm.reward_fn.credit import CreditForm, check_credit_form, step_credit
 from erprm.reward_fn.messages import completion_text, question_text
@@ -115,8 +115,7 @@ class ProcessReward:
                 be told.
         """
         check_step_style(step_style, "step_style")
-        if aggregation not in get_args(Aggregation):
-            raise ValueError(f"aggregation is {aggregation!r}; it must be one of {', '.join(get_args(Aggregation))}")
+        aggregator(aggregation)
         self.step_style = step_style
         self.aggregation = aggregation
         self.question_column = question_column

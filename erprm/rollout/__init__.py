@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from erprm.engines.base import Sampling as Sampling
     from erprm.engines.openai import OpenAIEngine as OpenAIEngine
     from erprm.engines.prompts import PromptFormat as PromptFormat
+    from erprm.engines.registry import open_engine as open_engine
     from erprm.engines.settings import ServerOptions as ServerOptions
     from erprm.engines.settings import VLLMOptions as VLLMOptions
-    from erprm.engines.settings import open_engine as open_engine
     from erprm.engines.transformers import TransformersEngine as TransformersEngine
     from erprm.engines.vllm import VLLMEngine as VLLMEngine
     from erprm.rollout.config import RolloutConfig as RolloutConfig

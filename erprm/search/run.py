@@ -19,26 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from torch import nn
 
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine
-from erprm.engines.settings import open_engine
+from erprm.engines.registry import open_engine
 from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
-from erprm.models.identity import model_identity, versions
-from erprm.models.scorers.module import ScorerModule
+from erprm.models.identity import scorer_identity, versions
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
 from erprm.rollout.running.shards import (
     OutputFolderError,
-    content_hash,
     read_sealed,
     refuse_other_settings,
     write_json_atomically,
 )
 from erprm.runs.atomic import leftovers_of, whole_file
+from erprm.runs.identity import content_hash
 from erprm.runs.progress import progress_bar
 from erprm.scoring.scorer import StepScorer
-from erprm.search.config import SearchConfig, described
+from erprm.search.config import SearchConfig
 from erprm.search.protocol import PartialSolution
 from erprm.search.results import SearchResults, summarize
 from erprm.search.searcher import Searcher, SearchResult
@@ -78,7 +76,8 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         settings = {
             **config.content_settings(),
             "policy": policy.fingerprint(),
-            "scorer": _identity(scorer),
+            **config.prompt.identity(policy.tokenizer),
+            "scorer": scorer_identity(scorer, "scorer"),
             "problems": content_hash({"problems": [asdict(problem) for problem in problems]}),
         }
         folder = _Folder(Path(config.output_dir), settings)
@@ -106,7 +105,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
 def _search_part(
     problems: Sequence[Problem], searcher: Searcher, grader: OutcomeGrader | BatchGrader, config: SearchConfig
 ) -> Iterator[Row]:
-    for method, search in config.methods.items():
+    for method, search in config.searches.items():
         for budget in config.budgets:
             for seed in config.seeds:
                 results = searcher.search_all(search, problems, budget, seed)
@@ -157,12 +156,6 @@ def _row(
         "correct": candidates[result.chosen]["correct"],
         "candidates": candidates,
     }
-
-
-def _identity(scorer: StepScorer) -> dict[str, Any]:
-    """What determines the scores: class and weights, or what an object without weights says of itself."""
-    identity = model_identity(ScorerModule(scorer))
-    return identity if isinstance(scorer, nn.Module) else {**described(scorer), **identity}
 
 
 class _Folder:

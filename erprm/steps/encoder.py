@@ -58,13 +58,14 @@ class StepEncoder:
     where that leaves every tag as it is.
 
     Attributes:
+        step_format: the format, with the date that a chat template prints.
         layout: the texts around the question and the steps.
         tag_ids: token ids of the step tag.
         tag_id: the last of them, at which the model is read.
     """
 
     def __init__(self, step_format: StepFormatFields, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.step_format = step_format
+        self.step_format = step_format = step_format.dated(tokenizer)
         self.tokenizer = tokenizer
         self.layout = step_format.layout(tokenizer)
         self._mark = self._mark_context()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import datetime
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from erprm.steps.layout import Layout, alternating_turns, reply_turns
+from erprm.steps.chat import CHAT_DATE, warn_of_date
+from erprm.steps.layout import Layout, alternating_turns, layout_prints_date, reply_turns
 from erprm.steps.solution import Solution, StepFormatError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class StepFormatFields:
         whole_text: tokenise the solution as one text instead of piece by piece, as the code of published checkpoints
             does: tokens may then reach over the end of a piece. A solution that would lose a tag, or holds one
             in its text, is tokenised piece by piece all the same.
+        chat_date: what the chat template prints as today's date, if it prints one, YYYY-MM-DD; null: 2024-07-26. It is
+            saved with the model, whose scores are then the same on any day.
     """
 
     tag: str = " ки"
@@ -54,6 +59,7 @@ class StepFormatFields:
     standalone_pieces: bool = False
     force_bos: bool = False
     whole_text: bool = False
+    chat_date: str | None = None
 
     def __post_init__(self) -> None:
         self._check_tag()
@@ -68,6 +74,21 @@ class StepFormatFields:
             raise StepFormatError(f"step_format.chat is {self.chat!r}; it must be reply, turns or null")
         if self.system is not None and self.chat is None:
             raise StepFormatError(f"step_format.system is {self.system!r}; without step_format.chat it must be null")
+        self._check_date()
+
+    def _check_date(self) -> None:
+        if self.chat_date is None:
+            return
+        if self.chat is None:
+            raise StepFormatError(
+                f"step_format.chat_date is {self.chat_date!r}; without step_format.chat it must be null"
+            )
+        try:
+            datetime.date.fromisoformat(self.chat_date)
+        except (TypeError, ValueError) as error:
+            raise StepFormatError(
+                f"step_format.chat_date is {self.chat_date!r}; it must be a date such as {CHAT_DATE}"
+            ) from error
 
     def _check_tag(self) -> None:
         if self.chat == "turns":
@@ -97,8 +118,22 @@ class StepFormatFields:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values, for a JSON file or a checkpoint."""
-        return asdict(self)
+        """The fields as plain values, for a JSON file or a checkpoint; ``chat_date`` only where there is one."""
+        fields = asdict(self)
+        if self.chat_date is None:
+            del fields["chat_date"]  # So what was saved, or made a key, before there was such a field stays the same.
+        return fields
+
+    def dated(self, tokenizer: PreTrainedTokenizerBase) -> Self:
+        """This format with the date that the tokenizer's chat template prints as today's, if it prints one.
+
+        Raises:
+            StepFormatError: if a chat template is needed and there is none.
+        """
+        if self.chat is None or self.chat_date is not None or not layout_prints_date(tokenizer, self.system):
+            return self
+        warn_of_date(tokenizer.name_or_path, "; step_format.chat_date sets another")
+        return replace(self, chat_date=CHAT_DATE)
 
     def layout(self, tokenizer: PreTrainedTokenizerBase | None = None) -> Layout:
         """The texts that stand around the question and the steps.
@@ -114,8 +149,9 @@ class StepFormatFields:
             return Layout(before, after, self.first_separator, self.separator, self.tag)
         if tokenizer is None:
             raise StepFormatError(f"step_format.chat is {self.chat!r}; the layout needs a tokenizer's chat template")
+        date = self.chat_date or CHAT_DATE
         if self.chat == "reply":
-            turns = reply_turns(tokenizer, self.system)
+            turns = reply_turns(tokenizer, self.system, date)
             head, middle, _ = turns.around
             return Layout(
                 head + before,
@@ -125,7 +161,7 @@ class StepFormatFields:
                 self.tag,
                 strip_turn=turns.strips,
             )
-        turns = alternating_turns(tokenizer, self.system)
+        turns = alternating_turns(tokenizer, self.system, date)
         head, tag, separator, *_ = turns.around
         # A label in the history is always the good one, as in RLHFlow's evaluation.
         separator = f"{self.positive}{separator}"

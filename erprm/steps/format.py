@@ -19,7 +19,7 @@ is laid out as below; each line is one piece, tokenised by itself, so that a tag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from erprm.steps.encoder import StepEncoder
@@ -107,5 +107,5 @@ STEP_FORMAT_PRESETS: dict[str, StepFormat] = {
     ),
 }
 
-_DEFAULTS = StepFormat().to_dict()
-_MAY_BE_NULL = {"positive", "negative", "chat", "system"}
+_DEFAULTS = asdict(StepFormat())
+_MAY_BE_NULL = {"positive", "negative", "chat", "system", "chat_date"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from erprm.steps.chat import CHAT_DATE, prints_date, render_chat
 from erprm.steps.solution import Solution, StepFormatError
 
 if TYPE_CHECKING:
@@ -69,22 +70,22 @@ class Turns:
     strips: bool
 
 
-def reply_turns(tokenizer: PreTrainedTokenizerBase, system: str | None) -> Turns:
+def reply_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, date: str = CHAT_DATE) -> Turns:
     """A turn of the user and the assistant's.
 
     Raises:
         StepFormatError: if there is no template, or it does not render the turns one after the other.
     """
-    return _turns(tokenizer, system, [_USER, _ASSISTANT])
+    return _turns(tokenizer, system, [_USER, _ASSISTANT], date)
 
 
-def alternating_turns(tokenizer: PreTrainedTokenizerBase, system: str | None) -> Turns:
+def alternating_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, date: str = CHAT_DATE) -> Turns:
     """Two turns of the user, each with the assistant's.
 
     Raises:
         StepFormatError: if there is no template, or it renders the second exchange otherwise than the first.
     """
-    turns = _turns(tokenizer, system, [_USER, _ASSISTANT, _NEXT_USER, _NEXT_ASSISTANT])
+    turns = _turns(tokenizer, system, [_USER, _ASSISTANT, _NEXT_USER, _NEXT_ASSISTANT], date)
     _, to_assistant, _, to_assistant_again, _ = turns.around
     if to_assistant_again != to_assistant:
         raise StepFormatError(
@@ -94,8 +95,19 @@ def alternating_turns(tokenizer: PreTrainedTokenizerBase, system: str | None) ->
     return turns
 
 
-def _turns(tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[str]) -> Turns:
-    rendered = rest = _render(tokenizer, system, turns)
+def layout_prints_date(tokenizer: PreTrainedTokenizerBase, system: str | None) -> bool:
+    """Whether the text around the turns has today's date in it.
+
+    Raises:
+        StepFormatError: if there is no template.
+    """
+    _check_template(tokenizer)
+    return prints_date(tokenizer, _messages(system, [_USER, _ASSISTANT]))
+
+
+def _turns(tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[str], date: str) -> Turns:
+    _check_template(tokenizer)
+    rendered = rest = render_chat(tokenizer, _messages(system, turns), date)
     around = []
     for turn in turns:
         before, found, rest = rest.partition(turn)
@@ -105,15 +117,19 @@ def _turns(tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[s
                 "assistant one after the other, which step_format.chat needs"
             )
         around.append(before)
-    strips = rendered == _render(tokenizer, system, [f" {turn} " for turn in turns])
+    strips = rendered == render_chat(tokenizer, _messages(system, [f" {turn} " for turn in turns]), date)
     return Turns([*around, rest], strips)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[str]) -> str:
+def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     if not getattr(tokenizer, "chat_template", None):
         raise StepFormatError(
             f"tokenizer {tokenizer.name_or_path!r} has no chat template, which step_format.chat needs"
         )
+
+
+def _messages(system: str | None, turns: list[str]) -> list[dict[str, str]]:
     messages = [] if system is None else [{"role": "system", "content": system}]
-    messages += [{"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns)]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False))
+    return messages + [
+        {"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns)
+    ]

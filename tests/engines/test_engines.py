@@ -22,7 +22,7 @@ import torch
 
 from erprm.engines.base import Completion, PromptError
 from erprm.engines.openai_client import ServerError
-from erprm.engines.settings import engine_content, resolve_engine
+from erprm.engines.registry import ENGINES, engine_content, resolve_engine
 from erprm.rollout import (
     Engine,
     PromptFormat,
@@ -119,7 +119,7 @@ def server(policy_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     served.kill()
 
 
-@pytest.fixture(scope="module", params=["transformers", "vllm", "openai"])
+@pytest.fixture(scope="module", params=[*ENGINES])
 def engine(request: pytest.FixtureRequest, policy_dir: Path, surroundings: Any) -> Iterator[Engine]:
     if request.param != "transformers" and not VLLM_IS_INSTALLED:
         pytest.skip(NO_VLLM)

@@ -6,6 +6,9 @@ import pytest
 
 from erprm.data.sources import Problem
 from erprm.raft import RaftConfig
+from erprm.raft.config import SELECTORS
+from erprm.raft.selectors import OracleSelector, RandomSelector, RewardModelSelector
+from erprm.raft.stages import open_selector
 from erprm.rollout import ServerOptions
 
 PROBLEMS = [Problem(f"p/{number}", f"{number}?", str(number), "test") for number in range(10)]
@@ -88,3 +91,29 @@ def test_a_scorer_is_looked_at_for_evaluations_only_if_there_is_one() -> None:
 def test_the_configuration_loads_no_torch() -> None:
     command = "import sys; from erprm.raft import RaftConfig; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", command], check=True)
+
+
+def test_a_selector_of_ones_own_stands_in_the_place_of_a_name() -> None:
+    setting = {"class_path": "tests.raft.sums.SumScorer"}
+    for selector in (setting, "tests.raft.sums.SumScorer"):
+        made = config(selector=selector)
+        assert made.scorer_settings == {"er": "prm", "selector": setting}
+        assert made.selector_name == made.used_scorer == "selector"
+        with open_selector(made, made.selector_name) as opened:
+            assert isinstance(opened, RewardModelSelector)
+    assert config().scorer_settings == {"er": "prm"}
+    with pytest.raises(ValueError, match=r"selector is 'orcale'; it must be one of er, random, oracle: .*did you mean"):
+        config(selector="orcale")
+    with pytest.raises(ValueError, match="scorers has the name 'selector'"):
+        config(scorers={"er": "prm", "selector": "prm"})
+
+
+def test_the_help_of_the_key_names_every_selector_without_a_model() -> None:
+    section = (RaftConfig.__doc__ or "").partition("selector: ")[2].partition("scorers: ")[0]
+    assert all(f"``{name}``" in section for name in SELECTORS)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("random", RandomSelector), ("oracle", OracleSelector)])
+def test_a_selector_without_a_model_is_opened_from_the_table(name: str, kind: type) -> None:
+    with open_selector(config(selector=name), name) as opened:
+        assert isinstance(opened, kind)

@@ -34,7 +34,7 @@ class LengthScorer:
 def test_a_candidate_has_the_aggregated_score_of_its_steps() -> None:
     problems = [sampled(0, "abc\nab", "a\nabcdefghi"), sampled(1, "abcd\nabcdef")]
     for aggregation, expected in (("min", [[0.2, 0.1], [0.4]]), ("mean", [[0.25, 0.5], [0.5]])):
-        scores = RewardModelSelector(LengthScorer(), "lines", aggregation).scores(problems)  # type: ignore[arg-type]
+        scores = RewardModelSelector(LengthScorer(), "lines", aggregation).scores(problems)
         assert [pytest.approx(of_problem) for of_problem in scores] == expected
 
 

@@ -12,6 +12,7 @@ from erprm.engines.base import Completion, EngineError, Prompt, Sampling
 from erprm.rollout.running.shards import OutputFolderError
 from erprm.search import BeamSearch, BestOfNSearch, StepRejection
 from erprm.search.config import SearchConfig
+from erprm.search.methods import DEFAULT_METHODS, SEARCHES
 from erprm.search.results import summarize
 from erprm.search.run import run_search
 from tests.engines.known_policy import KnownPolicy
@@ -291,3 +292,20 @@ def test_the_command_names_what_is_wrong_with_a_setting(
         main([*command, argument])
     assert exit_status.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_search_is_named_in_the_table_or_by_its_import_path(make_config: Callable[..., SearchConfig]) -> None:
+    named = {"a": "beam", "b": "erprm.search.StepRejection", "c": BestOfNSearch(3)}
+    assert make_config(methods=named).searches == {"a": BeamSearch(), "b": StepRejection(), "c": BestOfNSearch(3)}
+    with pytest.raises(ValueError, match=r"methods\.a is 'beem'; it must be one of best_of_n, .*did you mean 'beam'\?"):
+        make_config(methods={"a": "beem"})
+    with pytest.raises(ValueError, match=r"methods\.a needs search\(budget\); PromptFormat has none"):
+        make_config(methods={"a": "erprm.rollout.PromptFormat"})
+    with pytest.raises(ValueError, match=r"methods\.a: 'erprm\.search\.Budget' cannot be made without arguments"):
+        make_config(methods={"a": "erprm.search.Budget"})
+
+
+def test_every_default_method_and_the_help_name_searches_of_the_table() -> None:
+    assert set(DEFAULT_METHODS.values()) <= set(SEARCHES)
+    section = (SearchConfig.__doc__ or "").partition("methods: ")[2].partition("budgets: ")[0]
+    assert all(f"``{name}``" in section for name in SEARCHES)

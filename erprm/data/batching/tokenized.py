@@ -6,7 +6,6 @@ and reading a solution is a slice. Rewards are kept raw: another ``eta`` reads t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import uuid
@@ -23,10 +22,11 @@ import numpy.typing as npt
 from erprm.data.batching.tries import trie_order
 from erprm.data.labels import LabelMethod, flat_step_labels
 from erprm.data.records import RolloutRecord
+from erprm.runs.identity import content_hash, tokenizer_fingerprint
 from erprm.steps import Solution, StepEncoder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 FORMAT_VERSION = 4
 _ARRAYS: dict[str, type[np.generic]] = {
@@ -65,18 +65,6 @@ class EncodingCounts:
     removed_tags: int = 0
 
 
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash of everything in a tokenizer that decides how text becomes ids."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    content = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
-    if backend is not None:
-        # What an earlier call of the tokenizer left behind, and the next call sets anew.
-        del content["padding"], content["truncation"]
-    # What the tokenizer puts before a text is no part of some backends.
-    begin = [tokenizer("")["input_ids"], tokenizer.eos_token_id]
-    return hashlib.sha256(json.dumps([content, begin], sort_keys=True).encode()).hexdigest()
-
-
 def cache_key(records_fingerprint: str, encoder: StepEncoder, max_length: int) -> str:
     """Name of the cache folder of one data set under one tokenisation.
 
@@ -92,7 +80,7 @@ def cache_key(records_fingerprint: str, encoder: StepEncoder, max_length: int) -
         "step_format": encoder.step_format.to_dict(),
         "max_length": max_length,
     }
-    return hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:24]
+    return content_hash(determined_by)[:24]
 
 
 class TokenizedRollouts:

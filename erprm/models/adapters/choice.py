@@ -6,20 +6,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file
 
 from erprm.engines.model_files import load_tokenizer
+from erprm.lookup import check_arguments, look_up
+from erprm.models.adapters.adapter import Adapter
+from erprm.models.adapters.registry import ADAPTERS, AUTO, SAVED, SAVED_KINDS, AdapterSetting
 from erprm.models.backbone.loading import BackboneError, check_local
 from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, read_step_format
-from erprm.steps import STEP_FORMAT_PRESETS, StepFormat, StepFormatError
-
-Head = Literal["label_tokens", "two_classes", "two_classes_mlp"]
-"""What judges a step: two tokens of the vocabulary, a linear layer of two classes, or two layers and a ReLU between."""
-
-AUTO, SAVED = "auto", "erprm"
+from erprm.runs.identity import setting_text
+from erprm.steps import StepFormat, StepFormatError
 
 
 class AdapterError(BackboneError):
@@ -27,56 +26,33 @@ class AdapterError(BackboneError):
 
 
 @dataclass(frozen=True)
-class Adapter:
-    """How the checkpoints of a project are read.
-
-    Attributes:
-        step_format: the layout that the project's own code gives them.
-        head: what judges a step.
-        published: names of checkpoints on the hub, without their owner, in lower case.
-    """
-
-    step_format: StepFormat
-    head: Head
-    published: tuple[str, ...] = ()
-
-
-def _preset(name: str) -> StepFormat:
-    # TRL tokenises in pieces, which the preset does, too; the others tokenise the whole text.
-    preset = STEP_FORMAT_PRESETS[name]
-    return replace(preset, whole_text=not preset.standalone_pieces)
-
-
-ADAPTERS: dict[str, Adapter] = {
-    "er_prm": Adapter(_preset("er_prm"), "label_tokens", ("llama3.1-math-prm",)),
-    "math_shepherd": Adapter(_preset("math_shepherd"), "label_tokens", ("math-shepherd-mistral-7b-prm",)),
-    "rlhflow": Adapter(
-        _preset("rlhflow"), "label_tokens", ("llama3.1-8b-prm-mistral-data", "llama3.1-8b-prm-deepseek-data")
-    ),
-    "qwen_prm": Adapter(_preset("qwen_prm"), "two_classes_mlp"),
-    "trl": Adapter(_preset("trl"), "two_classes"),
-}
-"""Adapters by name. Besides, ``erprm`` reads what this package has saved, with the step format saved beside it."""
-
-
-@dataclass(frozen=True)
 class AdapterChoice:
     """An adapter for one checkpoint.
 
     Attributes:
-        name: a key of :data:`ADAPTERS`, or ``erprm``.
-        step_format: the layout.
-        head: what judges a step.
+        name: a key of :data:`ADAPTERS`, ``erprm``, or what was given for one's own.
+        adapter: the adapter, with the checkpoint's step format.
         reason: why it was chosen.
     """
 
     name: str
-    step_format: StepFormat
-    head: Head
+    adapter: Adapter
     reason: str
 
+    @property
+    def step_format(self) -> StepFormat:
+        """The layout."""
+        return self.adapter.step_format
 
-def choose_adapter(path: str, adapter: str = AUTO, changes: Mapping[str, Any] | None = None) -> AdapterChoice:
+    @property
+    def head(self) -> str:
+        """What judges a step."""
+        return self.adapter.head
+
+
+def choose_adapter(
+    path: str, adapter: AdapterSetting = AUTO, changes: Mapping[str, Any] | None = None
+) -> AdapterChoice:
     """The adapter for a checkpoint.
 
     ``auto`` knows a checkpoint by, in this order, the step format that this package saves (``step_format.json``; for
@@ -86,7 +62,7 @@ def choose_adapter(path: str, adapter: str = AUTO, changes: Mapping[str, Any] | 
 
     Args:
         path: folder or hub id of the checkpoint.
-        adapter: ``auto`` or a name.
+        adapter: ``auto``, a name, the import path of an :class:`Adapter`, or ``class_path`` with ``init_args``.
         changes: fields in which the checkpoint's step format differs from the adapter's.
 
     Raises:
@@ -94,30 +70,46 @@ def choose_adapter(path: str, adapter: str = AUTO, changes: Mapping[str, Any] | 
             ``auto`` does not know; lists the names that can be given.
         StepFormatError: if the changes make no step format.
     """
-    names = (*ADAPTERS, SAVED)
-    if adapter not in (AUTO, *names):
-        raise AdapterError(f"adapter is {adapter!r}; it must be one of {', '.join((AUTO, *names))}")
+    named = None if adapter in (AUTO, SAVED) else _named(adapter)
     config_file, config = _config(path)
     architecture = _architecture(config_file, config)
-    head = _head_of(architecture, path)
-    saved = _saved_format(path, config_file, config) if adapter in (AUTO, SAVED) else None
-    if saved is not None:
-        choice = _saved(*saved, head, architecture)
+    saved = _saved_format(path, config_file, config) if named is None else None
+    if named is not None:
+        choice = named
+    elif saved is not None:
+        choice = _saved(*saved, path, architecture)
     elif adapter == SAVED:
         raise AdapterError(f"adapter 'erprm' needs a {STEP_FORMAT_FILE}, which {path!r} has not")
-    elif adapter == AUTO:
-        choice = _told(path, head, architecture)
     else:
-        choice = AdapterChoice(adapter, ADAPTERS[adapter].step_format, head, "named by the user")
-    if choice.name in ADAPTERS and head != ADAPTERS[choice.name].head:
-        fitting = [name for name, other in ADAPTERS.items() if other.head == head]
+        choice = _told(path, architecture)
+    if not choice.adapter.matches(architecture):
+        fitting = _readers(path, architecture)
         raise AdapterError(
             f"adapter {choice.name!r} does not read {architecture}, which {path!r} is; {', '.join(fitting)} would"
         )
     if not changes:
         return choice
     step_format = StepFormat.from_dict({**choice.step_format.to_dict(), **changes})
-    return replace(choice, step_format=step_format)
+    return replace(choice, adapter=replace(choice.adapter, step_format=step_format))
+
+
+def _named(setting: AdapterSetting) -> AdapterChoice:
+    try:
+        found = look_up(ADAPTERS, setting, "adapter", names=[AUTO, *ADAPTERS, SAVED])
+        adapter = found.entry
+        if isinstance(adapter, type):
+            arguments = found.arguments
+            if isinstance(layout := arguments.get("step_format"), dict):
+                arguments = {**arguments, "step_format": StepFormat.from_dict(layout)}
+            check_arguments(adapter, arguments, "adapter.init_args")
+            adapter = adapter(**arguments)
+        elif found.arguments:
+            raise ValueError(f"adapter.init_args: {setting!r} names no class; step_format changes fields of its layout")
+    except ValueError as error:
+        raise AdapterError(str(error)) from error
+    if not isinstance(adapter, Adapter):
+        raise AdapterError(f"adapter is {setting!r}; {adapter!r} is no erprm.models.adapters.Adapter")
+    return AdapterChoice(found.name or setting_text(setting, "adapter"), adapter, "named by the user")
 
 
 def _config(path: str) -> tuple[Path, dict[str, Any]]:
@@ -165,39 +157,39 @@ def _file(path: str, name: str) -> Path | None:
     return None if found is None else Path(found)
 
 
-def _head_of(architecture: str, path: str) -> Head:
-    if architecture == "Qwen2ForProcessRewardModel":
-        return "two_classes_mlp"
-    if architecture.endswith("ForTokenClassification"):
-        return "two_classes"
-    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
-        return "label_tokens"
-    raise AdapterError(
-        f"{path!r} is of architecture {architecture}, which no adapter reads; they read causal language models "
-        "(...ForCausalLM), token classifiers (...ForTokenClassification) and Qwen2ForProcessRewardModel"
-    )
+def _readers(path: str, architecture: str) -> list[str]:
+    """The adapters that read an architecture."""
+    readers = [name for name, adapter in ADAPTERS.items() if adapter.matches(architecture)]
+    if not readers:
+        raise AdapterError(
+            f"{path!r} is of architecture {architecture}, which no adapter reads; they read causal language models "
+            "(...ForCausalLM), token classifiers (...ForTokenClassification) and Qwen2ForProcessRewardModel"
+        )
+    return readers
 
 
-def _saved(file: Path, step_format: StepFormat, head: Head, architecture: str) -> AdapterChoice:
-    if (step_format.positive is None) != (head != "label_tokens"):
+def _saved(file: Path, step_format: StepFormat, path: str, architecture: str) -> AdapterChoice:
+    _readers(path, architecture)
+    adapter = next(kind(step_format) for kind in SAVED_KINDS if kind.matches(architecture))
+    if (step_format.positive is None) != (adapter.head != "label_tokens"):
         wanted = "the classes of a head" if step_format.positive is None else "tokens"
         raise AdapterError(
             f"{file}: its labels are {wanted}, but the architecture is {architecture}; load it with the class that "
             "trained it"
         )
-    return AdapterChoice(SAVED, step_format, head, f"there is a step format in {file.name}")
+    return AdapterChoice(SAVED, adapter, f"there is a step format in {file.name}")
 
 
-def _told(path: str, head: Head, architecture: str) -> AdapterChoice:
-    of_architecture = [name for name, adapter in ADAPTERS.items() if adapter.head == head]
-    if len(of_architecture) == 1:
-        (name,) = of_architecture
-        return AdapterChoice(name, ADAPTERS[name].step_format, head, f"{CONFIG_NAME} names {architecture}")
+def _told(path: str, architecture: str) -> AdapterChoice:
+    readers = _readers(path, architecture)
+    if len(readers) == 1:
+        (name,) = readers
+        return AdapterChoice(name, ADAPTERS[name], f"{CONFIG_NAME} names {architecture}")
     last_name = path.rstrip("/").rpartition("/")[2].lower()
-    for name in of_architecture:
+    for name in readers:
         if last_name in ADAPTERS[name].published:
-            return AdapterChoice(name, ADAPTERS[name].step_format, head, f"it is named {last_name}")
-    fits, why_not = _fitting(path, of_architecture)
+            return AdapterChoice(name, ADAPTERS[name], f"it is named {last_name}")
+    fits, why_not = _fitting(path, readers)
     if not fits:
         raise AdapterError(f"no adapter fits {path!r}, a {architecture}: {'; '.join(why_not)}")
     raise AdapterError(

@@ -6,12 +6,11 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
-from transformers import AutoModelForTokenClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from erprm.data.packing import StepBatch
-from erprm.models.adapters.choice import AUTO, choose_adapter
-from erprm.models.adapters.qwen2_process_reward import Qwen2ForProcessRewardModel
-from erprm.models.heads.two_class import class_logits, load_token_classifier
+from erprm.models.adapters.choice import choose_adapter
+from erprm.models.adapters.registry import AUTO, AdapterSetting
 from erprm.models.process_reward import ProcessRewardModel
 
 
@@ -25,7 +24,7 @@ class AdaptedRewardModel(ProcessRewardModel):
     def __init__(
         self,
         backbone: str,
-        adapter: str = AUTO,
+        adapter: AdapterSetting = AUTO,
         step_format: dict[str, str | bool | None] | None = None,
         **settings: Any,
     ) -> None:
@@ -34,7 +33,8 @@ class AdaptedRewardModel(ProcessRewardModel):
         Args:
             backbone: folder or hub id of the checkpoint.
             adapter: ``er_prm``, ``math_shepherd``, ``rlhflow``, ``qwen_prm``, ``trl``, ``erprm`` (saved by this
-                package), or ``auto``, which asks the checkpoint's configuration.
+                package), or ``auto``, which asks the checkpoint's configuration; or an adapter of your own by its
+                import path, or by ``class_path`` and ``init_args``.
             step_format: fields in which the checkpoint's step format differs from the adapter's.
             settings: those of :class:`ProcessRewardModel`.
 
@@ -52,15 +52,8 @@ class AdaptedRewardModel(ProcessRewardModel):
         Raises:
             BackboneError: if weights are missing, a head has not two classes, or a token is judged by what follows it.
         """
-        if self.choice.head == "label_tokens":
-            return super().build_backbone()
-        loader = AutoModelForTokenClassification if self.choice.head == "two_classes" else Qwen2ForProcessRewardModel
-        return load_token_classifier(
-            loader, self.backbone_path, dtype=self.dtype_name, attn_implementation=self.attn_implementation
-        )
+        return self.choice.adapter.load(self)
 
     def step_logits(self, batch: StepBatch) -> Tensor:
         """Logits of good and bad at each scored step of packed rows ``[S, 2]``."""
-        if self.choice.head == "label_tokens":
-            return super().step_logits(batch)
-        return class_logits(self, batch)
+        return self.choice.adapter.step_logits(self, batch)

@@ -67,7 +67,7 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
     label_tokens = [encoder.negative_id, encoder.positive_id]
     _fill_head(classifier, causal, label_tokens)
     _check_scores(classifier, causal, label_tokens)
-    step_format = replace(model.step_format, positive=None, negative=None).to_dict()
+    step_format = replace(encoder.step_format, positive=None, negative=None).to_dict()
     setattr(classifier.config, STEP_FORMAT_KEY, step_format)
     classifier.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)

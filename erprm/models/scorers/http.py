@@ -12,8 +12,10 @@ from torch import Tensor
 
 from erprm.engines.base import PromptError
 from erprm.engines.openai_client import OpenAIServer, ServerError
-from erprm.engines.settings import require_package
+from erprm.engines.registry import require_package
+from erprm.engines.settings import ServerConnection
 from erprm.models.adapters import AdapterError
+from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.backbone.loading import BackboneError
 from erprm.models.scorers.served_classifier import ServedTokenClassifier
 from erprm.models.scorers.settings import is_url
@@ -36,12 +38,9 @@ class HTTPStepScorer(ServedTokenClassifier):
         url: str,
         model: str | None = None,
         name: str | None = None,
-        adapter: str = "auto",
+        adapter: AdapterSetting = "auto",
         step_format: dict[str, str | bool | None] | None = None,
-        api_key_env: str = "OPENAI_API_KEY",
-        concurrency: int = 64,
-        timeout_s: float = 600.0,
-        retries: int = 20,
+        **connection: Any,
     ) -> None:
         """Asks the server what it serves, and reads that model's configuration and tokenizer.
 
@@ -52,10 +51,7 @@ class HTTPStepScorer(ServedTokenClassifier):
             name: which of the models that the server serves; by default the first.
             adapter: how steps are laid out for it; see :class:`AdaptedRewardModel`.
             step_format: fields in which its step format differs from the adapter's.
-            api_key_env: environment variable that holds the key, if the server wants one.
-            concurrency: the most requests under way.
-            timeout_s: the most seconds for the answer to a request.
-            retries: further attempts of a request.
+            connection: fields of :class:`erprm.engines.settings.ServerConnection`.
 
         Raises:
             ImportError: if the package ``openai`` is not installed.
@@ -66,14 +62,10 @@ class HTTPStepScorer(ServedTokenClassifier):
         require_package("openai")
         if not is_url(url):
             raise ValueError(f"url is {url!r}; it must begin with http:// or https://")
-        for key, value, least in (("concurrency", concurrency, 1), ("retries", retries, 0)):
-            if value < least:
-                raise ValueError(f"{key} is {value}; it must be at least {least}")
-        if not timeout_s > 0.0:
-            raise ValueError(f"timeout_s is {timeout_s}; it must be above 0")
+        asked = ServerConnection(**connection)
         self.url = url.rstrip("/").removesuffix("/v1")
         hints = {404: _NO_SUCH_PATH}
-        self._server = OpenAIServer(f"{self.url}/v1", name, api_key_env, concurrency, timeout_s, retries, hints)
+        self._server = OpenAIServer(f"{self.url}/v1", name, asked, hints)
         served = self._server.models()
         self._server.model = name or next(iter(served), None)
         if self._server.model not in served:
@@ -92,6 +84,12 @@ class HTTPStepScorer(ServedTokenClassifier):
 
     def close(self) -> None:
         """Nothing is held between calls; the server is not this scorer's."""
+
+    def identity(self) -> dict[str, Any]:
+        """What is known of what determines the scores, as JSON values; not the weights."""
+        # A server that is told no other name serves a model under its path.
+        name = {} if self.served_name == self.backbone_path else {"served_name": self.served_name}
+        return {"url": self.url, "_max_model_len": self._max_model_len, "backbone_path": self.backbone_path, **name}
 
     @property
     def served_name(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,7 +69,8 @@ def check_step_formats(policy: str, step_format: object, key: str) -> None:
     saved = Path(policy) / STEP_FORMAT_FILE
     if not isinstance(step_format, StepFormat) or not saved.is_file():
         return
-    own, theirs = read_step_format(saved).to_dict(), step_format.to_dict()
+    # The date of a chat has no part in how steps are told apart.
+    own, theirs = (replace(each, chat_date=None).to_dict() for each in (read_step_format(saved), step_format))
     differing = [f"{name}: {own[name]!r} and {theirs[name]!r}" for name in own if own[name] != theirs[name]]
     if differing:
         raise ValueError(

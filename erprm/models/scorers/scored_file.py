@@ -7,8 +7,8 @@ far the input has been read. The next run that would write the same goes on from
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +25,13 @@ from erprm.data.formats.conversion import rejected_line, rejected_path
 from erprm.data.solutions import SolutionRow, solution_rows
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention.kernels import AttentionError
+from erprm.rollout.running.shards import differing_settings
 from erprm.runs.atomic import whole_file
+from erprm.runs.identity import file_sha256
 from erprm.scoring.scorer import ScorerError, StepScorer, checked_scores
 from erprm.steps import check_step_style
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def score_file(
     if output.exists() and output.samefile(source):
         raise ValueError(f"{output}: is the input; give the output another name")
     key = {
-        "source": _digest(source),
+        "source": file_sha256(source),
         "scorer": dict(scorer_identity),
         "step_style": step_style,
         "aggregation": aggregation,
@@ -123,14 +127,6 @@ def score_file(
             raise ValueError(f"{source}: none of its rows can be scored{why}")
         unfinished.finish()
         return ScoredRows(unfinished.written, unfinished.rejected, resumed)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _scores(
@@ -195,6 +191,13 @@ class _Unfinished:
             state: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
             if state["key"] == self._key:
                 return state
+            lines = "".join(
+                f"\n  {name}: {there!r} there, {now!r} now"
+                for name, there, now in differing_settings(state["key"], self._key)
+            )
+            log.warning(
+                "%s: an earlier run scored with other settings, so all rows are scored anew:%s", self._output, lines
+            )
             self._state_file.unlink()
         return {"last_row": 0, "written": 0, "rejected": 0, "bytes": 0, "rejected_bytes": 0}
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from erprm.engines.model_files import load_tokenizer
 from erprm.models.adapters import AdapterError, choose_adapter
+from erprm.models.adapters.registry import AdapterSetting
 from erprm.scoring.scorer import ScorerError
 from erprm.steps import EncodedSolution, Solution, StepEncoder
 
@@ -33,7 +34,7 @@ class ServedTokenClassifier(ABC):
         step_format: layout of its steps.
     """
 
-    def __init__(self, model: str, adapter: str, step_format: Mapping[str, Any] | None) -> None:
+    def __init__(self, model: str, adapter: AdapterSetting, step_format: Mapping[str, Any] | None) -> None:
         """Reads configuration and step format; no weights.
 
         Raises:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from erprm.engines.settings import require_package
+from erprm.engines.registry import require_package
+from erprm.engines.settings import VLLMOptions
 from erprm.engines.vllm_process import VLLMProcess
+from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.scorers.served_classifier import ServedTokenClassifier
+from erprm.runs.identity import model_key, setting_content
 
 
 class VLLMStepScorer(ServedTokenClassifier):
@@ -21,13 +23,10 @@ class VLLMStepScorer(ServedTokenClassifier):
     def __init__(
         self,
         model: str,
-        adapter: str = "auto",
+        adapter: AdapterSetting = "auto",
         step_format: dict[str, str | bool | None] | None = None,
         dtype: str = "auto",
-        tensor_parallel_size: int = 1,
-        max_model_len: int | None = None,
-        gpu_memory_utilization: float = 0.9,
-        arguments: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         """Reads the model's configuration.
 
@@ -36,10 +35,7 @@ class VLLMStepScorer(ServedTokenClassifier):
             adapter: how steps are laid out for it; see :class:`AdaptedRewardModel`.
             step_format: fields in which its step format differs from the adapter's.
             dtype: ``auto`` (vLLM's choice on a GPU, float32 on a CPU) or a torch dtype's name.
-            tensor_parallel_size: GPUs that share the model.
-            max_model_len: tokens of the context; the model's own by default.
-            gpu_memory_utilization: share of the memory for weights and cache.
-            arguments: further arguments of ``vllm.LLM``.
+            options: fields of :class:`erprm.rollout.VLLMOptions`.
 
         Raises:
             ImportError: if vLLM is not installed; says which extra brings it.
@@ -48,13 +44,19 @@ class VLLMStepScorer(ServedTokenClassifier):
         require_package("vllm")
         super().__init__(model, adapter, step_format)
         self._dtype = dtype
-        self._arguments: Mapping[str, Any] = {
-            "tensor_parallel_size": tensor_parallel_size,
-            "max_model_len": max_model_len,
-            "gpu_memory_utilization": gpu_memory_utilization,
-            **(arguments or {}),
-        }
+        vllm = VLLMOptions(**options)
+        self._arguments, self._own_arguments = vllm.of_process, vllm.arguments
         self._started: VLLMProcess | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What determines the scores, as JSON values."""
+        own = {"arguments": setting_content(self._own_arguments, "arguments")} if self._own_arguments else {}
+        return {
+            "backbone_path": self.backbone_path,
+            "content": model_key(self.backbone_path),
+            "_dtype": self._dtype,
+            **own,
+        }
 
     def close(self) -> None:
         """Ends vLLM's processes; the next use starts them again."""

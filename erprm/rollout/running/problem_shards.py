@@ -11,6 +11,7 @@ from typing import Any
 
 from erprm.data.sources import Problem, ProblemSource, refuse_second
 from erprm.data.statistics.seen_names import SeenNames, hash_of
+from erprm.runs.identity import sha256_of
 
 _DIGEST_BYTES = 8
 
@@ -48,7 +49,7 @@ class ProblemShards:
             for problem, line in zip(shard, lines, strict=True):
                 names.add(problem.problem_id)
                 digest.update(line)
-            self._digests += _digest(lines)
+            self._digests += _short_hash(lines)
             self.count += len(shard)
         if not self.count:
             raise ValueError("there is no problem; at least one is needed")
@@ -75,7 +76,7 @@ class ProblemShards:
         problems = next(islice(self._unread, shard - self._next, None), [])
         self._next = shard + 1
         start = shard * _DIGEST_BYTES
-        if _digest(map(_line, problems)) != self._digests[start : start + _DIGEST_BYTES]:
+        if _short_hash(map(_line, problems)) != self._digests[start : start + _DIGEST_BYTES]:
             self._unread = None
             raise ValueError(
                 f"the problems have changed since the run began: shard {shard} has others now; put the earlier ones "
@@ -108,8 +109,5 @@ def _line(problem: Problem) -> bytes:
     return json.dumps(asdict(problem), sort_keys=True).encode()
 
 
-def _digest(lines: Iterable[bytes]) -> bytes:
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for line in lines:
-        digest.update(line)
-    return digest.digest()
+def _short_hash(lines: Iterable[bytes]) -> bytes:
+    return bytes.fromhex(sha256_of(lines))[:_DIGEST_BYTES]

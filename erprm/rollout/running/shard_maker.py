@@ -19,7 +19,7 @@ from erprm.data.process_memory import peak_memory
 from erprm.data.records import RolloutRecord, validate_record
 from erprm.data.sources import Problem
 from erprm.engines.base import Engine, EngineError
-from erprm.engines.settings import open_engine
+from erprm.engines.registry import open_engine
 from erprm.errors import FailedRunError
 from erprm.grading import BatchGrader, Grader, OutcomeGrader, extract_answer, open_grader
 from erprm.rollout.config import RolloutConfig
@@ -59,7 +59,7 @@ class ShardWork:
         with ExitStack() as stack:
             if engine is None:
                 engine = stack.enter_context(closing(open_engine(self.config)))
-            self.store.begin(model_sha256=engine.fingerprint())
+            self.store.begin(model_sha256=engine.fingerprint(), **self.config.prompt.identity(engine.tokenizer))
             grader = stack.enter_context(open_grader(self.config.grading, "grading"))
             yield ShardMaker(self, engine, grader)
 

@@ -16,7 +16,6 @@ Several processes may write shards of their own into one folder at the same time
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -30,6 +29,7 @@ from typing import Any
 from erprm.data.records import RolloutRecord, read_records, write_records
 from erprm.errors import InputError
 from erprm.runs.atomic import leftovers_of, whole_file
+from erprm.runs.identity import content_hash, file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -333,11 +333,6 @@ def _flat(settings: Mapping[str, Any], above: str = "") -> Json:
     return flat
 
 
-def content_hash(content: Mapping[str, Any]) -> str:
-    """Hash of JSON values."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def read_sealed(path: Path) -> Json:
     """The content of a JSON object beside its hash.
 
@@ -373,15 +368,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def file_sha256(path: Path) -> str:
-    """Checksum of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _with_advice(error: OSError, path: Path) -> OSError:

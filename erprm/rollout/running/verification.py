@@ -17,10 +17,10 @@ from erprm.rollout.running.shards import (
     DamagedFileError,
     ShardMark,
     ShardStore,
-    file_sha256,
     manifest_paths,
     read_sealed,
 )
+from erprm.runs.identity import file_sha256
 
 
 @dataclass

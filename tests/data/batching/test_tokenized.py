@@ -9,8 +9,9 @@ import pytest
 from tokenizers import AddedToken
 
 from erprm.data.batching import tokenized
-from erprm.data.batching.tokenized import EncodingCounts, TokenizedRollouts, cache_key, tokenizer_fingerprint
+from erprm.data.batching.tokenized import EncodingCounts, TokenizedRollouts, cache_key
 from erprm.data.records import RecordError, RolloutRecord
+from erprm.runs.identity import tokenizer_fingerprint
 from erprm.steps import Solution, StepEncoder, StepFormat
 from tests.tiny import make_record, make_tokenizer
 

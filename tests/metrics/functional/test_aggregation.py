@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erprm.metrics import Aggregation, aggregate_solutions, aggregate_steps
-from erprm.metrics.functional.aggregation import aggregate_pool
+from erprm.metrics.functional.aggregation import aggregate_pool, aggregator
 
 SOLUTIONS = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=6), min_size=1, max_size=5)
 
@@ -40,8 +40,8 @@ def test_product_of_many_small_float32_scores_does_not_underflow() -> None:
 
 def test_bad_input_is_refused() -> None:
     scores = torch.tensor([0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="method must be one of min, prod, mean, last, sum_logits, found 'median'"):
-        aggregate_steps(scores, "median")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="method is 'median'; it must be one of min, prod, mean, last, sum_logits, or"):
+        aggregate_steps(scores, "median")
     with pytest.raises(ValueError, match=re.escape("lengths_M[1] is 0: a solution has at least one step")):
         aggregate_solutions(scores, torch.tensor([3, 0]), "min")
     with pytest.raises(ValueError, match="lengths_M adds up to 4, but there are 3 steps"):
@@ -75,3 +75,31 @@ def test_a_pool_is_aggregated_with_nothing_for_blank_candidates_and_padding() ->
     assert scores.tolist() == [[0.25, -math.inf], [0.75, -math.inf]]
     blank = aggregate_pool([torch.empty(0)], torch.tensor([[True]]), "mean")
     assert blank.tolist() == [[-math.inf]]
+
+
+def largest(step_scores: torch.Tensor) -> torch.Tensor:
+    return step_scores.max()
+
+
+def not_a_number(step_scores: torch.Tensor) -> float:
+    return math.nan
+
+
+def test_a_function_of_ones_own_is_given_the_steps_of_one_solution_at_a_time() -> None:
+    scores, lengths = torch.tensor([0.5, 0.25, 0.75]), torch.tensor([2, 1])
+    assert aggregate_solutions(scores, lengths, f"{__name__}.largest").tolist() == [0.5, 0.75]
+    with pytest.raises(ValueError, match="not_a_number' gives NaN for solution 0"):
+        aggregate_solutions(scores, lengths, f"{__name__}.not_a_number")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("maen", r"aggregation is 'maen'; it must be one of min, .*; did you mean 'mean'\?"),
+        ("no_such.function", r"aggregation: 'no_such\.function' cannot be imported"),
+        (f"{__name__}.__name__", "it must be one of min"),
+    ],
+)
+def test_what_names_no_aggregation_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        aggregator(name)

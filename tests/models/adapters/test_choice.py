@@ -1,14 +1,19 @@
 """Which adapter is chosen for a checkpoint, and what is said where none can be."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from erprm.cli.score import ScoreConfig
+from erprm.data.packing import StepBatch
 from erprm.models import AdaptedRewardModel, ProcessRewardModel
-from erprm.models.adapters import ADAPTERS, AdapterError, choose_adapter
+from erprm.models.adapters import ADAPTERS, AdapterError, LabelTokenAdapter, choose_adapter
 from erprm.models.backbone.loading import BackboneError
 from erprm.models.heads.export import save_token_classifier
 from erprm.steps import Solution, StepFormatError
@@ -237,3 +242,57 @@ def test_a_head_of_three_classes_is_refused(tmp_path: Path) -> None:
     token_classifier(tmp_path, tiny_tokenizer(), num_labels=3)
     with pytest.raises(BackboneError, match=r"has 3 classes; a step is judged by two, bad and good"):
         AdaptedRewardModel.from_pretrained(tmp_path)
+
+
+# Adapters of one's own ------------------------------------------------------------------------------------------------
+
+
+class SwappedLabels(LabelTokenAdapter):
+    """A language model that writes its judgement the other way round."""
+
+    def step_logits(self, model: ProcessRewardModel, batch: StepBatch) -> Tensor:
+        return super().step_logits(model, batch).flip(-1)
+
+
+SWAPPED = SwappedLabels(ADAPTERS["math_shepherd"].step_format)
+
+
+def test_an_adapter_of_ones_own_reads_the_checkpoint_its_own_way(tmp_path: Path) -> None:
+    causal_lm(tmp_path, tiny_tokenizer())
+    theirs = AdaptedRewardModel.from_pretrained(tmp_path, adapter="math_shepherd")
+    own = AdaptedRewardModel.from_pretrained(tmp_path, adapter=f"{__name__}.SWAPPED")
+    torch.testing.assert_close(own.score_steps([SOLUTION])[0], 1 - theirs.score_steps([SOLUTION])[0])
+    assert (own.choice.name, own.choice.head) == (f"{__name__}.SWAPPED", "label_tokens")
+
+
+def test_an_adapter_of_ones_own_is_made_with_its_arguments(tmp_path: Path) -> None:
+    path = config_only(tmp_path, "LlamaForCausalLM")
+    setting = {"class_path": f"{__name__}.SwappedLabels", "init_args": {"step_format": SWAPPED.step_format.to_dict()}}
+    assert choose_adapter(path, setting, {"tag": " x"}).step_format == replace(SWAPPED.step_format, tag=" x")
+    with pytest.raises(AdapterError, match=r"adapter\.init_args: missing a required argument: 'step_format'"):
+        choose_adapter(path, f"{__name__}.SwappedLabels")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("math_sheperd", r"did you mean 'math_shepherd'\?"),
+        (f"{__name__}.SOLUTION", r"is no erprm\.models\.adapters\.Adapter"),
+        ({"class_path": "trl", "init_args": {"head": 1}}, r"adapter\.init_args: .* names no class"),
+    ],
+)
+def test_what_names_no_adapter_is_refused(tmp_path: Path, setting: Any, message: str) -> None:
+    with pytest.raises(AdapterError, match=message):
+        choose_adapter(config_only(tmp_path, "LlamaForCausalLM"), setting)
+
+
+def test_help_and_the_table_of_the_documentation_name_every_adapter() -> None:
+    for documented in (AdaptedRewardModel.__init__.__doc__, ScoreConfig.__doc__):
+        section = (documented or "").partition("adapter: ")[2].partition("step_format: ")[0]
+        assert all(f"``{name}``" in section for name in (*ADAPTERS, "erprm", "auto"))
+    page = (Path(__file__).parents[3] / "docs/other-prms.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", page, flags=re.MULTILINE))
+    assert list(rows) == [*ADAPTERS, "erprm"]
+    for name, adapter in ADAPTERS.items():
+        # The table gives the second checkpoint of RLHFlow by the end of its name.
+        assert all(each.removeprefix("llama3.1-8b-prm") in rows[name].lower() for each in adapter.published)

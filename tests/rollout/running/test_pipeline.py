@@ -10,11 +10,13 @@ from rich.console import Console
 from erprm.data.records import read_records
 from erprm.data.sources import Problem
 from erprm.engines.base import decode_after, encode_prompt, request_seed
+from erprm.engines.prompts import PromptFormat
 from erprm.engines.transformers import TransformersEngine
 from erprm.grading import Grader, grade
 from erprm.rollout import RolloutConfig, run_rollouts
 from erprm.rollout.labelling.label_problems import roll_out
 from erprm.rollout.running.shards import OutputFolderError
+from erprm.runs.identity import content_hash
 from tests.rollout.conftest import WORDS, make_policy, make_taught_policy, make_word_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -215,6 +217,36 @@ def test_another_policy_into_an_unfinished_folder_is_refused(engine: Transformer
     other = TransformersEngine.from_model(make_policy(len(WORDS), seed=1), make_word_tokenizer(), "tiny")
     with pytest.raises(OutputFolderError, match="model_sha256: "):
         run_rollouts(make_config(tmp_path), other, PROBLEMS, quiet())
+
+
+def chat_engine(policy: Any, template: str) -> TransformersEngine:
+    tokenizer = make_word_tokenizer()
+    tokenizer.chat_template = template
+    return TransformersEngine.from_model(policy, tokenizer, "tiny")
+
+
+def test_a_run_whose_prompts_had_the_date_of_another_day_is_not_gone_on_with(
+    taught_policy: Any, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path, prompt=PromptFormat(chat=True))
+    engine = chat_engine(taught_policy, "{{ strftime_now('%d') }} so {{ messages[0]['content'] }}")
+    run_rollouts(config, engine, PROBLEMS, quiet())
+    manifest = json.loads((tmp_path / "manifest.json").read_text("utf-8"))
+    assert manifest["settings"]["chat_date"] == "2024-07-26"
+    # As the code of commit b8531c3 wrote it, which gave the template the day's own date.
+    del manifest["settings"]["chat_date"]
+    manifest["hash"] = content_hash(manifest["settings"])
+    for path in (tmp_path / "manifest.json", tmp_path / ".shards/manifest.json"):
+        path.write_text(json.dumps(manifest), "utf-8")
+    (tmp_path / ".shards" / "00002.json").unlink()
+    with pytest.raises(OutputFolderError, match="chat_date: None there, '2024-07-26' now"):
+        run_rollouts(config, engine, PROBLEMS, quiet())
+
+
+def test_a_chat_without_a_date_leaves_the_manifest_as_it_was(taught_policy: Any, tmp_path: Path) -> None:
+    engine = chat_engine(taught_policy, "so {{ messages[0]['content'] }}")
+    run_rollouts(make_config(tmp_path, prompt=PromptFormat(chat=True)), engine, PROBLEMS, quiet())
+    assert "chat_date" not in json.loads((tmp_path / "manifest.json").read_text("utf-8"))["settings"]
 
 
 def test_no_problems_are_refused(engine: TransformersEngine, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from erprm.cli import main
 from erprm.data.records import read_records, write_records
 from erprm.data.sources import Problem
 from erprm.rollout import RolloutConfig, run_rollouts
-from erprm.rollout.running.shards import ShardStore, content_hash
+from erprm.rollout.running.shards import ShardStore
 from erprm.rollout.running.verification import verify
+from erprm.runs.identity import content_hash
 from tests.engines.recorded_engine import RecordedEngine
 from tests.rollout.conftest import make_word_tokenizer
 
