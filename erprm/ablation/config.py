@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from erprm.ablation.methods import Method
-from erprm.metrics.functional.aggregation import Aggregation
+from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.rollout.pools import PoolSampling
 from erprm.steps import check_step_style
 
@@ -53,6 +53,7 @@ class AblateConfig:
             if value is not None and value < 1:
                 raise ValueError(f"{key} is {value}; it must be at least 1")
         check_step_style(self.step_style, "step_style")
+        aggregator(self.aggregation)
 
     @property
     def methods(self) -> list[Method]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from erprm.engines.base import Engine
 from erprm.engines.model_files import load_tokenizer
 from erprm.engines.prompts import PromptFormat
+from erprm.errors import MissingPackageError
 from erprm.lookup import Found, Setting, check_arguments, look_up, setting_type
 from erprm.runs.identity import setting_text
 
@@ -202,7 +203,7 @@ def require_package(package: str) -> None:
         ImportError: if it is not installed; says which extra brings it.
     """
     if importlib.util.find_spec(package) is None:
-        raise ImportError(f"this needs the package {package}, which is not installed: {INSTALL[package]}")
+        raise MissingPackageError(f"this needs the package {package}, which is not installed: {INSTALL[package]}")
 
 
 def _vllm_is_for_cpus() -> bool:
