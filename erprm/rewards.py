@@ -22,6 +22,8 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from erprm.tensors import Numbers, as_tensor
+
 __all__ = ["binary_reward", "entropy_regularized_reward", "jackknife_reward", "reward_standard_error"]
 
 # R_eta is the mean plus at most |eta| / 8 (eta times half the variance, itself at most 1/4). Below this eta that is
@@ -29,7 +31,7 @@ __all__ = ["binary_reward", "entropy_regularized_reward", "jackknife_reward", "r
 _ETA_OF_THE_MEAN = 2.0**-60
 
 
-def entropy_regularized_reward(rewards: Tensor, eta: float) -> Tensor:
+def entropy_regularized_reward(rewards: Numbers, eta: float) -> Tensor:
     """Compute the entropy-regularized reward of step prefixes from their completions (arXiv 2412.11006, eq. 2).
 
     Args:
@@ -55,11 +57,12 @@ def entropy_regularized_reward(rewards: Tensor, eta: float) -> Tensor:
         >>> entropy_regularized_reward(rewards, eta=float("inf"))
         tensor([1., 1.])
     """
+    rewards = as_tensor(rewards, "rewards")
     eta = _checked_eta(eta)
     return _log_mean_exp(_checked_rewards(rewards), eta).to(_result_dtype(rewards))
 
 
-def reward_standard_error(rewards: Tensor, eta: float) -> Tensor:
+def reward_standard_error(rewards: Numbers, eta: float) -> Tensor:
     """Estimate the standard error of :func:`entropy_regularized_reward` by the delta method.
 
     With y = exp(eta * r) it is ``sd(y) / (sqrt(K) * |eta| * mean(y))``, where sd has the divisor K - 1; at eta = 0 it
@@ -79,6 +82,7 @@ def reward_standard_error(rewards: Tensor, eta: float) -> Tensor:
         TypeError: as :func:`entropy_regularized_reward`.
         ValueError: as :func:`entropy_regularized_reward`.
     """
+    rewards = as_tensor(rewards, "rewards")
     eta = _checked_eta(eta)
     rewards_K = _checked_rewards(rewards)
     K = rewards_K.shape[-1]
@@ -94,7 +98,7 @@ def reward_standard_error(rewards: Tensor, eta: float) -> Tensor:
     return error.to(_result_dtype(rewards))
 
 
-def jackknife_reward(rewards: Tensor, eta: float) -> Tensor:
+def jackknife_reward(rewards: Numbers, eta: float) -> Tensor:
     """Estimate the entropy-regularized reward with the first-order bias of the plain estimate removed.
 
     The logarithm of a mean of K samples is biased by an amount of order 1 / K: down for eta > 0, up for eta < 0. The
@@ -116,6 +120,7 @@ def jackknife_reward(rewards: Tensor, eta: float) -> Tensor:
         TypeError: as :func:`entropy_regularized_reward`.
         ValueError: as :func:`entropy_regularized_reward`, and if K is 1.
     """
+    rewards = as_tensor(rewards, "rewards")
     eta = _checked_eta(eta)
     rewards_K = _checked_rewards(rewards)
     K = rewards_K.shape[-1]
@@ -140,7 +145,7 @@ def jackknife_reward(rewards: Tensor, eta: float) -> Tensor:
     return corrected.to(_result_dtype(rewards))
 
 
-def binary_reward(p: Tensor, eta: float) -> Tensor:
+def binary_reward(p: Numbers, eta: float) -> Tensor:
     """Compute the entropy-regularized reward of a known success rate: ``ln(1 - p + p * e^eta) / eta``.
 
     This is what :func:`entropy_regularized_reward` tends to when rewards are 0 or 1, a share p of them 1, and K grows.
@@ -161,6 +166,7 @@ def binary_reward(p: Tensor, eta: float) -> Tensor:
         >>> binary_reward(torch.tensor([0.0, 0.5, 1.0]), eta=2.0)
         tensor([0.0000, 0.7169, 1.0000])
     """
+    p = as_tensor(p, "p")
     eta = _checked_eta(eta)
     probability = _in_unit_interval(p, name="p")
     if eta == math.inf:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "erprm"
 
 # From the bottom up: a part may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"__init__", "lazy", "inherited_help"},
+    {"__init__", "lazy", "inherited_help", "tensors"},
     {"errors"},
     {"lookup"},
     {"rewards", "losses", "steps", "grading", "runs", "metrics"},

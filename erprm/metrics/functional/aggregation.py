@@ -17,6 +17,8 @@ from erprm.lookup import imported, setting_type
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from erprm.tensors import Numbers
+
     Aggregator: TypeAlias = Callable[[Tensor, Tensor], Tensor]
     """Scores of solutions [M] from float64 scores of their steps, one solution after the other [S], and lengths [M]."""
 
@@ -90,7 +92,7 @@ def _one_by_one(scores_S: Tensor, lengths_M: Tensor, *, name: str, function: Cal
     return scores_M
 
 
-def aggregate_steps(step_scores_S: Tensor, method: Aggregation) -> Tensor:
+def aggregate_steps(step_scores_S: Numbers, method: Aggregation) -> Tensor:
     """Score of one solution.
 
     Args:
@@ -110,11 +112,14 @@ def aggregate_steps(step_scores_S: Tensor, method: Aggregation) -> Tensor:
     """
     import torch
 
+    from erprm.tensors import as_tensor
+
+    step_scores_S = as_tensor(step_scores_S, "step_scores_S")
     lengths_M = torch.tensor([step_scores_S.numel()], device=step_scores_S.device)
     return aggregate_solutions(step_scores_S, lengths_M, method)[0]
 
 
-def aggregate_solutions(step_scores_S: Tensor, lengths_M: Tensor, method: Aggregation) -> Tensor:
+def aggregate_solutions(step_scores_S: Numbers, lengths_M: Numbers, method: Aggregation) -> Tensor:
     """Scores of many solutions of different lengths at once.
 
     Everything is computed in float64, in which the product of 100 step scores of 0.001 is still a normal number
@@ -139,6 +144,9 @@ def aggregate_solutions(step_scores_S: Tensor, lengths_M: Tensor, method: Aggreg
         >>> aggregate_solutions(torch.tensor([0.9, 0.5, 0.8, 0.7]), torch.tensor([3, 1]), "last")
         tensor([0.8000, 0.7000], dtype=torch.float64)
     """
+    from erprm.tensors import as_tensor
+
+    step_scores_S, lengths_M = as_tensor(step_scores_S, "step_scores_S"), as_tensor(lengths_M, "lengths_M")
     aggregate = aggregator(method, "method")
     solution_S = solution_of_steps(step_scores_S, lengths_M)
     missing = step_scores_S.isnan().nonzero()

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from erprm.metrics.functional.pools import check_pool, check_same_shape, check_scores, log_choose, mean_at_n
+from erprm.tensors import Numbers, as_tensor
 
 
-def best_of_n_accuracy(scores_PN: Tensor, correct_PN: Tensor, n: int, valid_PN: Tensor | None = None) -> Tensor:
+def best_of_n_accuracy(scores_PN: Numbers, correct_PN: Numbers, n: int, valid_PN: Numbers | None = None) -> Tensor:
     """Expected accuracy of the best-scored of n candidates, over all subsets of n, averaged over problems.
 
     Args:
@@ -42,7 +43,7 @@ def best_of_n_accuracy(scores_PN: Tensor, correct_PN: Tensor, n: int, valid_PN: 
     return mean_at_n(best_of_n_curves(scores_PN, correct_PN, valid_PN), n)
 
 
-def best_of_n_curves(scores_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | None = None) -> Tensor:
+def best_of_n_curves(scores_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers | None = None) -> Tensor:
     """Expected best-of-n accuracy of every problem for every n.
 
     Args:
@@ -60,6 +61,9 @@ def best_of_n_curves(scores_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | N
         >>> best_of_n_curves(torch.tensor([[0.9, 0.7, 0.2]]), torch.tensor([[False, True, False]]))
         tensor([[0.3333, 0.3333, 0.0000]], dtype=torch.float64)
     """
+    scores_PN = as_tensor(scores_PN, "scores_PN")
+    correct_PN = as_tensor(correct_PN, "correct_PN")
+    valid_PN = as_tensor(valid_PN, "valid_PN")
     return selected_value_curves(scores_PN, correct_PN, check_pool(correct_PN, valid_PN))
 
 
@@ -94,7 +98,7 @@ def selected_value_curves(scores_PN: Tensor, values_PN: Tensor, valid_PN: Tensor
     return curves_of_ranking(_mean_by_group(ranked_values_PN, tie_PN), valid_PN.sum(dim=1))
 
 
-def pass_at_n(correct_PN: Tensor, n: int, valid_PN: Tensor | None = None) -> Tensor:
+def pass_at_n(correct_PN: Numbers, n: int, valid_PN: Numbers | None = None) -> Tensor:
     """Unbiased pass@n: the chance that n candidates drawn without replacement hold a right one.
 
     ``1 - C(N - c, n) / C(N, n)`` for a problem with c right candidates (Chen et al. 2021, arXiv 2107.03374, eq. 1),
@@ -118,7 +122,7 @@ def pass_at_n(correct_PN: Tensor, n: int, valid_PN: Tensor | None = None) -> Ten
     return mean_at_n(pass_at_n_curves(correct_PN, valid_PN), n)
 
 
-def pass_at_n_curves(correct_PN: Tensor, valid_PN: Tensor | None = None) -> Tensor:
+def pass_at_n_curves(correct_PN: Numbers, valid_PN: Numbers | None = None) -> Tensor:
     """pass@n of every problem for every n.
 
     A scorer that knows the truth reaches pass@n, so this is best-of-n with the correctness itself as the score.
@@ -133,6 +137,8 @@ def pass_at_n_curves(correct_PN: Tensor, valid_PN: Tensor | None = None) -> Tens
     Raises:
         ValueError: as :func:`pass_at_n`.
     """
+    correct_PN = as_tensor(correct_PN, "correct_PN")
+    valid_PN = as_tensor(valid_PN, "valid_PN")
     valid_PN = check_pool(correct_PN, valid_PN)
     return best_of_n_curves(correct_PN.double(), correct_PN, valid_PN)
 

@@ -9,9 +9,11 @@ Shape suffixes: P problems, B resamples; the values may have further columns (su
 import torch
 from torch import Tensor
 
+from erprm.tensors import Numbers, as_tensor
+
 
 def bootstrap_interval(
-    values_P: Tensor, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
+    values_P: Numbers, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Percentile bootstrap interval of the mean over problems (Efron and Tibshirani 1993, chapter 13).
 
@@ -35,6 +37,7 @@ def bootstrap_interval(
         >>> bool(low < 0.5 < high)
         True
     """
+    values_P = as_tensor(values_P, "values_P")
     return percentile_interval(resampled_means(values_P, n_resamples, seed), level)
 
 
@@ -83,7 +86,7 @@ def percentile_interval(statistic_B: Tensor, level: float = 0.95) -> tuple[Tenso
 
 
 def paired_bootstrap_interval(
-    values_P: Tensor, baseline_P: Tensor, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
+    values_P: Numbers, baseline_P: Numbers, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Percentile bootstrap interval of the mean difference of two methods on the same problems.
 
@@ -107,6 +110,8 @@ def paired_bootstrap_interval(
         >>> paired_bootstrap_interval(baseline + 0.5, baseline)
         (tensor(0.5000, dtype=torch.float64), tensor(0.5000, dtype=torch.float64))
     """
+    values_P = as_tensor(values_P, "values_P")
+    baseline_P = as_tensor(baseline_P, "baseline_P")
     if values_P.shape != baseline_P.shape:
         raise ValueError(f"baseline_P must have shape {list(values_P.shape)}, found {list(baseline_P.shape)}")
     return bootstrap_interval(values_P.double() - baseline_P.double(), level, n_resamples, seed)

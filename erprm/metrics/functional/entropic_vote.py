@@ -23,6 +23,7 @@ from erprm.metrics.functional.groups import group_candidates
 from erprm.metrics.functional.majority_vote import majority_vote_curves
 from erprm.metrics.functional.pools import check_ids, check_pool, check_scores, mean_at_n, raise_at_first
 from erprm.metrics.functional.weighted_vote import vote_curves
+from erprm.tensors import Numbers, as_tensor
 
 # Logarithms of totals are put on a grid of 2^-32, so that the order in which candidates are drawn, which changes the
 # last bits of a sum, does not break ties. Below the floor nothing is told apart.
@@ -30,12 +31,12 @@ _GRID, _FLOOR = 2**32, -(2.0**29)
 
 
 def entropic_vote_accuracy(
-    scores_PN: Tensor,
-    answers_PN: Tensor,
-    correct_PN: Tensor,
+    scores_PN: Numbers,
+    answers_PN: Numbers,
+    correct_PN: Numbers,
     n: int,
     eta: float,
-    valid_PN: Tensor | None = None,
+    valid_PN: Numbers | None = None,
     n_draws: int = 100,
     seed: int = 0,
 ) -> Tensor:
@@ -80,11 +81,11 @@ def entropic_vote_accuracy(
 
 
 def entropic_vote_curves(
-    scores_PN: Tensor,
-    answers_PN: Tensor,
-    correct_PN: Tensor,
+    scores_PN: Numbers,
+    answers_PN: Numbers,
+    correct_PN: Numbers,
     eta: float,
-    valid_PN: Tensor | None = None,
+    valid_PN: Numbers | None = None,
     n_draws: int = 100,
     seed: int = 0,
 ) -> Tensor:
@@ -105,6 +106,10 @@ def entropic_vote_curves(
     Raises:
         ValueError: as :func:`entropic_vote_accuracy`.
     """
+    scores_PN = as_tensor(scores_PN, "scores_PN")
+    answers_PN = as_tensor(answers_PN, "answers_PN")
+    correct_PN = as_tensor(correct_PN, "correct_PN")
+    valid_PN = as_tensor(valid_PN, "valid_PN")
     if not eta >= 0.0:
         raise ValueError(f"eta is {eta}; a vote needs one of at least 0 (0 is majority vote, inf is best-of-n)")
     valid_PN = check_pool(correct_PN, valid_PN)

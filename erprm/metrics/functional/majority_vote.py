@@ -29,6 +29,7 @@ from torch import Tensor
 
 from erprm.metrics.functional.groups import group_candidates
 from erprm.metrics.functional.pools import check_ids, check_pool, log_choose, mean_at_n
+from erprm.tensors import Numbers, as_tensor
 
 # Problems are taken in blocks whose polynomials together have up to this many coefficients. They stay in a processor's
 # cache, and below the size from which torch splits an operation over threads: there are very many small operations, and
@@ -39,7 +40,7 @@ BLOCK_COEFFICIENTS = 32_768
 LARGEST_POOL = 2000
 
 
-def majority_vote_accuracy(answers_PN: Tensor, correct_PN: Tensor, n: int, valid_PN: Tensor | None = None) -> Tensor:
+def majority_vote_accuracy(answers_PN: Numbers, correct_PN: Numbers, n: int, valid_PN: Numbers | None = None) -> Tensor:
     """Expected accuracy of the most frequent answer among n candidates, over all subsets, averaged over problems.
 
     Exact, with ties broken fairly. A subset in which no candidate has an answer counts as wrong. Where candidates with
@@ -71,7 +72,7 @@ def majority_vote_accuracy(answers_PN: Tensor, correct_PN: Tensor, n: int, valid
     return mean_at_n(majority_vote_curves(answers_PN, correct_PN, valid_PN), n)
 
 
-def majority_vote_curves(answers_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | None = None) -> Tensor:
+def majority_vote_curves(answers_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers | None = None) -> Tensor:
     """Expected majority-vote accuracy of every problem for every n.
 
     Args:
@@ -85,6 +86,9 @@ def majority_vote_curves(answers_PN: Tensor, correct_PN: Tensor, valid_PN: Tenso
     Raises:
         ValueError: as :func:`majority_vote_accuracy`.
     """
+    answers_PN = as_tensor(answers_PN, "answers_PN")
+    correct_PN = as_tensor(correct_PN, "correct_PN")
+    valid_PN = as_tensor(valid_PN, "valid_PN")
     valid_PN = check_pool(correct_PN, valid_PN)
     check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
     n_candidates = correct_PN.shape[1]

@@ -10,6 +10,8 @@ Shape suffixes: P problems, R sign patterns; the values may have further columns
 import torch
 from torch import Tensor
 
+from erprm.tensors import Numbers, as_tensor
+
 _CHUNK = 1000
 
 # Values that are equal but for rounding differ by less; accuracies of a thousand candidates that are not, by more.
@@ -17,7 +19,7 @@ ROUNDING = 1e-12
 
 
 def paired_permutation_test(
-    values_P: Tensor, baseline_P: Tensor, n_permutations: int = 10_000, seed: int = 0
+    values_P: Numbers, baseline_P: Numbers, n_permutations: int = 10_000, seed: int = 0
 ) -> Tensor:
     """Two-sided p-value of the mean difference of two methods on the same problems.
 
@@ -43,6 +45,8 @@ def paired_permutation_test(
         >>> paired_permutation_test(torch.ones(3), torch.zeros(3))
         tensor(0.2500, dtype=torch.float64)
     """
+    values_P = as_tensor(values_P, "values_P")
+    baseline_P = as_tensor(baseline_P, "baseline_P")
     if values_P.shape != baseline_P.shape:
         raise ValueError(f"baseline_P must have shape {list(values_P.shape)}, found {list(baseline_P.shape)}")
     if values_P.ndim not in (1, 2) or values_P.numel() == 0:

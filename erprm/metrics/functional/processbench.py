@@ -16,6 +16,7 @@ from torch import Tensor
 
 from erprm.metrics.functional.aggregation import solution_of_steps
 from erprm.metrics.functional.step_scores import check_no_nan
+from erprm.tensors import Numbers, as_tensor
 
 
 class ProcessBenchScore(NamedTuple):
@@ -49,7 +50,7 @@ class MatchIntervals(NamedTuple):
         return (entered_T - left_T).double() / part_M.sum()
 
 
-def match_intervals(scores_S: Tensor, lengths_M: Tensor, first_errors_M: Tensor) -> MatchIntervals:
+def match_intervals(scores_S: Numbers, lengths_M: Numbers, first_errors_M: Numbers) -> MatchIntervals:
     """The thresholds at which the first step with a score below them is the first wrong step.
 
     Args:
@@ -70,6 +71,9 @@ def match_intervals(scores_S: Tensor, lengths_M: Tensor, first_errors_M: Tensor)
         >>> match_intervals(torch.tensor([0.75, 0.25, 0.5]), torch.tensor([3]), torch.tensor([1]))
         MatchIntervals(low_M=tensor([0.2500], dtype=torch.float64), high_M=tensor([0.7500], dtype=torch.float64))
     """
+    scores_S = as_tensor(scores_S, "scores_S")
+    lengths_M = as_tensor(lengths_M, "lengths_M")
+    first_errors_M = as_tensor(first_errors_M, "first_errors_M")
     solution_S = solution_of_steps(scores_S, lengths_M)
     check_no_nan("scores_S", scores_S)
     if first_errors_M.shape != lengths_M.shape:
@@ -92,7 +96,7 @@ def match_intervals(scores_S: Tensor, lengths_M: Tensor, first_errors_M: Tensor)
     return MatchIntervals(low_M, high_M)
 
 
-def processbench_score(intervals: MatchIntervals, first_errors_M: Tensor, thresholds_T: Tensor) -> ProcessBenchScore:
+def processbench_score(intervals: MatchIntervals, first_errors_M: Numbers, thresholds_T: Numbers) -> ProcessBenchScore:
     """Accuracies and F1 at each threshold.
 
     Args:
@@ -108,6 +112,8 @@ def processbench_score(intervals: MatchIntervals, first_errors_M: Tensor, thresh
         >>> processbench_score(intervals, first_errors, torch.tensor([0.4, 0.6], dtype=torch.float64)).f1
         tensor([1., 0.], dtype=torch.float64)
     """
+    first_errors_M = as_tensor(first_errors_M, "first_errors_M")
+    thresholds_T = as_tensor(thresholds_T, "thresholds_T")
     has_error_M = first_errors_M >= 0
     wrong_T, right_T = (intervals.share(part_M, thresholds_T) for part_M in (has_error_M, ~has_error_M))
     return ProcessBenchScore(wrong_T, right_T, harmonic_mean(wrong_T, right_T))
@@ -119,7 +125,7 @@ def harmonic_mean(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(total == 0, 0.0, 2 * first * second / total)
 
 
-def best_threshold(intervals: MatchIntervals, first_errors_M: Tensor) -> float:
+def best_threshold(intervals: MatchIntervals, first_errors_M: Numbers) -> float:
     """The threshold of the largest F1.
 
     F1 changes only at the ends of the intervals. Of the stretch between two ends that is best (the lowest one, if
@@ -128,6 +134,7 @@ def best_threshold(intervals: MatchIntervals, first_errors_M: Tensor) -> float:
     Raises:
         ValueError: if there is no solution with a wrong step, or none without: F1 is then undefined.
     """
+    first_errors_M = as_tensor(first_errors_M, "first_errors_M")
     n_wrong = int((first_errors_M >= 0).sum())
     if not 0 < n_wrong < len(first_errors_M):
         raise ValueError(

@@ -14,13 +14,14 @@ from torch import Tensor
 from erprm.metrics.functional.best_of_n import curves_of_ranking
 from erprm.metrics.functional.groups import group_candidates
 from erprm.metrics.functional.pools import check_ids, check_pool, mean_at_n
+from erprm.tensors import Numbers, as_tensor
 
 
 def random_text_accuracy(
-    texts_PN: Tensor,
-    correct_PN: Tensor,
+    texts_PN: Numbers,
+    correct_PN: Numbers,
     n: int,
-    valid_PN: Tensor | None = None,
+    valid_PN: Numbers | None = None,
     n_draws: int = 100,
     seed: int = 0,
 ) -> Tensor:
@@ -59,7 +60,7 @@ def random_text_accuracy(
 
 
 def random_text_curves(
-    texts_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | None = None, n_draws: int = 100, seed: int = 0
+    texts_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers | None = None, n_draws: int = 100, seed: int = 0
 ) -> Tensor:
     """Expected best-of-n accuracy of random scores for each distinct text, of every problem for every n.
 
@@ -76,6 +77,9 @@ def random_text_curves(
     Raises:
         ValueError: as :func:`random_text_accuracy`.
     """
+    texts_PN = as_tensor(texts_PN, "texts_PN")
+    correct_PN = as_tensor(correct_PN, "correct_PN")
+    valid_PN = as_tensor(valid_PN, "valid_PN")
     valid_PN = check_pool(correct_PN, valid_PN)
     check_ids("texts_PN", texts_PN, valid_PN, lowest=0)
     if n_draws < 1:

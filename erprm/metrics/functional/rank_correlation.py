@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from erprm.metrics.functional.pools import check_same_shape, check_scores
+from erprm.tensors import Numbers, as_tensor
 
 
-def within_problem_rank_correlation(scores_PN: Tensor, features_PN: Tensor, counted_PN: Tensor) -> Tensor:
+def within_problem_rank_correlation(scores_PN: Numbers, features_PN: Numbers, counted_PN: Numbers) -> Tensor:
     """Rank correlation of score and feature over each problem's candidates; ties share their mean rank.
 
     Args:
@@ -28,6 +29,9 @@ def within_problem_rank_correlation(scores_PN: Tensor, features_PN: Tensor, coun
         >>> within_problem_rank_correlation(scores, lengths, torch.ones(1, 3, dtype=torch.bool))
         tensor([0.5000], dtype=torch.float64)
     """
+    scores_PN = as_tensor(scores_PN, "scores_PN")
+    features_PN = as_tensor(features_PN, "features_PN")
+    counted_PN = as_tensor(counted_PN, "counted_PN")
     check_scores(scores_PN, counted_PN)
     check_same_shape("features_PN", features_PN, counted_PN)
     correlations = [

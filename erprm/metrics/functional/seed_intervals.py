@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from erprm.metrics.functional.bootstrap import bootstrap_interval
+from erprm.tensors import Numbers, as_tensor
 
 _MANY_DEGREES = 1000.0
 
 
-def seeds_and_problems_interval(values_SPC: Tensor, level: float = 0.95) -> tuple[Tensor, Tensor]:
+def seeds_and_problems_interval(values_SPC: Numbers, level: float = 0.95) -> tuple[Tensor, Tensor]:
     """Interval of the mean over all seeds and all problems there could be.
 
     Of two or more seeds: Student's t about the mean, with the standard error of the two-way random effects model,
@@ -51,6 +52,7 @@ def seeds_and_problems_interval(values_SPC: Tensor, level: float = 0.95) -> tupl
         >>> round((high - low).item() / 2, 1)  # the standard error of two problems, 0.5, times t of one degree, 12.7
         6.4
     """
+    values_SPC = as_tensor(values_SPC, "values_SPC")
     if values_SPC.ndim != 3 or values_SPC.numel() == 0:
         raise ValueError(f"values_SPC must have shape [S, P, C] and not be empty, found {list(values_SPC.shape)}")
     if not 0 < level < 1:

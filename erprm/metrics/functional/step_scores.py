@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from erprm.metrics.functional.aggregation import solution_of_steps
+from erprm.tensors import Numbers, as_tensor
 
 
-def binarize_labels(labels_S: Tensor) -> Tensor:
+def binarize_labels(labels_S: Numbers) -> Tensor:
     """Classes of soft labels: 1 (right) where the label is at least 0.5, else 0.
 
     Args:
@@ -32,11 +33,12 @@ def binarize_labels(labels_S: Tensor) -> Tensor:
         >>> binarize_labels(torch.tensor([0.0, 0.25, 0.5]))
         tensor([0, 0, 1])
     """
+    labels_S = as_tensor(labels_S, "labels_S")
     check_labels(labels_S)
     return (labels_S >= 0.5).long()
 
 
-def within_problem_auroc(scores_S: Tensor, labels_S: Tensor, problems_S: Tensor) -> Tensor:
+def within_problem_auroc(scores_S: Numbers, labels_S: Numbers, problems_S: Numbers) -> Tensor:
     """AUROC among the steps of one problem, averaged over problems.
 
     AUROC over all steps can be high from the difficulty of the question alone; this one cannot. Every problem that has
@@ -62,6 +64,9 @@ def within_problem_auroc(scores_S: Tensor, labels_S: Tensor, problems_S: Tensor)
         >>> within_problem_auroc(scores, labels, torch.tensor([0, 0, 1, 1, 2]))
         tensor(0.7500)
     """
+    scores_S = as_tensor(scores_S, "scores_S")
+    labels_S = as_tensor(labels_S, "labels_S")
+    problems_S = as_tensor(problems_S, "problems_S")
     check_not_empty(scores_S)
     check_step_scores(scores_S, labels_S)
     check_problems(problems_S, scores_S)
@@ -91,7 +96,7 @@ def within_problem_auroc(scores_S: Tensor, labels_S: Tensor, problems_S: Tensor)
     return (twice_wins_P.float() / twice_pairs_P)[twice_pairs_P > 0].mean()
 
 
-def step_calibration_error(scores_S: Tensor, labels_S: Tensor, n_bins: int = 15) -> Tensor:
+def step_calibration_error(scores_S: Numbers, labels_S: Numbers, n_bins: int = 15) -> Tensor:
     """Expected calibration error of step scores against soft labels.
 
     Scores are put into bins of equal width; the error is the difference between mean score and mean label of a bin,
@@ -112,6 +117,8 @@ def step_calibration_error(scores_S: Tensor, labels_S: Tensor, n_bins: int = 15)
         >>> step_calibration_error(torch.tensor([0.75, 0.75]), torch.tensor([0.5, 0.5]))
         tensor(0.2500)
     """
+    scores_S = as_tensor(scores_S, "scores_S")
+    labels_S = as_tensor(labels_S, "labels_S")
     check_not_empty(scores_S)
     return calibration_error(*calibration_sums(scores_S, labels_S, n_bins))
 
@@ -130,7 +137,7 @@ class CalibrationCurve(NamedTuple):
     labels_B: Tensor
 
 
-def calibration_curve(scores_S: Tensor, labels_S: Tensor, n_bins: int = 15) -> CalibrationCurve:
+def calibration_curve(scores_S: Numbers, labels_S: Numbers, n_bins: int = 15) -> CalibrationCurve:
     """What :func:`step_calibration_error` is the mean distance of; its arguments and errors are the same.
 
     Example:
@@ -138,6 +145,8 @@ def calibration_curve(scores_S: Tensor, labels_S: Tensor, n_bins: int = 15) -> C
         >>> curve.labels_B
         tensor([0., 1.])
     """
+    scores_S = as_tensor(scores_S, "scores_S")
+    labels_S = as_tensor(labels_S, "labels_S")
     check_not_empty(scores_S)
     steps_B, score_sums_B, label_sums_B = calibration_sums(scores_S, labels_S, n_bins)
     return CalibrationCurve(steps_B, score_sums_B / steps_B, label_sums_B / steps_B)
@@ -157,7 +166,7 @@ class StepAccuracy(NamedTuple):
     wrong_steps: Tensor
 
 
-def step_accuracy(scores_S: Tensor, labels_S: Tensor, threshold: float = 0.5) -> StepAccuracy:
+def step_accuracy(scores_S: Numbers, labels_S: Numbers, threshold: float = 0.5) -> StepAccuracy:
     """Accuracy of steps taken one by one, as PRM800K labels them: up to and with the first wrong step.
 
     Most steps are right, so a scorer that finds none wrong has a high accuracy over all: see both classes beside it.
@@ -174,6 +183,8 @@ def step_accuracy(scores_S: Tensor, labels_S: Tensor, threshold: float = 0.5) ->
         >>> step_accuracy(torch.tensor([0.9, 0.4, 0.2]), torch.tensor([1.0, 1.0, 0.0])).right_steps
         tensor(0.5000)
     """
+    scores_S = as_tensor(scores_S, "scores_S")
+    labels_S = as_tensor(labels_S, "labels_S")
     check_not_empty(scores_S)
     check_step_scores(scores_S, labels_S)
     is_right_S = labels_S >= 0.5
@@ -204,7 +215,7 @@ def calibration_error(steps_B: Tensor, score_sums_B: Tensor, label_sums_B: Tenso
     return (score_sums_B - label_sums_B).abs().sum() / steps_B.sum()
 
 
-def first_error_index(values_S: Tensor, lengths_M: Tensor, threshold: float = 0.5) -> Tensor:
+def first_error_index(values_S: Numbers, lengths_M: Numbers, threshold: float = 0.5) -> Tensor:
     """Index of the first step of each solution whose score or label is below the threshold.
 
     Args:
@@ -222,6 +233,8 @@ def first_error_index(values_S: Tensor, lengths_M: Tensor, threshold: float = 0.
         >>> first_error_index(torch.tensor([0.9, 0.2, 0.1, 0.8]), torch.tensor([3, 1]))
         tensor([ 1, -1])
     """
+    values_S = as_tensor(values_S, "values_S")
+    lengths_M = as_tensor(lengths_M, "lengths_M")
     solution_S = solution_of_steps(values_S, lengths_M)
     check_no_nan("values_S", values_S)
     step_S = torch.arange(len(values_S), device=values_S.device) - (lengths_M.cumsum(dim=0) - lengths_M)[solution_S]
@@ -231,7 +244,7 @@ def first_error_index(values_S: Tensor, lengths_M: Tensor, threshold: float = 0.
     return first_M.masked_fill(first_M == beyond, -1)
 
 
-def first_error_accuracy(scores_S: Tensor, labels_S: Tensor, lengths_M: Tensor, threshold: float = 0.5) -> Tensor:
+def first_error_accuracy(scores_S: Numbers, labels_S: Numbers, lengths_M: Numbers, threshold: float = 0.5) -> Tensor:
     """Share of solutions whose first wrong step is found exactly, or which are rightly found to have none.
 
     Args:
@@ -252,6 +265,9 @@ def first_error_accuracy(scores_S: Tensor, labels_S: Tensor, lengths_M: Tensor, 
         >>> first_error_accuracy(scores, labels, torch.tensor([2, 2]))
         tensor(0.5000)
     """
+    scores_S = as_tensor(scores_S, "scores_S")
+    labels_S = as_tensor(labels_S, "labels_S")
+    lengths_M = as_tensor(lengths_M, "lengths_M")
     check_not_empty(scores_S)
     check_step_scores(scores_S, labels_S)
     found_M = first_error_index(scores_S, lengths_M, threshold)

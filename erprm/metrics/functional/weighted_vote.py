@@ -10,6 +10,7 @@ from torch import Tensor
 
 from erprm.metrics.functional.groups import Groups, group_candidates
 from erprm.metrics.functional.pools import check_ids, check_pool, check_scores, mean_at_n, raise_at_first
+from erprm.tensors import Numbers, as_tensor
 
 # Scores are put on a grid of 2^-40 of their problem's largest: integer sums do not depend on the order of the
 # candidates, so equal totals are equal and tie fairly.
@@ -17,11 +18,11 @@ GRID = 2**40
 
 
 def weighted_vote_accuracy(
-    scores_PN: Tensor,
-    answers_PN: Tensor,
-    correct_PN: Tensor,
+    scores_PN: Numbers,
+    answers_PN: Numbers,
+    correct_PN: Numbers,
     n: int,
-    valid_PN: Tensor | None = None,
+    valid_PN: Numbers | None = None,
     n_draws: int = 100,
     seed: int = 0,
 ) -> Tensor:
@@ -63,10 +64,10 @@ def weighted_vote_accuracy(
 
 
 def weighted_vote_curves(
-    scores_PN: Tensor,
-    answers_PN: Tensor,
-    correct_PN: Tensor,
-    valid_PN: Tensor | None = None,
+    scores_PN: Numbers,
+    answers_PN: Numbers,
+    correct_PN: Numbers,
+    valid_PN: Numbers | None = None,
     n_draws: int = 100,
     seed: int = 0,
 ) -> Tensor:
@@ -86,6 +87,10 @@ def weighted_vote_curves(
     Raises:
         ValueError: as :func:`weighted_vote_accuracy`.
     """
+    scores_PN = as_tensor(scores_PN, "scores_PN")
+    answers_PN = as_tensor(answers_PN, "answers_PN")
+    correct_PN = as_tensor(correct_PN, "correct_PN")
+    valid_PN = as_tensor(valid_PN, "valid_PN")
     valid_PN = check_pool(correct_PN, valid_PN)
     check_scores(scores_PN, valid_PN)
     outside_PN = (scores_PN < 0) | scores_PN.isinf()
