@@ -122,8 +122,8 @@ class RunFolder:
 
 
 def as_json(settings: Mapping[str, Any]) -> Json:
-    """Settings as they are read back from a manifest: tuples as lists, for one."""
-    value: Json = json.loads(json.dumps(settings))
+    """Settings as they are read back from a manifest: tuples as lists, keys in order."""
+    value: Json = json.loads(json.dumps(settings, sort_keys=True))
     return value
 
 
