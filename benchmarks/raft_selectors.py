@@ -49,7 +49,7 @@ def evaluated(output: Path, number: int) -> list[Row]:
 
 
 def greedy(row: Row) -> float:
-    """Whether the most likely solution is right."""
+    """1 if the most likely solution is right, else 0."""
     return float(row["greedy_correct"])
 
 

@@ -52,7 +52,7 @@ class StepClock(L.Callback):
 
 
 def rows_of(batch: StepBatch) -> list[int]:
-    """Which records a batch holds."""
+    """Records that a batch holds."""
     return [int(name.rsplit("row ", 1)[1].rstrip(")")) for name in batch.record_ids]
 
 

@@ -60,7 +60,7 @@ class AblateConfig:
         return [Method(eta) for eta in parsed_etas(self.etas)] + ([Method(None)] if self.outcome else [])
 
     def best_of_n(self, pool_file: Path) -> dict[str, Any]:
-        """What ``BestOfN`` evaluates each model with."""
+        """Arguments of the ``BestOfN`` that evaluates each model."""
         names = ("gold", "gold_source", "kind", "step_style", "aggregation", "limit")
         return {"candidates": str(pool_file), **{name: getattr(self, name) for name in names}}
 

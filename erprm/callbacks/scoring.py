@@ -43,7 +43,7 @@ class ScoringCallback(L.Callback):
     """``test`` needs no other data; see :class:`erprm.data.ProcessRewardDataModule`."""
 
     folder: ClassVar[str]
-    """Where files are written below the trainer's ``log_dir``."""
+    """Folder for files, below the trainer's ``log_dir``."""
 
     def __init__(self, name: str, *, limit: int | None, every_n_epochs: int, samples: int, too_long: TooLong) -> None:
         """Notes the settings.

@@ -207,7 +207,7 @@ class StepEvaluation(ScoringCallback):
         return self.threshold_from or share
 
     def _chosen_of(self, name: str) -> list[bool]:
-        """Which solutions of a data set the threshold is chosen on."""
+        """Marks the solutions of a data set on which the threshold is chosen."""
         solutions = self._solutions[name]
         if self.threshold is None and self.threshold_from is None:
             return share_of_problems(solutions, self.threshold_share, self.seed)

@@ -1,4 +1,4 @@
-"""How fast training is: tokens, solutions and optimizer steps a second, and the share of the device's peak used."""
+"""Training speed: tokens, solutions and optimizer steps per second, and the share of the device's peak used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from erprm.estimate.flops import TokenFlops, rows_cost, token_flops
 
 @dataclass
 class _Window:
-    """What was done since the last logging.
+    """Work done since the last logging.
 
     Attributes:
         since: when it began, or went on after a pause.

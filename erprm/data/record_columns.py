@@ -101,7 +101,7 @@ class RecordColumns:
         )
 
     def all_right(self) -> bool:
-        """Whether every record is one that :func:`erprm.data.records.validate_record` accepts."""
+        """True if :func:`erprm.data.records.validate_record` would accept every record."""
         reward_counts_S = np.diff(self.reward_offsets)
         return (
             all(map(str.strip, chain(self.steps, *(self.scalars[field] for field in _NEVER_BLANK))))

@@ -61,7 +61,7 @@ class ClassifiedProblem(Problem):
 
     @property
     def groups(self) -> dict[str, str]:
-        """What is known of level and subject."""
+        """Level and subject, as far as they are known."""
         return {name: value for name, value in (("level", self.level), ("subject", self.subject)) if value}
 
 
@@ -76,7 +76,7 @@ def classified(problem: Problem, row: Row) -> Problem:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a source's fields are: of several names, the first that holds something is meant."""
+    """Field names of a source; where several are given, the first that holds something is used."""
 
     hub_id: str | None
     hub_config: str | None

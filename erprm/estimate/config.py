@@ -10,7 +10,7 @@ from erprm.rollout.config import RolloutConfig
 
 @dataclass
 class EstimateConfig:
-    """What the configuration of ``fit`` does not say; keys open with ``estimate.``, and those of ``fit`` are taken too.
+    """Settings beyond the configuration of ``fit``; their keys start with ``estimate.``, and ``fit``'s are taken too.
 
     Attributes:
         solutions: solutions of the training data; by default ``data.rollouts`` is read.

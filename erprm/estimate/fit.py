@@ -72,7 +72,7 @@ def print_estimate(
 
 @dataclass(frozen=True)
 class _Run:
-    """What the trainer's keys say.
+    """Settings of the run, read from the trainer's keys.
 
     Attributes:
         processes: devices.
@@ -122,7 +122,7 @@ class _Run:
 
 
 def _shards(strategy: Any, processes: int) -> int:
-    """How many processes share one copy of the weights."""
+    """Number of processes that share one copy of the weights."""
     settings: Mapping[str, Any] = {"class_path": strategy} if isinstance(strategy, str) else strategy
     name = str(settings["class_path"]).lower()
     if "fsdp" not in name and "modelparallel" not in name:

@@ -99,7 +99,7 @@ def _as_grader(made: Any) -> OutcomeGrader | BatchGrader:
 
 
 def _named(setting: object, key: str) -> tuple[Any, dict[str, Any] | None]:
-    """What a setting names, and the arguments of its class; None for what is a grader already."""
+    """The object that a setting names, and the arguments of its class; None for one that is already a grader."""
     accepted = f"expected one of {', '.join(KINDS)}, the import path of a function, or class_path with init_args"
     if isinstance(setting, dict):
         unknown = set(setting) - {"class_path", "init_args"}

@@ -42,7 +42,7 @@ class EstimateOfSome(Estimate):
 
 @dataclass(frozen=True)
 class RewardHacking:
-    """How accuracy and score of the selected candidate part as n grows; each a mean over problems.
+    """Accuracy and score of the selected candidate as n grows, and how they diverge; each a mean over problems.
 
     Attributes:
         accuracy: of the best-scored of n candidates.

@@ -118,7 +118,7 @@ class _Raft:
         self._make(number, "policy", self._policy_settings(number), lambda to: self._fine_tune(number, to))
 
     def _sample(self, number: int) -> None:
-        """What takes the policy of a round: its solutions of the held-out problems, and those of the next round."""
+        """Stages that need a round's policy: its solutions of the held-out problems, and those of the next round."""
         config, following = self.config, number + 1
         with OpenedWhenAsked(lambda: closing(open_engine(self._engine(number)))) as engine:
             self._make(
@@ -136,7 +136,7 @@ class _Raft:
                 )
 
     def _judge(self, number: int) -> None:
-        """What takes the reward model: the evaluation of a round, and the choice of what the next one learns from."""
+        """Stages that need the reward model: the evaluation of a round, and the selection for the next."""
         config, following = self.config, number + 1
         used, chosen = config.used_scorer, config.selector_name
         with (

@@ -1,4 +1,4 @@
-"""Which of a problem's solutions are kept."""
+"""Selection of the solutions of a problem to keep."""
 
 from __future__ import annotations
 

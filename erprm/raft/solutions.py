@@ -46,7 +46,7 @@ class SampledProblem:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> SampledProblem:
-        """What :meth:`as_row` gave."""
+        """Restores a problem from the output of :meth:`as_row`."""
         problem = Problem(*(row[name] for name in ("problem_id", "question", "answer", "source")))
         return cls(problem, row["prompt_ids"], row["candidates"], row["token_ids"], row["finished"])
 

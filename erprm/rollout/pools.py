@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 @inherits_help
 @dataclass
 class PoolSampling(EngineSettings):
-    """Which policy samples how many candidates for which problems.
+    """Settings of a sampled pool: the policy, the number of candidates and the problems.
 
     Attributes:
         candidates: candidates of each problem.
@@ -57,7 +57,7 @@ class PoolSampling(EngineSettings):
 
     @property
     def sampling(self) -> Sampling:
-        """How candidates are sampled."""
+        """Sampling settings of candidates."""
         return Sampling(self.candidates, self.temperature, self.top_p, self.max_tokens, tuple(self.stop), self.seed)
 
 

@@ -38,7 +38,7 @@ class Parts:
         return [items[start : start + self.size] for start in range(0, len(items), self.size)]
 
     def is_done(self, number: int) -> bool:
-        """Whether a part is there."""
+        """True if the file of a part exists."""
         return self.path(number).exists()
 
     def write(self, number: int, rows: Iterable[Mapping[str, Any]]) -> None:

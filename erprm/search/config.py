@@ -135,7 +135,7 @@ class SearchConfig(EngineSettings):
 
     @property
     def decoding(self) -> Decoding:
-        """How the policy is sampled from."""
+        """Settings for sampling from the policy."""
         step_ends = STEP_ENDS[self.style] if self.step_ends is None else tuple(self.step_ends)
         return Decoding(
             self.prompt,
@@ -150,7 +150,7 @@ class SearchConfig(EngineSettings):
 
     @property
     def grading_kind(self) -> Kind:
-        """How final answers are read and compared where no grader of the user's does it."""
+        """Settings for reading and comparing final answers, unless the user's own grader does it."""
         return next((kind for kind in KINDS if kind == self.grading), "auto")
 
     def content_settings(self) -> dict[str, Any]:

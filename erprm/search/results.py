@@ -1,4 +1,4 @@
-"""What searches reached, and at what cost: accuracy against generated tokens, with intervals over problems."""
+"""Results of searches: accuracy against generated tokens, with intervals over problems."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _graded(
     grader: OutcomeGrader | BatchGrader,
     config: SearchConfig,
 ) -> dict[tuple[str, str], bool]:
-    """Whether a text is a right solution, by problem and text; nothing about problems without an answer."""
+    """Verdict on each text, by problem and text; problems without an answer are left out."""
     pairs = {
         (problem.problem_id, candidate.text): (candidate.text, problem.answer)
         for problem, result in zip(problems, results, strict=True)

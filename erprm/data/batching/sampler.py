@@ -1,4 +1,4 @@
-"""Which solutions share a packed batch, and the order of the batches in each epoch."""
+"""Assigns solutions to packed batches, and orders the batches in each epoch."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class TokenBudgetSampler(DistributedSampler[Any]):
 
 
 def replicas(trainer: L.Trainer | None) -> tuple[int, int]:
-    """How many ranks a data module shares its batches among, and which of them this one is; without a trainer (1, 0).
+    """Number of ranks that share a data module's batches, and the index of this one; without a trainer (1, 0).
 
     Ranks that hold parts of one model (tensor parallelism) get the same batches, which the trainer's strategy knows.
     """

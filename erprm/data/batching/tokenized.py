@@ -51,7 +51,7 @@ _STEPS_AT_ONCE = 1 << 16
 
 @dataclass(frozen=True)
 class EncodingCounts:
-    """What became of the records when they were laid out as tokens.
+    """Counts of records kept, cut or left out when they were laid out as tokens.
 
     Attributes:
         solutions: solutions kept.

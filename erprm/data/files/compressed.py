@@ -38,7 +38,7 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
 
 @contextmanager
 def compressing(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
-    """What is written here goes into ``file``, compressed as the suffix says: ``.gz``, ``.zst``, or not at all."""
+    """Wraps ``file`` so that data written is compressed as the suffix says: ``.gz``, ``.zst``, or not at all."""
     if suffix == ".gz":
         # Without a time and a name in it, the same rows make the same file.
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as gzipped:

@@ -124,7 +124,7 @@ def _splits(folder: Path, files: list[Path]) -> dict[str, list[Path]]:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file starts as Parquet files do."""
+    """True if a file starts as Parquet files do."""
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
@@ -187,7 +187,7 @@ def rows_of_batch(batch: pa.RecordBatch) -> list[dict[str, Any] | UnicodeDecodeE
 
 
 def layout_of(path: str | os.PathLike[str]) -> str:
-    """What a file to be written is by its name: ``.jsonl``, ``.json`` or ``.parquet``.
+    """Layout of a file to be written, by its name: ``.jsonl``, ``.json`` or ``.parquet``.
 
     Raises:
         ValueError: if the name says none of these.

@@ -54,7 +54,7 @@ def join(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
 
 
 def intersect(one: Iterable[Interval], other: Iterable[Interval]) -> tuple[Interval, ...]:
-    """What lies in both unions, as disjoint intervals in order."""
+    """Intersection of two unions, as disjoint intervals in order."""
     parts = []
     for a in one:
         for b in other:

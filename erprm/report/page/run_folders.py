@@ -53,7 +53,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Ablation:
-    """What ``erprm ablate`` has written.
+    """Content of the file that ``erprm ablate`` writes.
 
     Attributes:
         path: the file.
@@ -122,7 +122,7 @@ def read_evaluation(run: str, path: Path) -> Evaluation:
 
 
 def read_ablation(path: Path) -> Ablation:
-    """What ``erprm ablate`` has written.
+    """Reads the file that ``erprm ablate`` writes.
 
     Raises:
         ValueError: if it is no JSON, of another format or version, or lacks a key.

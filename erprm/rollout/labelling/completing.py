@@ -123,7 +123,7 @@ class Completer:
             step.draws.append(Draw(reward, gives_prefix))
 
     def _gives_prefix(self, rollout: ProblemRollout, prefix: Prefix, completion: Completion) -> bool:
-        """Whether a solution that had gone on like this would have come to its end, and been cut at the prefix."""
+        """True if a solution that went on like this would have ended, and would have been cut at the prefix."""
         return (
             completion.finish_reason == "stop"
             and len(prefix.token_ids) + len(completion.token_ids) <= self._config.max_tokens

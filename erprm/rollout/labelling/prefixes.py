@@ -73,7 +73,7 @@ def cut_solution(completion: Completion, seed: int, style: str, decode: Decode) 
 
 
 def would_be_cut_at(prefix: Prefix, completion: Completion, style: str, decode: Decode) -> bool:
-    """Whether a solution made of a prefix and its completion would have been cut at that prefix.
+    """True if a solution made of a prefix and its completion would have been cut at that prefix.
 
     It would not if, for instance, nothing but the final answer came next, which is no step of its own.
 

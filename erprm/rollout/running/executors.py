@@ -1,4 +1,4 @@
-"""Who makes the shards of a run: this process, or actors of a Ray cluster."""
+"""Executors, which make the shards of a run: this process, or actors of a Ray cluster."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _make(missing: list[int], work: ShardWork, engine: Engine | None, tally: _Ta
 
 @dataclass
 class _Tally:
-    """What has been done so far of a part of a run, and whether too many problems were rejected."""
+    """Progress of a part of a run so far, and a check that not too many problems were rejected."""
 
     config: RolloutConfig
     total: int

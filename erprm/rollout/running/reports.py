@@ -1,4 +1,4 @@
-"""What a folder of shards says of itself to people: ``summary.json``, ``rejected.jsonl``, ``ungraded.jsonl``."""
+"""Reports on a folder of shards, for people: ``summary.json``, ``rejected.jsonl``, ``ungraded.jsonl``."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def first_of(rejected: Sequence[Json]) -> str:
 
 
 def is_of_the_machine(error: Exception) -> bool:
-    """Whether an error of a kind that is usually a problem's would meet every other problem as well."""
+    """True if an error of a kind that usually concerns one problem would hit every other problem as well."""
     import torch
 
     from erprm.engines.openai_client import ServerError

@@ -45,7 +45,7 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class ShardMark:
-    """What is written down about a shard that is done.
+    """Record of a finished shard.
 
     Attributes:
         run: hash of the run's settings.
@@ -65,7 +65,7 @@ class ShardMark:
 
     @property
     def may_be_repaired(self) -> bool:
-        """Whether making the shard again could change its records."""
+        """True if making the shard again could change its records."""
         return bool(self.rejected or self.ungraded)
 
 
@@ -168,11 +168,11 @@ class ShardStore:
         return self.folder / "data" / f"train-{shard:0{self._width}d}-of-{self.num_shards:0{self._width}d}.parquet"
 
     def mark_path(self, shard: int) -> Path:
-        """What marks a shard as done."""
+        """The file that marks a shard as done."""
         return self.folder / ".shards" / f"{shard:0{self._width}d}.json"
 
     def mark_of(self, shard: int) -> ShardMark | None:
-        """What is written down about a shard; ``None`` if it is not done, or a file of it has changed since."""
+        """Record of a shard; ``None`` if it is not done, or if one of its files has changed since."""
         try:
             mark = self.read_mark(shard)
             intact = mark.sha256 == file_sha256(self.records_path(shard))
@@ -184,7 +184,7 @@ class ShardStore:
         return mark if intact and mark.run == self.run else None
 
     def read_mark(self, shard: int) -> ShardMark:
-        """What is written down about a shard, whether its records are still there or not.
+        """Record of a shard, even if its data file is missing.
 
         Raises:
             FileNotFoundError: if it is not done.
