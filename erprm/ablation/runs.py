@@ -148,7 +148,7 @@ class AblationFolder:
         """Notes the settings.
 
         Args:
-            path: the folder; made if it is not there.
+            path: the folder; created if it does not exist.
             resolved: see :func:`resolved_fit`.
             best_of_n: arguments of :class:`erprm.callbacks.BestOfN`.
             content: hashes of what is read: data, model, pool.

@@ -39,7 +39,7 @@ class _Window:
 
 
 class Throughput(L.Callback):
-    """Logs the speed of training, once in so many optimizer steps, as the mean over these.
+    """Logs the speed of training, at an interval of optimizer steps, as the mean over these.
 
     - ``throughput/tokens_per_s`` and ``throughput/solutions_per_s``, over all processes. A token that several solutions
       share is computed once and counted once; padding is not counted;
@@ -57,7 +57,7 @@ class Throughput(L.Callback):
         """Sets how often.
 
         Args:
-            every_n_steps: log once in so many optimizer steps.
+            every_n_steps: optimizer steps between logs.
 
         Raises:
             ValueError: if that is below 1.

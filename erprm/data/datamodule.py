@@ -413,7 +413,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         return self._loader(self.validation_set, shuffle=False)
 
     def test_dataloader(self) -> DataLoader[StepBatch] | DataLoader[None]:
-        """Packed batches in a fixed order; without records, one batch that is None, for the sake of the callbacks."""
+        """Packed batches in a fixed order; without records, one batch that is None, so that callbacks still run."""
         if self._callbacks_bring_test_data:
             return DataLoader([None], batch_size=None)  # type: ignore[arg-type]
         return self._loader(self.test_set, shuffle=False)

@@ -1,4 +1,4 @@
-"""Many rollout records at once, as columns: what reading and checking them row by row would cost several times over.
+"""Rollout records as columns, which are several times faster to read and check than row by row.
 
 A column says only *whether* all rows are right. Which is wrong, and how, :func:`erprm.data.records.validate_record`
 finds out, so the rules are stated there and the two must agree.

@@ -118,7 +118,7 @@ class ProblemSource:
             ``answer``, the final answer itself). Each may also have its own ``problem_id`` and ``source``.
         path: a local ``.jsonl`` or ``.json`` file, or a hub id; by default the source's own hub id.
         split: split of a hub data set; for a local file only a part of the problem ids.
-        limit: at most so many problems, from the start.
+        limit: at most this many problems, from the start.
         unanswered: keep problems without a final answer, too; their answer is blank.
     """
 

@@ -17,7 +17,7 @@ class EstimateConfig:
         tokens_per_solution: tokens of one, with its share of the question; needed with ``solutions``.
         steps_per_solution: scored steps of one.
         processes: devices; by default those of ``trainer.devices`` and ``trainer.num_nodes``.
-        peak_tflops: what a device can do, in 10^12 operations a second; without it no time is given.
+        peak_tflops: what a device can do, in 10^12 operations per second; without it no time is given.
         mfu: share of that which training reaches, in (0, 1].
     """
 

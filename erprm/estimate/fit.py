@@ -61,7 +61,7 @@ def print_estimate(
 
     Raises:
         ValueError: if the number of devices depends on the machine.
-        FileNotFoundError: if the data are not there and the settings do not say what they hold.
+        FileNotFoundError: if the data do not exist and the settings do not say what they hold.
     """
     run = _Run.of_trainer(trainer, settings.processes)
     epoch = _epoch(model, data, settings)

@@ -352,7 +352,7 @@ def _parquet_bytes(records_of_problems: Sequence[list[RolloutRecord]]) -> int:
 
 
 def _balanced(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
-    """Parts of nearly the same length, of at most so many."""
+    """Parts of nearly the same length, of at most this many."""
     parts = -(-len(items) // most)
     for part in range(parts):
         yield items[len(items) * part // parts : len(items) * (part + 1) // parts]

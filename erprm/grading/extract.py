@@ -176,7 +176,7 @@ def extract_answer(text: str, kind: Kind = "auto", truncated: bool = False) -> s
             GSM8K script does); `"math"` returns the answer as it was written (the content of `\boxed{}`); `"auto"`
             reads a text with a number after `####` as GSM8K and everything else as `"math"`.
         truncated: the text was cut off at the limit of tokens. Only a closed form then counts: a closed box or tag, a
-            `####` line or a statement that has come to its end.
+            `####` line or a statement that is complete.
 
     Raises:
         ValueError: unknown `kind`.

@@ -42,7 +42,7 @@ class ProblemSet:
         source: where problems come from.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
-        limit: at most so many problems.
+        limit: at most this many problems.
     """
 
     source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
@@ -92,7 +92,7 @@ class RaftConfig(EngineSettings):
         launcher: the words before ``sft --config FILE``, such as ``srun erprm``; by default this Python with ``-m
             erprm``.
         prompt: how a question becomes a prompt.
-        style: how the steps of a solution are told apart; see the page on steps.
+        style: how the steps of a solution are separated; see the page on steps.
         temperature: temperature of the solutions.
         top_p: mass of most likely tokens to sample from.
         max_tokens: the most tokens of a solution; one that is cut off there is never kept.

@@ -1,4 +1,4 @@
-"""The rounds of RAFT, stage by stage; what is done is not done again.
+"""The rounds of RAFT, stage by stage; finished stages are skipped.
 
     round-0/  held_out, evaluation                                        of the initial policy
     round-1/  samples, scores, selected, policy, held_out, evaluation     and so on
@@ -72,7 +72,7 @@ def run_raft(config: RaftConfig, console: Console | None = None, run: FineTune |
         SelectionError: if a round has nothing to learn from; what was sampled and scored stays.
         FineTuningError: if ``erprm sft`` failed.
         ValueError: if the settings or the problems cannot be used.
-        FileNotFoundError: if a model or a file is not there.
+        FileNotFoundError: if a model or a file does not exist.
     """
     check_sft(config.sft)
     raft = _Raft(config, console or Console(stderr=True), run or run_in_process_of_its_own(config.launcher))

@@ -1,4 +1,4 @@
-"""Process reward models as a configuration names them: made when they are needed, and let go of afterwards."""
+"""Opens the process reward models that a configuration names when they are needed, and closes them afterwards."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class SampledProblem:
         prompt_ids: the prompt as tokens.
         candidates: text of each solution.
         token_ids: its tokens as they were generated, what ended it included.
-        finished: whether it came to its end, rather than to the limit of tokens.
+        finished: whether it ended by itself, rather than at the token limit.
     """
 
     problem: Problem

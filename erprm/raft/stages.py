@@ -39,7 +39,7 @@ Resource = TypeVar("Resource")
 
 
 class OpenedWhenAsked(Generic[Resource]):
-    """A model that is loaded when it is first asked for, and let go of at the end of the block."""
+    """A model that is loaded when it is first needed, and freed at the end of the block."""
 
     def __init__(self, open_it: Callable[[], AbstractContextManager[Resource]]) -> None:
         """Takes what opens it."""

@@ -1,4 +1,4 @@
-"""Statistics of several sets of step-labelled data, and of what they share with each other and with benchmarks."""
+"""Statistics of several sets of step-labelled data, and of their overlap with each other and with benchmarks."""
 
 from __future__ import annotations
 

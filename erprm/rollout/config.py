@@ -27,14 +27,14 @@ class RolloutConfig(EngineSettings):
         source: where problems come from.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
-        limit: at most so many problems.
+        limit: at most this many problems.
         prompt: how a question becomes a prompt.
-        style: how the steps of a solution are told apart: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
+        style: how the steps of a solution are separated: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
             ``sentences``, ``regex:PATTERN``, ``auto``, or the import path of a function.
         solutions_per_problem: solutions sampled for each problem.
         completions_per_step: K, completions of each distinct step prefix.
         reuse_solutions: count solutions among the K completions of their own prefixes, where they are sampled alike.
-        enough_successes: stop completing a prefix once so many of its completions are correct; at K by default.
+        enough_successes: stop completing a prefix once this many of its completions are correct; at K by default.
         bisection: complete only the prefixes that are needed to find the first wrong step of each wrong solution by
             bisection; for ``hard`` labels.
         temperature: temperature of the solutions.

@@ -32,7 +32,7 @@ class PoolSampling(EngineSettings):
         source: where problems come from.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
-        limit: at most so many problems.
+        limit: at most this many problems.
         prompt: how a question becomes a prompt.
         temperature: sampling temperature.
         top_p: mass of most likely tokens to sample from.

@@ -1,4 +1,4 @@
-"""Parts of a run: files of JSON lines, each made whole from some of the items, so that a kill costs one at most."""
+"""Parts of a run: files of JSON lines, each written whole from some of the items, so a kill loses at most one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Parts:
         """The rows of so many parts, in order.
 
         Raises:
-            DamagedFileError: if a line is no JSON; says what to do.
+            DamagedFileError: if a line is not JSON; says what to do.
         """
         for path in map(self.path, range(parts)):
             with path.open(encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Stages of a run, a folder each: there whole or not at all.
+"""Stages of a run, each an atomic folder.
 
     output_dir/round-1/samples/              a stage that is done
     output_dir/round-1/.scores.unfinished/   a stage under way

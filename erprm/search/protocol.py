@@ -54,7 +54,7 @@ class Decoding:
 
     Attributes:
         prompt: how a question becomes a prompt.
-        style: how the steps of a solution are told apart (see :func:`erprm.steps.segment_steps`).
+        style: how the steps of a solution are separated (see :func:`erprm.steps.segment_steps`).
         step_ends: strings after which a step may have ended; there the policy pauses.
         stop: strings that end a solution.
         temperature: divides the logits.

@@ -277,7 +277,7 @@ def _checked(running: _Running, search: Search) -> Expand:
 
 
 def _advance(running: _Running, search: Search) -> None:
-    """Lets a search go on to its next request, or to its end."""
+    """Lets a search go on to its next request, or to the end."""
     try:
         running.request = running.steps.send(running.answer) if running.request else next(running.steps)
     except StopIteration as finished:

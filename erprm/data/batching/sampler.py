@@ -47,7 +47,7 @@ class TokenBudgetSampler(DistributedSampler[Any]):
     """Yields the solutions of one packed batch at a time; every rank gets the same number of batches.
 
     Batches are composed once, from a seeded shuffle, and reshuffled each epoch, so the number of optimizer steps is
-    known beforehand, and a batch depends on nothing but the seed, the epoch and its place. Each is filled to within a
+    known in advance, and a batch depends on nothing but the seed, the epoch and its place. Each is filled to within a
     solution of the token budget, so ranks do equal work. To make their number a multiple of the number of ranks the
     fullest are split in two, so each solution is seen once an epoch. Only if every batch is down to a single solution,
     and their number is still no multiple, are fewer solutions than there are ranks seen twice, with a warning.

@@ -1,4 +1,4 @@
-"""The bytes of a file, whether it is compressed or not: gzip and zstd are told by their first bytes, not by a name."""
+"""Reads and writes plain, gzip and zstd files; reading detects the compression by the first bytes, not the name."""
 
 from __future__ import annotations
 

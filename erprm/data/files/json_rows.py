@@ -1,7 +1,7 @@
 """Rows of JSON files, one at a time, each with its place for messages.
 
-A file holds one object a line, or one array of objects; which of them, its first character tells. Neither is ever in
-memory as a whole, and a row is read up to a limit, so that no input makes the memory grow.
+A file holds one object a line, or one array of objects; its first character tells which. Neither is ever whole in
+memory, and a row is read up to a limit, so that no input makes the memory grow.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Place:
 
 
 Reject = Callable[[Place, str, object], None]
-"""Called with a row that cannot be used: its place, the reason, and the row, or its text where it is no JSON."""
+"""Called with a row that cannot be used: its place, the reason, and the row, or its text where it is not JSON."""
 
 
 class RowError(InputError):
@@ -61,7 +61,7 @@ def read_json_rows(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]
 
     Args:
         path: the file; UTF-8, with or without a byte-order mark, plain or compressed by gzip or zstd.
-        what: what the file is to the user, such as ``candidate pool``; opens the message if it is not there.
+        what: what the file is to the user, such as ``candidate pool``; opens the message if it does not exist.
 
     Yields:
         The place of a row, such as ``pool.jsonl, line 3`` (counted from 1), and the row.
@@ -89,7 +89,7 @@ def json_rows(
     Raises:
         RowError: from ``stop``, at a row that cannot be used.
         ValueError: naming the file, if it is no text, its compression is damaged, or it is an array that breaks off
-            or is no JSON: what follows then cannot be told.
+            or is not JSON: what follows then cannot be told.
     """
     with open_bytes(path) as file:
         if _starts_an_array(file, path):

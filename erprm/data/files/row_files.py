@@ -52,7 +52,7 @@ def read_rows(
     Raises:
         FileNotFoundError: if there is nothing of that name.
         RowError: at a row that cannot be read, unless ``reject`` does otherwise.
-        ValueError: naming the file, if it cannot be read on; naming the splits, if there is none of that name.
+        ValueError: naming the file, if it cannot be read on; naming the splits, if there is none with that name.
     """
     name = os.fspath(source)
     if is_hub_id(name):
@@ -205,7 +205,7 @@ def layout_of(path: str | os.PathLike[str]) -> str:
 def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], schema: pa.Schema) -> int:
     """Writes rows as the name of the file says: one object a line, one array, or Parquet.
 
-    The file appears once it is whole: an error on the way, in ``rows`` too, leaves an earlier file as it was.
+    The file appears only once it is complete: an error on the way, in ``rows`` too, leaves an earlier file as it was.
 
     Args:
         rows: what to write.

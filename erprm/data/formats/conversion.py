@@ -89,7 +89,7 @@ def convert(
 ) -> Conversion:
     """Reads rows of one layout and writes them in another; memory does not grow with their number.
 
-    The output appears once it is whole: after an error there is what was there before.
+    The output appears only once it is complete: after an error there is what was there before.
 
     Args:
         source: a file, a folder of Parquet files, or a hub id.

@@ -90,7 +90,7 @@ def interval(opener: str, start: str, end: str, closer: str) -> Sequence:
 
 
 def real_intervals(answer: Answer) -> tuple[Interval, ...] | None:
-    """An interval, a set of numbers or a union of them as numbers; None if an end is no number or infinity."""
+    """An interval, a set of numbers or a union of them as numbers; None if an end is neither a number nor infinity."""
     if isinstance(answer, Union):
         parts = [real_intervals(part) for part in answer.parts]
         known = [part for part in parts if part is not None]

@@ -1,4 +1,4 @@
-"""Attention over packed rows: what makes every token see its own path through the row, and nothing else.
+"""Attention over packed rows, in which every token sees its own path through the row and nothing else.
 
 ==================  ==============================================  ==========================================
 kernel              keeps apart                                     by

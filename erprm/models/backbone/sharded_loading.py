@@ -96,7 +96,7 @@ class DeferredWeights:
     """Weights that are still to be loaded into a model.
 
     Made before the model is changed (adapters, sharding), it knows the tensors by their original names and finds them
-    where they are afterwards.
+    in their new places.
     """
 
     def __init__(self, model: nn.Module, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Weights spread over processes: FSDP2's ``fully_shard`` on decoder layers, and what FSDP1 needs to be told.
+"""Weights spread over processes: FSDP2's ``fully_shard`` on decoder layers, and the settings that FSDP1 needs.
 
 No model code is touched. A forward of a sharded module gathers its weights layer by layer, which takes all processes:
 each must make the same number of forwards (:func:`forwards_of_every_process`).

@@ -1,7 +1,7 @@
-"""Step scores of a file of solutions, some rows at a time: the output is there wholly or not at all, and resumable.
+"""Scores the steps of a file of solutions, some rows at a time; the output is atomic, and a stopped run resumes.
 
 While it is being made, the output is a hidden folder beside the place where it is to be: what has been written, and how
-far the input has been read. The next run that would write the same goes on from there.
+far the input has been read. The next run that would write the same continues from there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes the progress that Lightning stores in a checkpoint one from which it resumes exactly.
+"""Corrects the progress that Lightning stores in a checkpoint, so that training resumes exactly.
 
 Lightning 2.6 counts a batch as ready, started, processed and completed, and finds out from the differences where a
 checkpoint was saved. In some places what it makes of them is not where training stood:

@@ -1,4 +1,4 @@
-"""Completing the step prefixes of problems, and grading what comes of it."""
+"""Completing the step prefixes of problems, and grading the results."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ProblemRollout:
         """Lets solutions stand for completions of their prefixes.
 
         Args:
-            most: at most so many solutions a prefix, the first ones.
+            most: at most this many solutions a prefix, the first ones.
             at_least: only solutions with at least this reward.
         """
         for solution, outcome in zip(self.solutions, self.outcomes, strict=True):

@@ -53,7 +53,7 @@ def run_rollouts(
         InUseError: if another command is writing into it, unless both make parts of one run.
         TooManyRejectedError: if more problems than ``config.max_rejected_share`` cannot be rolled out.
         ValueError: if there is no problem, or two share an id.
-        FileNotFoundError: if the model or the problems are not there.
+        FileNotFoundError: if the model or the problems do not exist.
     """
     if problems is None:
         problems = ProblemSource(config.source, config.path, config.split, config.limit)

@@ -1,4 +1,4 @@
-"""The problems of a run cut into shards, of which one at a time is in memory."""
+"""The problems of a run, cut into shards that are read one at a time."""
 
 from __future__ import annotations
 

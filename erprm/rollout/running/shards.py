@@ -1,7 +1,7 @@
 """A folder of Parquet shards that a killed run can be continued in.
 
     output_dir/
-      manifest.json                          what the content is determined by, and a hash of it
+      manifest.json                          the settings that determine the content, and their hash
       data/train-00000-of-00042.parquet      the records of shard 0
       .shards/00000.json                     written after it: checksum, counts, rejected problems; shard 0 is done
       .shards/manifest.json                  a copy, in case the manifest is damaged
@@ -73,7 +73,7 @@ class ShardStore:
     """The shards of one run.
 
     Args:
-        folder: the output folder; made if it is not there.
+        folder: the output folder; created if it does not exist.
         settings: everything that determines the content, as JSON values.
         num_shards: shards of the whole run.
         shared: whether other processes write shards of the same run into the folder now.

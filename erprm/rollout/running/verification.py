@@ -1,4 +1,4 @@
-"""Reads everything in the folder of a run again and tells what is wrong with it."""
+"""Verifies a run's folder by reading everything in it again."""
 
 from __future__ import annotations
 
