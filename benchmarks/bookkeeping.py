@@ -1,4 +1,4 @@
-"""What a rollout run costs beside the policy, by the number of its shards.
+"""Cost of a rollout run apart from the policy, by the number of its shards.
 
     python benchmarks/bookkeeping.py                          # 500, 2,000 and 8,000 shards; minutes
     python benchmarks/bookkeeping.py --shards 1000 --problems_per_shard 32

@@ -73,7 +73,7 @@ def exhaust(items: Iterator[Any]) -> None:
 
 
 def describe(folder: Path) -> None:
-    """What ``erprm data stats`` computes."""
+    """Computes the statistics of ``erprm data stats``."""
     DataStatistics("records", [-4.0, 0.0, 4.0, float("inf")]).add(RecordImport(folder / "a.parquet"))
 
 

@@ -140,7 +140,7 @@ ENDINGS = {
 
 
 def endings_found(folder: Path) -> dict[str, tuple[int, int]]:
-    """How many MATH-500 solutions are right with their box taken off and the gold stated in another way."""
+    """Number of MATH-500 solutions still right with their box removed and the gold stated in another way."""
     problems = [json.loads(line) for line in (folder / "math500.jsonl").read_text(encoding="utf-8").splitlines()]
     rates = {}
     with Grader() as grader:

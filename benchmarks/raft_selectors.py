@@ -1,4 +1,4 @@
-"""RAFT in the demo's world with every selector, on several demos: what the policy is worth after each round.
+"""RAFT in the demo's world with every selector, on several demos: the policy's accuracy after each round.
 
     python benchmarks/raft_selectors.py demo demo-1 demo-2          # folders that `erprm demo` has filled
     python benchmarks/raft_selectors.py demo --config configs/raft_demo.yaml --output runs/raft_selectors
@@ -49,7 +49,7 @@ def evaluated(output: Path, number: int) -> list[Row]:
 
 
 def greedy(row: Row) -> float:
-    """Whether the most likely solution is right."""
+    """1 if the most likely solution is right, else 0."""
     return float(row["greedy_correct"])
 
 

@@ -16,7 +16,7 @@ question and few words more, as sampled candidates do.
 
 The first way, whose rate does not depend on how many candidates a problem has, scores every fifth candidate alone.
 
-Printed are solutions a second and erprm's ratio to each way, as lowest - median - highest of the rounds, and the
+Printed are solutions per second and erprm's ratio to each way, as lowest - median - highest of the rounds, and the
 largest difference of a score of erprm from one of the other ways.
 """
 

@@ -1,4 +1,4 @@
-"""How many solutions of each kind `auto` splits into the steps they were written from.
+"""Counts how many solutions of each kind `auto` splits into the steps they were written from.
 
     python -m benchmarks.steps --data ../shared/data
 

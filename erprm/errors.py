@@ -1,4 +1,4 @@
-"""Errors of the user's: what a command shows in a few lines, where a fault of the program keeps its traceback.
+"""User errors, which a command shows in a few lines; a fault of the program keeps its traceback.
 
 Each kind is a built-in exception, too, so ``except ValueError`` around a call of this package catches what it names.
 """

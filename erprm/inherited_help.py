@@ -1,4 +1,4 @@
-"""Help texts that settings inherit: a dataclass describes its own keys, and has those of its bases described as well.
+"""Inherited help texts: a dataclass describes its own keys, and takes the descriptions of its bases' keys from them.
 
 ``jsonargparse`` looks at the docstring of a class and of its direct base, so that keys further up have no help. A class
 decorator, since jsonargparse takes a class for settings only if all its bases are dataclasses.

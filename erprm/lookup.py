@@ -21,7 +21,7 @@ Setting = str | dict[str, Any]
 
 @dataclass(frozen=True)
 class Found(Generic[Entry]):
-    """What a setting names.
+    """Result of looking up a setting.
 
     Attributes:
         entry: the entry of the table, or what was imported.
@@ -40,7 +40,7 @@ def setting_type(names: Iterable[str], *others: Any) -> Any:
 
 
 def look_up(table: Mapping[str, Entry], setting: object, key: str, names: Sequence[str] | None = None) -> Found[Entry]:
-    """What a setting names.
+    """Looks up the entry or object that a setting names.
 
     Args:
         table: entries by name.
@@ -67,7 +67,7 @@ def look_up(table: Mapping[str, Entry], setting: object, key: str, names: Sequen
 
 
 def imported(path: str, key: str, accepted: str, known: Iterable[str] = ()) -> Any:
-    """What is at an import path, such as ``my_engines.Echo``.
+    """Imports the object at an import path, such as ``my_engines.Echo``.
 
     Raises:
         ValueError: if nothing is there; says what would be accepted, and which of the known names is close.

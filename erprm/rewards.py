@@ -44,7 +44,7 @@ def entropy_regularized_reward(rewards: Numbers, eta: float) -> Tensor:
         in any of the K (to the rounding of float64).
 
     Raises:
-        TypeError: if ``rewards`` is no tensor of real numbers or ``eta`` is no number.
+        TypeError: if ``rewards`` is not a tensor of real numbers or ``eta`` is not a number.
         ValueError: if a reward is NaN or outside [0, 1], K is 0, or ``eta`` is NaN.
 
     Example:
@@ -158,7 +158,7 @@ def binary_reward(p: Numbers, eta: float) -> Tensor:
         Rewards in [0, 1], the shape of ``p``.
 
     Raises:
-        TypeError: if ``p`` is no tensor of real numbers or ``eta`` is no number.
+        TypeError: if ``p`` is not a tensor of real numbers or ``eta`` is not a number.
         ValueError: if a probability is NaN or outside [0, 1], or ``eta`` is NaN.
 
     Example:

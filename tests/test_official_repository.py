@@ -1,4 +1,4 @@
-"""What the official repository gives its users (https://github.com/hanningzhang/ER-PRM at 5a996d4) works as it is.
+"""Tests that the official repository's files (https://github.com/hanningzhang/ER-PRM at 5a996d4) work unchanged.
 
 That is the layout of the training data in its README, and the README's way to score with the trained model.
 """

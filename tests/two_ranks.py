@@ -1,4 +1,4 @@
-"""What two processes do together: ``python -m tests.two_ranks FOLDER`` on each, with torchrun's variables.
+"""Work for two processes together: ``python -m tests.two_ranks FOLDER`` on each, with torchrun's variables.
 
 All runs share one start of Python, which takes longer than they do. The processes write what they saw to ``rank0.json``
 and ``rank1.json``; ``tests/models/test_two_ranks.py`` makes the folder, starts the processes and compares.

@@ -52,7 +52,7 @@ class StepClock(L.Callback):
 
 
 def rows_of(batch: StepBatch) -> list[int]:
-    """Which records a batch holds."""
+    """Records that a batch holds."""
     return [int(name.rsplit("row ", 1)[1].rstrip(")")) for name in batch.record_ids]
 
 
@@ -129,7 +129,7 @@ def main() -> None:
 
 
 def smallest_budget(data: ProcessRewardDataModule, batches: int) -> int:
-    """The fewest tokens of a batch with which the training data make at most so many batches."""
+    """The fewest tokens of a batch with which the training data make at most this many batches."""
     low, high = 512, int(data.train_set.lengths.sum())
     while low < high:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""What every arm of the training benchmark measures the same way, and the machine's matmul speed beside it.
+"""Measurements that all arms of the training benchmark share, and the machine's matmul speed.
 
     python measure.py config.json     # prints the matmul speed for the linear layers of that Llama, in FLOP/s
 
@@ -18,7 +18,7 @@ _TOKENS = 2048
 
 @dataclass
 class Work:
-    """What was computed between two moments.
+    """Work done between two moments.
 
     Attributes:
         solutions: trained on.

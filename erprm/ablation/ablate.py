@@ -157,7 +157,7 @@ class _Ablation:
         self.console.print(f"everything is in {folder}", highlight=False)
 
     def _labels(self) -> tuple[list[dict[str, Any]], list[CostRow]]:
-        """How the labels are spread, and what it took to make them from the rewards, and the rewards themselves."""
+        """Distributions of the labels, and the cost of making them from the rewards and of the rewards themselves."""
         data = self.resolved["data"]
         source = data["init_args"].get("rollouts")
         if source is None or data["class_path"] not in _READERS_OF_RECORDS:
@@ -195,7 +195,7 @@ def _pool_file(pool: str | PoolSampling) -> Path:
 
 
 def _rollout_costs(rollouts: Path) -> list[CostRow]:
-    """What the rollouts took, if they were made by ``erprm rollout``: one number for all ways and seeds."""
+    """Cost of the rollouts, if ``erprm rollout`` made them: one number for all ways and seeds."""
     summary = rollouts / "summary.json"
     if not summary.is_file():
         return []

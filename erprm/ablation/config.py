@@ -21,7 +21,7 @@ class AblateConfig:
         fit: YAML file of ``erprm fit``. Its keys can be set on the command line after ``--fit.``, as in
             ``--fit.trainer.max_epochs 2``. ``data.labels``, ``data.eta`` and the seeds are set by the ablation.
         pool: pool file, or what to sample once (see :class:`erprm.rollout.pools.PoolSampling`).
-        output_dir: folder of the ablation. An interrupted one goes on where it stopped; more etas or seeds add to it.
+        output_dir: folder of the ablation. An interrupted one continues where it stopped; more etas or seeds add to it.
         etas: etas of the labels, ``0,2,inf``, or a list; 0 are soft labels, ``inf`` are hard ones.
         seeds: how many models are trained at each eta, with the seeds 0, 1, ... for weights that are new, the order of
             the data, and its validation split.
@@ -61,7 +61,7 @@ class AblateConfig:
         return [Method(eta) for eta in parsed_etas(self.etas)] + ([Method(None)] if self.outcome else [])
 
     def best_of_n(self, pool_file: Path) -> dict[str, Any]:
-        """What ``BestOfN`` evaluates each model with."""
+        """Arguments of the ``BestOfN`` that evaluates each model."""
         names = ("gold", "gold_source", "kind", "step_style", "aggregation", "limit")
         return {"candidates": str(pool_file), **{name: getattr(self, name) for name in names}}
 
@@ -70,7 +70,7 @@ def parsed_etas(etas: str | Sequence[float]) -> list[float]:
     """Etas from text or a list.
 
     Raises:
-        ValueError: if there is none, one is no number, or one is there twice.
+        ValueError: if there is none, one is not a number, or one appears twice.
 
     >>> parsed_etas("0,0.5,inf")
     [0.0, 0.5, inf]

@@ -59,7 +59,7 @@ def eta_figure(ablation: Ablation, title: str) -> Figure:
 
 
 def labels_figure(histograms: Sequence[Mapping[str, Any]]) -> Figure:
-    """How the labels are spread for each way of making them."""
+    """Distribution of the labels for each way of making them."""
     columns = min(3, len(histograms))
     rows = -(len(histograms) // -columns)
     figure = empty_figure(3.2 * columns, 2.3 * rows)

@@ -186,7 +186,7 @@ def histogram_in_json(name: str, eta: float | None, histogram: LabelHistogram) -
 
 @dataclass(frozen=True)
 class CostRow:
-    """What one stage took, a value a seed.
+    """Cost of one stage, one value per seed.
 
     Attributes:
         name: such as ``ER, eta 2``.
@@ -223,7 +223,7 @@ def ablation_content(
     costs: Sequence[CostRow],
     seeds: Sequence[int],
 ) -> dict[str, Any]:
-    """What ``ablation.json`` holds."""
+    """Content of ``ablation.json``."""
     over = "seeds and problems" if len(seeds) > 1 else "problems of one seed"
     return {
         "format": "erprm-ablation",

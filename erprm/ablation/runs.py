@@ -57,16 +57,16 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """What the evaluation writes at its end."""
+        """The file that the evaluation writes at its end."""
         return self.folder / "best_of_n" / POOL_NAME / RESULTS_FILE
 
     @property
     def is_done(self) -> bool:
-        """Whether it is trained and evaluated."""
+        """True if the model is trained and evaluated."""
         return self.results.exists()
 
     def cost(self, of: str) -> Cost:
-        """What ``training`` or ``scoring`` took."""
+        """Cost of ``training`` or ``scoring``."""
         return Cost(**json.loads((self.folder / f"{of}.json").read_text(encoding="utf-8")))
 
 
@@ -148,7 +148,7 @@ class AblationFolder:
         """Notes the settings.
 
         Args:
-            path: the folder; made if it is not there.
+            path: the folder; created if it does not exist.
             resolved: see :func:`resolved_fit`.
             best_of_n: arguments of :class:`erprm.callbacks.BestOfN`.
             content: hashes of what is read: data, model, pool.

@@ -1,4 +1,4 @@
-"""Lightning callbacks; each works in a Trainer and with a LightningModule that know nothing else of this package."""
+"""Lightning callbacks; each also works with a Trainer and a LightningModule from outside this package."""
 
 from typing import TYPE_CHECKING
 

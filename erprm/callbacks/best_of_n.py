@@ -1,4 +1,4 @@
-"""Best-of-N on a fixed pool of candidates, at every validation epoch, with the model as it is then."""
+"""Best-of-N on a fixed pool of candidates, at every validation epoch, with the current model."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class BestOfN(ScoringCallback):
                 ``sum_logits``.
             ns: numbers of candidates; by default the powers of two up to the candidates of the problem that has fewest
                 (in the files of ``test``, every number up to that).
-            limit: use the first so many problems of the pool.
-            every_n_epochs: in ``fit``, evaluate at every so many epochs.
+            limit: number of problems to use, from the start of the pool.
+            every_n_epochs: epochs between evaluations in ``fit``.
             correct_threshold: reward from which a candidate counts as correct.
             baseline: folder that ``test`` wrote for another model on the same pool, to compare with.
             samples: number of problems, the first ones, of which the chosen solution is shown (and, if that is wrong,
@@ -138,7 +138,7 @@ class BestOfN(ScoringCallback):
 
         Raises:
             TypeError: if the module has no ``score_steps``.
-            FileNotFoundError: if a file is not there.
+            FileNotFoundError: if a file does not exist.
             PoolError: if the pool cannot be graded.
             GradingError: if ``kind`` names no grader.
             ValueError: if another callback has the same name, ``ns`` asks for more candidates than there are, or the

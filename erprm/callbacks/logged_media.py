@@ -1,4 +1,4 @@
-"""Figures and tables as files of a run, and in those of its loggers that show such things."""
+"""Saves figures and tables as files of a run, and sends them to loggers that can show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run took: time and memory, written to a file when it ends."""
+"""Records the time and memory of a run and writes them to a file when it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from erprm.report.result_files import write_json
 
 @dataclass(frozen=True)
 class Cost:
-    """What something took on one process.
+    """Time and memory used on one process.
 
     Attributes:
         seconds: by the clock.
@@ -38,7 +38,7 @@ class Stopwatch:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def read(self) -> Cost:
-        """What was taken until now; waits for the GPU to finish."""
+        """Cost so far; waits for the GPU to finish."""
         cuda_peak_bytes = 0
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
@@ -68,7 +68,7 @@ class RunCost(L.Callback):
         self._stopwatch = Stopwatch()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the training has taken so far."""
+        """Cost of the training so far."""
         return asdict(self._total()) if self._stopwatch is not None else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

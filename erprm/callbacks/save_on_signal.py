@@ -1,4 +1,4 @@
-"""Saves the training when the process is told to end, and then ends it."""
+"""Saves the training when the process is asked to stop, and then ends it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from erprm.runs.lock import sole_writer
 class StepScoreWriter(L.Callback):
     """Writes each row of the solutions file with its ``step_scores`` to a JSONL file, in the order of the input.
 
-    The file appears under its name only once it is whole.
+    The file appears under its name only once it is complete.
     """
 
     def __init__(self, output: str) -> None:

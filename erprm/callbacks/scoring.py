@@ -43,7 +43,7 @@ class ScoringCallback(L.Callback):
     """``test`` needs no other data; see :class:`erprm.data.ProcessRewardDataModule`."""
 
     folder: ClassVar[str]
-    """Where files are written below the trainer's ``log_dir``."""
+    """Folder for files, below the trainer's ``log_dir``."""
 
     def __init__(self, name: str, *, limit: int | None, every_n_epochs: int, samples: int, too_long: TooLong) -> None:
         """Notes the settings.
@@ -51,7 +51,7 @@ class ScoringCallback(L.Callback):
         Args:
             name: opens the names of the logged values; two callbacks of a class in one trainer need two names.
             limit: evaluate on at most so much of the data; None for all.
-            every_n_epochs: in ``fit``, evaluate at every so many epochs.
+            every_n_epochs: epochs between evaluations in ``fit``.
             samples: how much of the data is shown with the scores of its steps.
             too_long: whether solutions that the module cannot read are warned of (``skip``) or refused (``stop``).
 
@@ -95,7 +95,7 @@ class ScoringCallback(L.Callback):
             )
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Evaluates: in ``fit`` at every so many epochs, and never in its sanity check."""
+        """Evaluates: in ``fit`` at the chosen interval of epochs, and never in its sanity check."""
         if trainer.state.fn == TrainerFn.FITTING and (
             trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs
         ):

@@ -72,9 +72,9 @@ class StepEvaluation(ScoringCallback):
             threshold_share: without ``threshold_from``: share of the problems of each data set to choose it on, in
                 (0, 1).
             split: split of hub data sets; by default the name of each, as in ``gsm8k: Qwen/ProcessBench``.
-            limit: at most so many solutions of each data set.
+            limit: at most this many solutions of each data set.
             seed: of the choice of these problems.
-            every_n_epochs: in ``fit``, evaluate at every so many epochs.
+            every_n_epochs: epochs between evaluations in ``fit``.
             samples: solutions of each data set, half of them with a wrong step, that are shown.
             too_long: what becomes of solutions that are longer than the model's context: ``skip`` warns, and leaves
                 them out of the results, which say how many they are; ``stop`` refuses the data.
@@ -108,7 +108,7 @@ class StepEvaluation(ScoringCallback):
 
         Raises:
             TypeError: if the module has no ``score_steps``.
-            FileNotFoundError: if a file is not there.
+            FileNotFoundError: if a file does not exist.
             ValueError: if a file cannot be used, another callback has the same name, or the threshold is to be chosen
                 on solutions that all have a wrong step, or none.
         """
@@ -207,7 +207,7 @@ class StepEvaluation(ScoringCallback):
         return self.threshold_from or share
 
     def _chosen_of(self, name: str) -> list[bool]:
-        """Which solutions of a data set the threshold is chosen on."""
+        """Marks the solutions of a data set on which the threshold is chosen."""
         solutions = self._solutions[name]
         if self.threshold is None and self.threshold_from is None:
             return share_of_problems(solutions, self.threshold_share, self.seed)

@@ -1,4 +1,4 @@
-"""How fast training is: tokens, solutions and optimizer steps a second, and the share of the device's peak used."""
+"""Training speed: tokens, solutions and optimizer steps per second, and the share of the device's peak used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from erprm.estimate.flops import TokenFlops, rows_cost, token_flops
 
 @dataclass
 class _Window:
-    """What was done since the last logging.
+    """Work done since the last logging.
 
     Attributes:
         since: when it began, or went on after a pause.
@@ -39,7 +39,7 @@ class _Window:
 
 
 class Throughput(L.Callback):
-    """Logs the speed of training, once in so many optimizer steps, as the mean over these.
+    """Logs the speed of training, at an interval of optimizer steps, as the mean over these.
 
     - ``throughput/tokens_per_s`` and ``throughput/solutions_per_s``, over all processes. A token that several solutions
       share is computed once and counted once; padding is not counted;
@@ -57,7 +57,7 @@ class Throughput(L.Callback):
         """Sets how often.
 
         Args:
-            every_n_steps: log once in so many optimizer steps.
+            every_n_steps: optimizer steps between logs.
 
         Raises:
             ValueError: if that is below 1.

@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 _WITH_SUBCOMMANDS = {"data", "estimate"}
-# Commands that go on where they were interrupted when they are run again.
+# Commands that continue where they were interrupted when they are run again.
 _RESUMABLE = {"ablate", "demo", "raft", "rollout", "score", "search"}
 
 

@@ -1,4 +1,4 @@
-"""``erprm ablate``: what eta does, measured: a model for each eta and seed, on the same rollouts and the same pool."""
+"""``erprm ablate``: measures the effect of eta with a model for each eta and seed, on the same rollouts and pool."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class ConvertConfig:
     Attributes:
         input: file to read (``.jsonl``, ``.json``, either compressed by gzip or zstd, ``.parquet``), folder of Parquet
             files, or hub id.
-        output: file to write; it appears once it is whole.
+        output: file to write; it appears only once it is complete.
         source_format: layout of the input; ``auto`` tells it by the fields of the first row of each file.
         target: layout of the output; by default by its name: ``.parquet`` records, ``.jsonl`` ``trl``, ``.json``
             ``official``.

@@ -1,4 +1,4 @@
-"""``erprm data stats PATH...``: what is in step-labelled data."""
+"""``erprm data stats PATH...``: statistics of step-labelled data."""
 
 from __future__ import annotations
 

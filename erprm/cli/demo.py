@@ -37,7 +37,7 @@ class DemoConfig:
     """Runs the whole loop in a small world of its own, on a CPU.
 
     Attributes:
-        output_dir: folder of the run; a run that was interrupted goes on where it stopped.
+        output_dir: folder of the run; a run that was interrupted continues where it stopped.
         quick: the same code on sizes too small to learn anything, to see that all of it works.
         seed: seed of everything.
     """

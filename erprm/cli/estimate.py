@@ -1,4 +1,4 @@
-"""``erprm estimate fit | rollout``: what a run will need, before it is started."""
+"""``erprm estimate fit | rollout``: time, memory and tokens that a run will need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command says when it fails: a few lines for an error of the user's, the traceback for one of the program's."""
+"""Messages of failed commands: a few lines for a user's error, the traceback for a fault of the program."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run(name: str, command: Callable[[], int], on_interrupt: str = "") -> int:
 
 
 def is_debugging() -> bool:
-    """Whether tracebacks are wanted: ``ERPRM_DEBUG`` is set, to anything but 0."""
+    """True if tracebacks are wanted: ``ERPRM_DEBUG`` is set, to anything but 0."""
     return os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0")
 
 
@@ -75,7 +75,7 @@ def debugging(wanted: bool) -> Iterator[None]:
 
 
 def is_of_the_user(error: Exception) -> bool:
-    """Whether an error is one that the user can put right.
+    """True if an error is one that the user can correct.
 
     These are errors of :mod:`erprm.errors`; those of files and packages, and of libraries that read them; and what this
     package refuses by ``raise ValueError`` or ``raise TypeError``, as any library does. The same exceptions raised by
@@ -92,7 +92,7 @@ def is_of_the_user(error: Exception) -> bool:
 
 
 def _is_raised_by_this_package(place: TracebackType | None) -> bool:
-    """Whether a ``raise`` of this package is where a traceback ends, rather than an operation that went wrong."""
+    """True if a traceback ends at a ``raise`` of this package, rather than at an operation that failed."""
     if place is None:
         return False
     while place.tb_next is not None:
@@ -102,7 +102,7 @@ def _is_raised_by_this_package(place: TracebackType | None) -> bool:
 
 
 def lines_of(error: BaseException, prefix: str) -> list[str]:
-    """What to print of an error of the user's: at most five lines, the cause last."""
+    """Lines to print for a user's error: at most five, the cause last."""
     lines = (prefix + _message(error)).splitlines()
     lines = [
         line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]} ..." for line in lines if line.strip()

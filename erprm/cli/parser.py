@@ -1,4 +1,4 @@
-"""Parsers that refuse what they do not know in a few lines, with the known key it resembles."""
+"""Argument parsers that refuse an unknown key in a few lines and suggest a known key that resembles it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from erprm.rollout.config import RolloutConfig
 @inherits_help
 @dataclass
 class RolloutCommand(RolloutConfig):
-    """What to sample, from which policy, and where to write it.
+    """Settings of a rollout run: the samples to draw, the policy, and the output folder.
 
     Attributes:
         verify: make nothing; read everything in ``output_dir`` again and report what is wrong.

@@ -173,7 +173,7 @@ def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig)
 
 
 def _identity(model: AdaptedRewardModel | HTTPStepScorer) -> dict[str, Any]:
-    """What determines the scores, but for the rows."""
+    """Everything that affects the scores, except the rows."""
     import erprm
     from erprm.models.identity import scorer_identity
 

@@ -1,4 +1,4 @@
-"""Classes of the user's own, in files of the working folder."""
+"""Imports of the user's own classes from files in the working folder."""
 
 from __future__ import annotations
 

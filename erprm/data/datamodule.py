@@ -323,7 +323,7 @@ class ProcessRewardDataModule(ResumableDataModule):
 
     @property
     def _callbacks_bring_test_data(self) -> bool:
-        """Whether there are no records to test on, but callbacks that need none."""
+        """True if there are no records to test on, but there are callbacks that need none."""
         callbacks = self.trainer.callbacks if self.trainer is not None else []  # type: ignore[attr-defined]
         return self.test_rollouts is None and any(getattr(each, "brings_test_data", False) for each in callbacks)
 
@@ -394,7 +394,7 @@ class ProcessRewardDataModule(ResumableDataModule):
 
     @staticmethod
     def _has_label(rollouts: TokenizedRollouts, labels: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        """Whether a step of each solution has a label: truncation may have cut the only one of an outcome label."""
+        """Marks solutions that have a labelled step: truncation may have cut the only one of an outcome label."""
         has_label: npt.NDArray[np.bool_] = np.add.reduceat(~np.isnan(labels), rollouts.tag_offsets[:-1]) > 0
         return has_label
 
@@ -413,7 +413,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         return self._loader(self.validation_set, shuffle=False)
 
     def test_dataloader(self) -> DataLoader[StepBatch] | DataLoader[None]:
-        """Packed batches in a fixed order; without records, one batch that is None, for the sake of the callbacks."""
+        """Packed batches in a fixed order; without records, one batch that is None, so that callbacks still run."""
         if self._callbacks_bring_test_data:
             return DataLoader([None], batch_size=None)  # type: ignore[arg-type]
         return self._loader(self.test_set, shuffle=False)

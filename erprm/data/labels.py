@@ -34,7 +34,7 @@ def label_eta(method: str, eta: object) -> float:
     """The eta of the reward family that a label method stands for; ``outcome`` reads single rewards, so any would do.
 
     Raises:
-        ValueError: if the method is unknown, or ``eta`` is no number, whether the method uses it or not.
+        ValueError: if the method is unknown, or ``eta`` is not a number, whether the method uses it or not.
     """
     if method not in get_args(LabelMethod):
         raise ValueError(f"label method {method!r} is unknown; known are {', '.join(get_args(LabelMethod))}")

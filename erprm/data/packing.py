@@ -5,7 +5,7 @@ A row is a forest in depth-first order (see :mod:`erprm.data.batching.tries`). T
 nothing are chains, and this is plain packing: one after another, with positions that restart at 0. A padding token is
 a chain of one.
 
-One long row suits attention kernels that skip what is masked. Where masked attention is computed all the same (on a
+One long row suits attention kernels that skip what is masked. Where masked attention is computed anyway (on a
 CPU), several shorter rows cost less: attention is quadratic in the length of a row.
 
 Shape suffixes: R rows, T tokens of a row, S scored steps.
@@ -233,7 +233,7 @@ def budget_bounds(
     """Groups solutions, taken in the given order, into batches of at most ``max_tokens`` laid-out tokens.
 
     A batch is closed when the next solution does not fit, so batches keep the order's randomness. A tree that a batch
-    cannot hold to its end goes on in the next one, its shared prefix once more.
+    cannot hold whole goes on in the next one, its shared prefix once more.
 
     Args:
         lengths: tokens of each solution.

@@ -1,7 +1,7 @@
 r"""Supervised fine-tuning data for a policy: prompt and completion, loss on the completion alone.
 
 A row of the JSONL file is ``{"prompt": "<question>\n", "completion": "<steps and answer>"}``, the layout TRL calls
-prompt-completion. Either may be a list of token ids in place of a text, such as an engine has read and written.
+prompt-completion. Either may be a list of token ids in place of a text, such as those an engine has read and written.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def read_pool(path: str | os.PathLike[str], gold: Sequence[Problem] | None = Non
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file cannot be read.
-        PoolError: if a problem has no candidate, stands there twice (by its ``problem_id``, or by its question if it
+        PoolError: if a problem has no candidate, appears twice (by its ``problem_id``, or by its question if it
             has none), has no answer here nor in ``gold``, or its ``problem_id`` is in ``gold`` with another question;
             or if no problem has two candidates that differ.
     """
@@ -80,7 +80,7 @@ def read_pool(path: str | os.PathLike[str], gold: Sequence[Problem] | None = Non
     for number, (place, row) in enumerate(read_rows(path)):
         where = str(place)
         entry = _pool_problem(_from_example_solutions(row), golds, number, where)
-        # Without an id of its own a problem is told by its question as well: the row may stand there twice.
+        # Without an id of its own a problem is told by its question as well: the row may appear twice.
         keys = [entry.problem.problem_id] + ([] if _has_id(row) else [_one_spaced(entry.problem.question)])
         for key in keys:
             if key in place_of:
@@ -160,7 +160,7 @@ def _from_example_solutions(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def write_pool(pool: Sequence[PoolProblem], path: str | os.PathLike[str]) -> None:
-    """Writes a pool file; it appears once it is whole."""
+    """Writes a pool file; it appears only once it is complete."""
     with whole_file(Path(path)) as file:
         for entry in pool:
             file.write(_line(entry).encode())

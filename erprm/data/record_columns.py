@@ -1,4 +1,4 @@
-"""Many rollout records at once, as columns: what reading and checking them row by row would cost several times over.
+"""Rollout records as columns, which are several times faster to read and check than row by row.
 
 A column says only *whether* all rows are right. Which is wrong, and how, :func:`erprm.data.records.validate_record`
 finds out, so the rules are stated there and the two must agree.
@@ -101,7 +101,7 @@ class RecordColumns:
         )
 
     def all_right(self) -> bool:
-        """Whether every record is one that :func:`erprm.data.records.validate_record` accepts."""
+        """True if :func:`erprm.data.records.validate_record` would accept every record."""
         reward_counts_S = np.diff(self.reward_offsets)
         return (
             all(map(str.strip, chain(self.steps, *(self.scalars[field] for field in _NEVER_BLANK))))

@@ -61,7 +61,7 @@ class ClassifiedProblem(Problem):
 
     @property
     def groups(self) -> dict[str, str]:
-        """What is known of level and subject."""
+        """Level and subject, as far as they are known."""
         return {name: value for name, value in (("level", self.level), ("subject", self.subject)) if value}
 
 
@@ -76,7 +76,7 @@ def classified(problem: Problem, row: Row) -> Problem:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a source's fields are: of several names, the first that holds something is meant."""
+    """Field names of a source; where several are given, the first that holds something is used."""
 
     hub_id: str | None
     hub_config: str | None
@@ -118,7 +118,7 @@ class ProblemSource:
             ``answer``, the final answer itself). Each may also have its own ``problem_id`` and ``source``.
         path: a local ``.jsonl`` or ``.json`` file, or a hub id; by default the source's own hub id.
         split: split of a hub data set; for a local file only a part of the problem ids.
-        limit: at most so many problems, from the start.
+        limit: at most this many problems, from the start.
         unanswered: keep problems without a final answer, too; their answer is blank.
     """
 

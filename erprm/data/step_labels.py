@@ -1,4 +1,4 @@
-"""Solutions with labelled steps, to judge step scores by: whole, where the labels end before the steps do.
+"""Solutions with labelled steps, for evaluating step scores; kept whole even if the labels end before the steps.
 
 Rows of ProcessBench keep the steps after the first wrong one, of which their label says nothing: a scorer gets the
 solution as its author wrote it, and cannot tell the wrong step by its being the last. Of every other layout that
@@ -48,7 +48,7 @@ def read_step_labels(
     Args:
         source: file of ProcessBench or of any layout that ``erprm convert`` reads, folder of Parquet files, or hub id.
         split: split of a hub data set.
-        limit: at most so many solutions.
+        limit: at most this many solutions.
 
     Raises:
         FileNotFoundError: if there is nothing of that name.

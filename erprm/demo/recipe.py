@@ -1,4 +1,4 @@
-"""The sizes of the demo: what is trained on how much, and for how long."""
+"""The sizes of the demo: amounts of training data and lengths of training."""
 
 from __future__ import annotations
 

@@ -76,18 +76,18 @@ class DialStep:
 
     @property
     def right_result(self) -> int:
-        """Where the move leads from there."""
+        """Position to which the move leads from there."""
         return (self.position + self.move) % POSITIONS
 
     @property
     def is_right(self) -> bool:
-        """Whether the move itself is worked out rightly, wherever it starts from."""
+        """True if the move itself is worked out correctly, wherever it starts from."""
         return self.result == self.right_result
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """How solutions go wrong.
+    """Mistakes that solutions make.
 
     Attributes:
         systematic: the wrong result of some facts.

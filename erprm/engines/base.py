@@ -1,4 +1,4 @@
-"""What a rollout asks of the thing that samples: prompts in, completions out.
+"""Interface of engines, the samplers behind a rollout: prompts in, completions out.
 
 Every engine samples completion ``k`` of a prompt from a random stream of its own, which (run seed, prompt tokens, k)
 decide. So a completion depends neither on the other prompts of the call, nor on how a run is cut into shards, nor on
@@ -42,7 +42,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are sampled.
+    """Sampling settings of completions.
 
     Attributes:
         n: completions of each prompt.
@@ -172,7 +172,7 @@ def check_lengths(prompt_ids: Sequence[Sequence[int]], max_length: int) -> None:
 
 
 def stop_place(text: str, stop: tuple[str, ...]) -> int | None:
-    """Where the first stop string begins in a text; ``None`` if there is none."""
+    """Position of the first stop string in a text; ``None`` if there is none."""
     return min((place for string in stop if (place := text.find(string)) >= 0), default=None)
 
 

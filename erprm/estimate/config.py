@@ -10,14 +10,14 @@ from erprm.rollout.config import RolloutConfig
 
 @dataclass
 class EstimateConfig:
-    """What the configuration of ``fit`` does not say; keys open with ``estimate.``, and those of ``fit`` are taken too.
+    """Settings beyond the configuration of ``fit``; their keys start with ``estimate.``, and ``fit``'s are taken too.
 
     Attributes:
         solutions: solutions of the training data; by default ``data.rollouts`` is read.
         tokens_per_solution: tokens of one, with its share of the question; needed with ``solutions``.
         steps_per_solution: scored steps of one.
         processes: devices; by default those of ``trainer.devices`` and ``trainer.num_nodes``.
-        peak_tflops: what a device can do, in 10^12 operations a second; without it no time is given.
+        peak_tflops: what a device can do, in 10^12 operations per second; without it no time is given.
         mfu: share of that which training reaches, in (0, 1].
     """
 

@@ -61,7 +61,7 @@ def print_estimate(
 
     Raises:
         ValueError: if the number of devices depends on the machine.
-        FileNotFoundError: if the data are not there and the settings do not say what they hold.
+        FileNotFoundError: if the data do not exist and the settings do not say what they hold.
     """
     run = _Run.of_trainer(trainer, settings.processes)
     epoch = _epoch(model, data, settings)
@@ -72,7 +72,7 @@ def print_estimate(
 
 @dataclass(frozen=True)
 class _Run:
-    """What the trainer's keys say.
+    """Settings of the run, read from the trainer's keys.
 
     Attributes:
         processes: devices.
@@ -122,7 +122,7 @@ class _Run:
 
 
 def _shards(strategy: Any, processes: int) -> int:
-    """How many processes share one copy of the weights."""
+    """Number of processes that share one copy of the weights."""
     settings: Mapping[str, Any] = {"class_path": strategy} if isinstance(strategy, str) else strategy
     name = str(settings["class_path"]).lower()
     if "fsdp" not in name and "modelparallel" not in name:

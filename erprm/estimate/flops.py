@@ -1,4 +1,4 @@
-"""What a batch costs: the arithmetic that a decoder needs for it, counted from its shapes.
+"""Cost of a batch: the arithmetic that a decoder needs for it, counted from its shapes.
 
 A weight of a linear layer costs a multiplication and an addition for each token in the forward pass, and twice as much
 in the backward pass (once for the gradient of its input, once for its own, if it is trained). Attention costs two

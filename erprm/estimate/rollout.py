@@ -1,4 +1,4 @@
-"""What a rollout run will make and cost, told from some of its problems, rolled out as the run would do it.
+"""Estimate of a rollout run's output and cost, from a sample of its problems rolled out with the run's settings.
 
 Shape suffixes: P probed problems, Q quantities.
 """
@@ -60,7 +60,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class RolloutEstimate:
-    """What a run will make and cost.
+    """Estimated output and cost of a run.
 
     Attributes:
         problems: problems of the run.
@@ -117,7 +117,7 @@ class RolloutEstimate:
 
 @dataclass
 class _Counts:
-    """What one problem came to."""
+    """Counts from one problem."""
 
     solutions: int = 0
     records: int = 0
@@ -352,7 +352,7 @@ def _parquet_bytes(records_of_problems: Sequence[list[RolloutRecord]]) -> int:
 
 
 def _balanced(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
-    """Parts of nearly the same length, of at most so many."""
+    """Parts of nearly the same length, of at most this many."""
     parts = -(-len(items) // most)
     for part in range(parts):
         yield items[len(items) * part // parts : len(items) * (part + 1) // parts]

@@ -41,7 +41,7 @@ def print_estimate(estimate: RolloutEstimate, config: RolloutEstimateConfig, con
 
 
 def _device_hours(estimate: RolloutEstimate, config: RolloutEstimateConfig) -> dict[str, Expected]:
-    """What the run takes on the devices of the settings, as far as they say it."""
+    """Time of the run on the devices of the settings, as far as they are given."""
     if config.tokens_per_second is None:
         return {}
     device_hours = estimate.completion_tokens.times(1 / config.tokens_per_second / 3600)

@@ -1,4 +1,4 @@
-"""What training needs, found without training: one optimizer step on tensors that have shapes and no content.
+"""Memory that training needs, found without training: one optimizer step on tensors with shapes but no content.
 
 The step is the module's own, under torch's ``FakeTensorMode``, so that gradient checkpointing, adapters, packing and
 the loss count as they will; no weight is loaded and nothing is allocated.
@@ -43,7 +43,7 @@ class BatchShape:
 
 @dataclass(frozen=True)
 class StepNeeds:
-    """What an optimizer step needs on a device that holds the whole model; memory in bytes.
+    """Needs of an optimizer step on a device that holds the whole model; memory in bytes.
 
     Attributes:
         parameters: weights of the model.
@@ -174,7 +174,7 @@ def _move_off_meta(model: nn.Module) -> None:
 
 
 def _blocks(module: ProcessRewardModel) -> list[nn.Module]:
-    """What sharding gathers at a time: a decoder layer, or what is left beside them, above all the embeddings."""
+    """Units that sharding gathers at a time: each decoder layer, and the rest of the model, mostly the embeddings."""
     assert module.backbone is not None
     layers = [part for part in module.backbone.modules() if type(part) in module.layer_classes()]
     in_layers = {id(parameter) for layer in layers for parameter in layer.parameters()}

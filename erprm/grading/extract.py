@@ -176,7 +176,7 @@ def extract_answer(text: str, kind: Kind = "auto", truncated: bool = False) -> s
             GSM8K script does); `"math"` returns the answer as it was written (the content of `\boxed{}`); `"auto"`
             reads a text with a number after `####` as GSM8K and everything else as `"math"`.
         truncated: the text was cut off at the limit of tokens. Only a closed form then counts: a closed box or tag, a
-            `####` line or a statement that has come to its end.
+            `####` line or a statement that is complete.
 
     Raises:
         ValueError: unknown `kind`.
@@ -434,7 +434,7 @@ _UNBRACED = re.compile(r"[^\s$]+")
 
 
 def _box_content(text: str, at: int) -> tuple[str, int, bool]:
-    """What stands in the braces that open at `at`, where they end, and if they do; else the box ends with its line."""
+    """Content of the braces that open at `at`, its end, and whether they close; if not, the box ends with its line."""
     if at >= len(text):
         return "", at, False
     if text[at] != "{":  # \boxed 5
@@ -453,7 +453,7 @@ def _box_content(text: str, at: int) -> tuple[str, int, bool]:
 
 
 def _statements(text: str, after: int = 0) -> list[_Found]:
-    """What follows `The answer is` and its like or a heading `# Answer`, the last one first; remarks are left out."""
+    """Answers after `The answer is`, similar phrases or a heading `# Answer`, last first; remarks are left out."""
     found: list[tuple[int, _Found]] = []
     for match in list(_PHRASE.finditer(text, after))[-MAX_MARKS:]:
         sentence = _sentence_from(text, match.end())

@@ -57,7 +57,7 @@ def _same_form(prediction: str, gold: str) -> bool:
 
 
 def _form(answer: Answer) -> Any:
-    """What two answers of one form have in common."""
+    """Features that two answers of one form have in common."""
     if isinstance(answer, Labelled):
         return _form(answer.value)
     if isinstance(answer, Items):

@@ -214,7 +214,7 @@ _FORMULA_WORDS = frozenset((*FUNCTIONS, "pi", "sqrt", "infinity", "oo", "mod"))
 
 
 def _joins(word: str, edge: str, before_run: bool) -> bool:
-    """Whether a word beside a formula belongs to it."""
+    """True if a word beside a formula belongs to it."""
     if word[-1] in ".,;:!?" and before_run:
         return False
     operator, at_edge = _OPERATOR.fullmatch(word) is not None, _OPERATOR.fullmatch(edge) is not None
@@ -228,7 +228,7 @@ def _joins(word: str, edge: str, before_run: bool) -> bool:
 
 
 def _open_brackets(run: str) -> tuple[int, int]:
-    """How many brackets are opened and not closed, and closed and not opened."""
+    """Number of brackets opened and not closed, and closed and not opened."""
     opened = closed = 0
     for character in re.sub(r"\\[lr]angle|\\[lr]floor", "", run):
         if character in "([{":

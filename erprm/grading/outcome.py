@@ -1,4 +1,4 @@
-"""Outcome rewards for any task: what a grader must be, how a configuration names one, and how a batch is rewarded."""
+"""Outcome rewards for any task: the interface of graders, their lookup in a configuration, and rewards of batches."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _as_grader(made: Any) -> OutcomeGrader | BatchGrader:
 
 
 def _named(setting: object, key: str) -> tuple[Any, dict[str, Any] | None]:
-    """What a setting names, and the arguments of its class; None for what is a grader already."""
+    """The object that a setting names, and the arguments of its class; None for one that is already a grader."""
     accepted = f"expected one of {', '.join(KINDS)}, the import path of a function, or class_path with init_args"
     if isinstance(setting, dict):
         unknown = set(setting) - {"class_path", "init_args"}
@@ -164,7 +164,7 @@ def outcome_rewards(
             has an answer only where it states one in a closed form. Other graders judge the text as it is.
 
     Raises:
-        GradingError: the grader raised, or returned something that is no number in [0, 1].
+        GradingError: the grader raised, or returned something that is not a number in [0, 1].
     """
     if isinstance(grader, Grader):
         return [float(equal) for equal in grader.grade_batch(pairs, kind, truncated)]

@@ -87,23 +87,23 @@ POOL_METHODS: dict[str, Callable[[Candidates], Tensor]] = {
     "random": _random,
     "random_text": lambda pool: random_text_curves(pool.texts_PN, pool.correct_PN, pool.valid_PN),
 }
-"""What a pool reaches with no scores: value of each problem for every n, [P, N]. ``random_text`` is best-of-n of a
-scorer that gives each distinct text a random score."""
+"""Methods that need no scores: value of each problem for every n, [P, N]. ``random_text`` is best-of-n of a scorer that
+gives each distinct text a random score."""
 
 SCORE_METHODS: dict[str, Callable[[Candidates, Tensor], Tensor | None]] = {
     "bon": lambda pool, scores_PN: best_of_n_curves(scores_PN, pool.correct_PN, pool.valid_PN),
     "weighted_vote": _weighted_vote,
 }
-"""What scores make of a pool, likewise; None where they do not allow it, as negative ones no weighted vote."""
+"""Methods that use scores, with values likewise; None where scores do not allow one (a weighted vote of negatives)."""
 
 
 def pool_values(pool: Candidates) -> dict[str, Tensor]:
-    """What the pool itself can reach, with no scores, on every problem for every n, by each of ``POOL_METHODS``."""
+    """Values of the pool itself, with no scores, on every problem for every n, by each of ``POOL_METHODS``."""
     return {method: values_of(pool) for method, values_of in POOL_METHODS.items()}
 
 
 def score_values(pool: Candidates, scores_PN: Tensor) -> dict[str, Tensor]:
-    """What the scores make of the pool, on every problem for every n, by each of ``SCORE_METHODS`` that they allow.
+    """Values of the pool with the scores, on every problem for every n, by each of ``SCORE_METHODS`` that they allow.
 
     Args:
         pool: the candidates.

@@ -1,4 +1,4 @@
-"""Reward hacking, or over-optimisation: what happens as ever more candidates are searched for a high score.
+"""Reward hacking, or over-optimisation: the effect of searching ever more candidates for a high score.
 
 The score of the selected candidate can only rise with n. If accuracy stops rising with it, the search finds what the
 scorer favours rather than what is right.
@@ -42,7 +42,7 @@ class EstimateOfSome(Estimate):
 
 @dataclass(frozen=True)
 class RewardHacking:
-    """How accuracy and score of the selected candidate part as n grows; each a mean over problems.
+    """Accuracy and score of the selected candidate as n grows, and how they diverge; each a mean over problems.
 
     Attributes:
         accuracy: of the best-scored of n candidates.

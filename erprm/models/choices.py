@@ -1,4 +1,4 @@
-"""Names that settings of models choose by; loads nothing, so that ``--help`` can list them at once."""
+"""Names of options in the settings of models; loads nothing, so that ``--help`` is fast."""
 
 from __future__ import annotations
 

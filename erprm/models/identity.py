@@ -47,7 +47,7 @@ def model_identity(module: L.LightningModule) -> dict[str, Any]:
 
 
 def scorer_identity(scorer: StepScorer, name: str) -> dict[str, Any]:
-    """What determines the scores of a scorer: class, weights, tokenizer and fields.
+    """Everything that determines a scorer's scores: class, weights, tokenizer and fields.
 
     Args:
         scorer: the scorer, ready to score.

@@ -155,7 +155,7 @@ class ProcessRewardModel(BackboneModule):
 
     @property
     def learns_new_tokens(self) -> bool:
-        """Whether the step format has added a tag or a label to the tokenizer."""
+        """True if the step format has added a tag or a label to the tokenizer."""
         step_format = self.step_encoder.step_format
         added = self.step_encoder.tokenizer.get_added_vocab()
         texts = (step_format.tag, step_format.positive, step_format.negative)

@@ -42,7 +42,7 @@ class ProblemSet:
         source: where problems come from.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
-        limit: at most so many problems.
+        limit: at most this many problems.
     """
 
     source: Literal["gsm8k", "math", "jsonl"] = "gsm8k"
@@ -57,7 +57,7 @@ class ProblemSet:
         return load_problems(self.source, self.path, self.split, self.limit)
 
     def kind(self, grading: str | dict[str, Any]) -> Kind:
-        """How their answers are read and compared, where no grader of the user's does it."""
+        """Settings for reading and comparing their answers, unless the user's own grader does it."""
         kind: Kind = next((kind for kind in KINDS if kind == grading), "auto")
         return self.source if kind == "auto" and self.source != "jsonl" else kind
 
@@ -92,7 +92,7 @@ class RaftConfig(EngineSettings):
         launcher: the words before ``sft --config FILE``, such as ``srun erprm``; by default this Python with ``-m
             erprm``.
         prompt: how a question becomes a prompt.
-        style: how the steps of a solution are told apart; see the page on steps.
+        style: how the steps of a solution are separated; see the page on steps.
         temperature: temperature of the solutions.
         top_p: mass of most likely tokens to sample from.
         max_tokens: the most tokens of a solution; one that is cut off there is never kept.
@@ -203,11 +203,11 @@ class RaftConfig(EngineSettings):
         return self.learning_rate * (self.rounds - (number - 1)) / self.rounds
 
     def sampling(self, number: int) -> Sampling:
-        """How solutions are sampled in a round, counted from 1."""
+        """Sampling settings of solutions in a round, counted from 1."""
         return self._sampling(self.solutions_per_problem, self.top_p, f"round {number}")
 
     def evaluation_sampling(self, number: int) -> Sampling:
-        """How held-out problems are sampled after a round: from the policy's whole distribution."""
+        """Sampling settings of held-out problems after a round: the policy's whole distribution."""
         return self._sampling(self.evaluation_samples, 1.0, f"evaluation {number}")
 
     def _sampling(self, n: int, top_p: float, purpose: str) -> Sampling:

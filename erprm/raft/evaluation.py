@@ -1,4 +1,4 @@
-"""What a policy is worth on held-out problems, how far it has moved, and how much the reward model overrates it."""
+"""Evaluation of a policy on held-out problems: accuracy, distance moved, and overrating by the reward model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from erprm.report.tables import Table, interval_text
 
 @dataclass(frozen=True)
 class EvaluatedProblem:
-    """What was found for one held-out problem.
+    """Evaluation of one held-out problem.
 
     Attributes:
         problem_id: its name.
@@ -73,7 +73,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Evaluation:
-        """What :meth:`as_json` gave."""
+        """Restores an evaluation from the output of :meth:`as_json`."""
         estimates = {
             name: None if content[name] is None else Estimate(**content[name])
             for name in ("greedy", "pass_at_1", "score", "gap")

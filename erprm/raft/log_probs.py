@@ -1,4 +1,4 @@
-"""The probability that a policy gives to solutions, and from it how far it has moved from where it began.
+"""Log-probabilities of solutions under a policy, and the distance from its starting point that follows from them.
 
 Shape suffix: S learned tokens of a batch.
 """

@@ -1,4 +1,4 @@
-"""The rounds of RAFT, stage by stage; what is done is not done again.
+"""The rounds of RAFT, stage by stage; finished stages are skipped.
 
     round-0/  held_out, evaluation                                        of the initial policy
     round-1/  samples, scores, selected, policy, held_out, evaluation     and so on
@@ -72,7 +72,7 @@ def run_raft(config: RaftConfig, console: Console | None = None, run: FineTune |
         SelectionError: if a round has nothing to learn from; what was sampled and scored stays.
         FineTuningError: if ``erprm sft`` failed.
         ValueError: if the settings or the problems cannot be used.
-        FileNotFoundError: if a model or a file is not there.
+        FileNotFoundError: if a model or a file does not exist.
     """
     check_sft(config.sft)
     raft = _Raft(config, console or Console(stderr=True), run or run_in_process_of_its_own(config.launcher))
@@ -118,7 +118,7 @@ class _Raft:
         self._make(number, "policy", self._policy_settings(number), lambda to: self._fine_tune(number, to))
 
     def _sample(self, number: int) -> None:
-        """What takes the policy of a round: its solutions of the held-out problems, and those of the next round."""
+        """Stages that need a round's policy: its solutions of the held-out problems, and those of the next round."""
         config, following = self.config, number + 1
         with OpenedWhenAsked(lambda: closing(open_engine(self._engine(number)))) as engine:
             self._make(
@@ -136,7 +136,7 @@ class _Raft:
                 )
 
     def _judge(self, number: int) -> None:
-        """What takes the reward model: the evaluation of a round, and the choice of what the next one learns from."""
+        """Stages that need the reward model: the evaluation of a round, and the selection for the next."""
         config, following = self.config, number + 1
         used, chosen = config.used_scorer, config.selector_name
         with (

@@ -1,4 +1,4 @@
-"""Process reward models as a configuration names them: made when they are needed, and let go of afterwards."""
+"""Opens the process reward models that a configuration names when they are needed, and closes them afterwards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def scorer_config_key(name: str) -> str:
 
 @contextmanager
 def open_scorer(setting: ScorerSetting, key: str, device: torch.device) -> Iterator[StepScorer | Selector]:
-    """What a setting names, on a device if it is a model; closed afterwards if it has a ``close`` method.
+    """Opens the scorer that a setting names, on a device if it is a model; closes it afterwards if it can.
 
     Args:
         setting: folder, hub id or URL (see docs/serving.md) of a process reward model, or ``class_path`` with

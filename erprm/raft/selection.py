@@ -1,4 +1,4 @@
-"""Which of a problem's solutions are kept."""
+"""Selection of the solutions of a problem to keep."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def keep_best(
     Args:
         scores: of each solution; one of ``-inf`` is not kept.
         texts: of each solution.
-        finished: whether it came to its end; one that was cut off is not kept, since a policy would learn to break off.
+        finished: whether it ended; one that was cut off is not kept, since a policy would learn to break off.
         top_k: so many at most.
         threshold: keep only those that score at least this.
         deduplicate: keep equal texts once.

@@ -1,4 +1,4 @@
-"""Who says which solutions are good: a process reward model, the gold answers, or chance.
+"""Selectors, which judge solutions: a process reward model, the gold answers, or chance.
 
 A selector gives every candidate a score; :func:`erprm.raft.selection.keep_best` keeps the best. The selectors ``er``,
 ``soft``, ``hard`` and ``outcome`` are one class with different reward models.

@@ -30,7 +30,7 @@ class SampledProblem:
         prompt_ids: the prompt as tokens.
         candidates: text of each solution.
         token_ids: its tokens as they were generated, what ended it included.
-        finished: whether it came to its end, rather than to the limit of tokens.
+        finished: whether it ended by itself, rather than at the token limit.
     """
 
     problem: Problem
@@ -46,7 +46,7 @@ class SampledProblem:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> SampledProblem:
-        """What :meth:`as_row` gave."""
+        """Restores a problem from the output of :meth:`as_row`."""
         problem = Problem(*(row[name] for name in ("problem_id", "question", "answer", "source")))
         return cls(problem, row["prompt_ids"], row["candidates"], row["token_ids"], row["finished"])
 

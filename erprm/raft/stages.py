@@ -1,4 +1,4 @@
-"""What the stages of a round do, each into a folder of its own; what leads from one to the next is in `rounds`."""
+"""Stages of a round, each written to a folder of its own; `rounds` runs them in order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Resource = TypeVar("Resource")
 
 
 class OpenedWhenAsked(Generic[Resource]):
-    """A model that is loaded when it is first asked for, and let go of at the end of the block."""
+    """A model that is loaded when it is first needed, and freed at the end of the block."""
 
     def __init__(self, open_it: Callable[[], AbstractContextManager[Resource]]) -> None:
         """Takes what opens it."""
@@ -187,7 +187,7 @@ def evaluate_policy(
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """What :func:`evaluate_policy` has written."""
+    """Reads an evaluation that :func:`evaluate_policy` has written."""
     return Evaluation.from_json(json.loads((folder / EVALUATION_FILE).read_text(encoding="utf-8")))
 
 

@@ -1,4 +1,4 @@
-"""Statistics of several sets of step-labelled data, and of what they share with each other and with benchmarks."""
+"""Statistics of several sets of step-labelled data, and of their overlap with each other and with benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GSM8K, _MATH_500 = "openai/gsm8k", "HuggingFaceH4/MATH-500"
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """Where the test problems to look for are: files or hub ids; None for one that is not looked for."""
+    """Test problems to look for, as files or hub ids; None for a benchmark that is not looked for."""
 
     gsm8k_test: str | None = _GSM8K
     math_500: str | None = _MATH_500
@@ -89,7 +89,7 @@ def collect_statistics(
 
 @dataclass
 class _RejectedRows:
-    """How many rows were left out, and why the first."""
+    """Number of rows left out, and the reason for the first."""
 
     count: int = 0
     first: str = ""

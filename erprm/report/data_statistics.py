@@ -109,7 +109,7 @@ def _distribution(counts: Counter[int]) -> str:
 
 
 def draw_statistics(data: Sequence[DataStatistics], shared: Shared, path: str | Path) -> None:
-    """Draws the steps and the length of a solution, what is there twice or elsewhere, and the labels of each data set.
+    """Draws the steps and the length of a solution, what appears twice or elsewhere, and the labels of each data set.
 
     Raises:
         ImportError: if matplotlib is not installed (extra ``report``).

@@ -1,4 +1,4 @@
-"""All that one scoring pass says about a pool of candidates; docs/evaluation.md describes the files.
+"""Results of one scoring pass over a pool of candidates; docs/evaluation.md describes the files.
 
 Shape suffixes: P problems, N candidates.
 """

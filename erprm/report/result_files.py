@@ -1,4 +1,4 @@
-"""Files of results: JSON that any reader takes, whole or not there."""
+"""Atomic writes of result files, as JSON that any reader accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What step scores are worth where the steps are labelled; docs/evaluation.md describes the files.
+"""Evaluation of step scores against labelled steps; docs/evaluation.md describes the files.
 
 Shape suffixes: S labelled steps, M solutions, P problems, B bootstrap samples.
 """
@@ -94,7 +94,7 @@ class ScoredSolutions:
 
 
 def share_of_problems(solutions: Sequence[LabelledSolution], fraction: float, seed: int) -> list[bool]:
-    """Which solutions are those of a seeded share of the problems."""
+    """Marks the solutions that belong to a seeded share of the problems."""
     questions = list(dict.fromkeys(each.solution.question for each in solutions))
     chosen = dict(zip(questions, validation_problems(questions, fraction, seed).tolist(), strict=True))
     return [chosen[each.solution.question] for each in solutions]

@@ -13,7 +13,7 @@ def check_credit_form(form: str) -> None:
     """Checks the name of a form.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is none with that name.
     """
     if form not in get_args(CreditForm):
         raise ValueError(f"form is {form!r}; it must be one of {', '.join(get_args(CreditForm))}")

@@ -1,4 +1,4 @@
-"""Which tokens of a policy a step of its completion is made of."""
+"""Maps each step of a completion to the policy's tokens that make it up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_CHARACTER = "\ufffd"
 
 
 def token_offsets(token_ids: Sequence[int], text: str, tokenizer: PreTrainedTokenizerBase) -> list[Span]:
-    """Where in a text the tokens stand that it was decoded from.
+    """Locates tokens in the text that was decoded from them.
 
     The tokens are decoded one after the other, so they need not be those that the tokenizer would make of the text.
     Tokens that share a character have the same place; control tokens at the end have an empty one.

@@ -20,21 +20,21 @@ from erprm.steps import check_step_style
 @inherits_help
 @dataclass
 class RolloutConfig(EngineSettings):
-    """What to sample, from which policy, and where to write it.
+    """Settings of a rollout run: the samples to draw, the policy, and the output folder.
 
     Attributes:
         output_dir: folder of the run; the same settings again continue a run that was interrupted.
         source: where problems come from.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
-        limit: at most so many problems.
+        limit: at most this many problems.
         prompt: how a question becomes a prompt.
-        style: how the steps of a solution are told apart: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
+        style: how the steps of a solution are separated: ``lines``, ``paragraphs``, ``numbered``, ``math_shepherd``,
             ``sentences``, ``regex:PATTERN``, ``auto``, or the import path of a function.
         solutions_per_problem: solutions sampled for each problem.
         completions_per_step: K, completions of each distinct step prefix.
         reuse_solutions: count solutions among the K completions of their own prefixes, where they are sampled alike.
-        enough_successes: stop completing a prefix once so many of its completions are correct; at K by default.
+        enough_successes: stop completing a prefix once this many of its completions are correct; at K by default.
         bisection: complete only the prefixes that are needed to find the first wrong step of each wrong solution by
             bisection; for ``hard`` labels.
         temperature: temperature of the solutions.
@@ -130,17 +130,17 @@ class RolloutConfig(EngineSettings):
 
     @property
     def solution_sampling(self) -> Sampling:
-        """How solutions are sampled."""
+        """Sampling settings of solutions."""
         return self._sampling(self.solutions_per_problem, self.temperature)
 
     @property
     def completion_sampling(self) -> Sampling:
-        """How the completions of step prefixes are sampled."""
+        """Sampling settings of the completions of step prefixes."""
         return self._sampling(self.completions_per_step, self._completion_temperature)
 
     @property
     def samples_alike(self) -> bool:
-        """Whether solutions and completions are sampled alike, so that one can stand for the other."""
+        """True if solutions and completions are sampled alike, so that one can stand for the other."""
         return self.temperature == self._completion_temperature > 0.0
 
     def _sampling(self, n: int, temperature: float) -> Sampling:
@@ -153,7 +153,7 @@ class RolloutConfig(EngineSettings):
 
     @property
     def grading_kind(self) -> Kind:
-        """How final answers are read and compared where no grader of the user's does it."""
+        """Settings for reading and comparing final answers, unless the user's own grader does it."""
         kind: Kind = next((kind for kind in KINDS if kind == self.grading), "auto")
         return self.source if kind == "auto" and self.source != "jsonl" else kind
 

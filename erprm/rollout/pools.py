@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 @inherits_help
 @dataclass
 class PoolSampling(EngineSettings):
-    """Which policy samples how many candidates for which problems.
+    """Settings of a sampled pool: the policy, the number of candidates and the problems.
 
     Attributes:
         candidates: candidates of each problem.
         source: where problems come from.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
-        limit: at most so many problems.
+        limit: at most this many problems.
         prompt: how a question becomes a prompt.
         temperature: sampling temperature.
         top_p: mass of most likely tokens to sample from.
@@ -57,7 +57,7 @@ class PoolSampling(EngineSettings):
 
     @property
     def sampling(self) -> Sampling:
-        """How candidates are sampled."""
+        """Sampling settings of candidates."""
         return Sampling(self.candidates, self.temperature, self.top_p, self.max_tokens, tuple(self.stop), self.seed)
 
 

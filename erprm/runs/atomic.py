@@ -1,4 +1,4 @@
-"""Atomic file writes: a file is there whole, or it is as it was before.
+"""Atomic file writes: a file is written whole, or stays as it was.
 
 What is being written has a hidden name beside its own and is renamed at the end. A killed process leaves the hidden
 file behind; the next command that writes there removes it (:func:`remove_leftovers`). The libraries for this
@@ -120,7 +120,7 @@ def whole_files(folder: Path, last: str, replaced: Sequence[str] = ()) -> Iterat
     files of an earlier writing and some of this one.
 
     Args:
-        folder: where the files go; made if it is not there.
+        folder: where the files go; created if it does not exist.
         last: name of the file without which the others are nothing, such as ``config.json`` of a model.
         replaced: glob patterns of earlier files to remove, if this writing makes none of that name.
     """

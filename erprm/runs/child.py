@@ -1,7 +1,7 @@
 """Commands of this package in processes of their own, which end with this one.
 
 A command frees its memory when it ends, and a training on several devices starts further processes of its own: hence a
-session for each, which is told to end as a whole.
+session for each, which is asked to stop as a whole.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _PACKAGE = str(Path(__file__).resolve().parents[2])
 def run_command(
     arguments: Sequence[str], log_file: Path, launcher: Sequence[str] = (), keep_open: Sequence[int] = ()
 ) -> int:
-    """Runs a command to its end.
+    """Runs a command to the end.
 
-    When this process is told to end, the command is told to, too, and has all the time it needs to save what it has
-    done. When this process is killed, the command is killed.
+    When this process is asked to stop, the command is asked to stop too, and has all the time it needs to save its
+    work. When this process is killed, the command is killed.
 
     Args:
         arguments: the command and its arguments.

@@ -1,7 +1,7 @@
-"""Run folders: what a run's content is determined by, written down in its folder.
+"""Run folders, each with a record of the settings that determine its content.
 
 ``manifest.json`` holds the settings and a hash of them, which stands for the run. A run with other settings into the
-same folder is refused; with the same ones it goes on where it stopped.
+same folder is refused; with the same ones it continues where it stopped.
 """
 
 from __future__ import annotations

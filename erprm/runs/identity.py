@@ -81,7 +81,7 @@ def named_chunks(files: Iterable[Path]) -> Iterator[bytes]:
 
 
 def model_key(model: str, gguf_file: str | None = None) -> str:
-    """What changes when a model does.
+    """Key of a model that changes when the model does.
 
     Args:
         model: local folder, hub id, or the name under which a server serves it.
@@ -256,7 +256,7 @@ class _Description:
         return of_library if of_library is not None else self._of_container(value, where)
 
     def _named(self, value: Any, where: str) -> Json:
-        """What stands for its name, as long as that leads to it from anywhere."""
+        """Identity of an object given by name, provided that the name leads to it from anywhere."""
         module = str(getattr(value, "__module__", None) or getattr(value, "__name__", ""))
         path = "" if isinstance(value, types.ModuleType) else value.__qualname__
         if isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, types.ModuleType | None):
@@ -347,7 +347,7 @@ _OF_CONFIG_NOT_CONTENT = {"_name_or_path", "transformers_version"}
 
 @functools.cache
 def _internal_fields(cls: type) -> frozenset[str]:
-    """What the base classes of modules keep for themselves in every object."""
+    """Fields that the base classes of modules keep for themselves in every object."""
     is_base = cls.__name__ in ("Module", "LightningModule") and cls.__module__.split(".")[0] in _MODULE_LIBRARIES
     return frozenset(vars(cls())) if is_base else frozenset()
 
@@ -367,7 +367,7 @@ def _fields(value: object) -> Json:
 
 
 def _state_elsewhere(value: object, where: str) -> list[Any] | None:
-    """What a pickle would hold of an object that keeps its state elsewhere than in fields; ``None`` for any other.
+    """Pickled state of an object that keeps it elsewhere than in fields; ``None`` for any other object.
 
     Raises:
         IdentityError: if not even a pickle can hold it.

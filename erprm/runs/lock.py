@@ -33,7 +33,7 @@ def sole_use(folder: Path, part: str | None = None) -> Iterator[int]:
     """Keeps other commands out of a folder while the block lasts.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it does not exist.
         part: ``i-of-n``, for one of several commands that share the work: the other parts of ``n`` may be in the folder
             at the same time.
 
@@ -89,7 +89,7 @@ def _held(file: Path, subject: str) -> Iterator[int]:
             raise
         os.close(descriptor)
     try:
-        with suppress(OSError):  # a full disk: the lock holds all the same
+        with suppress(OSError):  # a full disk: the lock holds anyway
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps(_this_process()).encode())
         yield descriptor

@@ -1,4 +1,4 @@
-"""Parts of a run: files of JSON lines, each made whole from some of the items, so that a kill costs one at most."""
+"""Parts of a run: files of JSON lines, each written whole from some of the items, so a kill loses at most one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Parts:
         return [items[start : start + self.size] for start in range(0, len(items), self.size)]
 
     def is_done(self, number: int) -> bool:
-        """Whether a part is there."""
+        """True if the file of a part exists."""
         return self.path(number).exists()
 
     def write(self, number: int, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -55,7 +55,7 @@ class Parts:
         """The rows of so many parts, in order.
 
         Raises:
-            DamagedFileError: if a line is no JSON; says what to do.
+            DamagedFileError: if a line is not JSON; says what to do.
         """
         for path in map(self.path, range(parts)):
             with path.open(encoding="utf-8") as file:

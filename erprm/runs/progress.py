@@ -1,4 +1,4 @@
-"""Progress bars of long runs, all of one make."""
+"""Progress bars of long runs, all in one style."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def progress_bar(
 
 
 def scoring_bar(console: Console) -> Progress:
-    """The bar of scoring: solutions, and solutions a second; nothing where there is no terminal."""
+    """The bar of scoring: solutions, and solutions per second; nothing where there is no terminal."""
 
     def speed(task: Task) -> str:
         per_second = task.finished_speed or task.speed

@@ -1,4 +1,4 @@
-"""Stages of a run, a folder each: there whole or not at all.
+"""Stages of a run, each an atomic folder.
 
     output_dir/round-1/samples/              a stage that is done
     output_dir/round-1/.scores.unfinished/   a stage under way
@@ -31,7 +31,7 @@ class StageFolders:
         self._allow_change = allow_change
 
     def path(self, stage: str) -> Path:
-        """Where a stage is, once it is done."""
+        """Folder of a stage, once it is done."""
         return self.folder / stage
 
     def hash_of(self, stage: str) -> str:
@@ -39,7 +39,7 @@ class StageFolders:
         return content_hash(read_sealed(self.path(stage) / MANIFEST)["settings"])
 
     def is_done(self, stage: str, settings: Mapping[str, Any] | None = None) -> bool:
-        """Whether a stage is done.
+        """True if a stage is done.
 
         Raises:
             OutputFolderError: if it is, with other settings; the message shows both values.

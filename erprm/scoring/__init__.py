@@ -1,1 +1,1 @@
-"""Step scores: who gives them, and how they are checked."""
+"""Step scorers, and checks of their scores."""

@@ -1,4 +1,4 @@
-"""How many solutions a scorer has scored so far: it tells, and need not know whether anybody listens."""
+"""Progress of scoring: a scorer reports how many solutions it has scored, whether or not anything listens."""
 
 from __future__ import annotations
 

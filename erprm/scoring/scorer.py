@@ -42,7 +42,7 @@ class ScorerError(InputError):
 
 
 def checked_scores(scores: Sequence[Any], solutions: Sequence[Solution]) -> list[Tensor]:
-    """What a scorer returned, one score for each step, as float32 on the CPU.
+    """Checks what a scorer returned: one score for each step, as float32 on the CPU.
 
     Args:
         scores: what ``score_steps`` returned.

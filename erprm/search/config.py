@@ -35,7 +35,7 @@ class SearchConfig(EngineSettings):
         source: where problems come from; a problem without an answer is searched for, but not graded.
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
-        limit: at most so many problems.
+        limit: at most this many problems.
         methods: names, as they are to be in the results, and searches: ``best_of_n``, ``beam``, ``step_rejection``, the
             import path of a class, or ``class_path`` and ``init_args``; by default these three.
         budgets: tokens that the policy may generate for one problem; each method is run with each.
@@ -43,7 +43,7 @@ class SearchConfig(EngineSettings):
         device: ``auto`` (a GPU if there is one) or a torch device, for the policy and for a scorer that is a model.
         dtype: ``auto`` or the name of a torch dtype, of the policy.
         prompt: how a question becomes a prompt.
-        style: how the steps of a solution are told apart; that of the scorer's training.
+        style: how the steps of a solution are separated; that of the scorer's training.
         step_ends: strings after which a step may have ended, where the policy pauses and the scorer is asked; by
             default a line break for ``lines`` and ``math_shepherd``, two for ``paragraphs``.
         aggregation: score of a solution, and of a part of one, from those of its steps.
@@ -135,7 +135,7 @@ class SearchConfig(EngineSettings):
 
     @property
     def decoding(self) -> Decoding:
-        """How the policy is sampled from."""
+        """Settings for sampling from the policy."""
         step_ends = STEP_ENDS[self.style] if self.step_ends is None else tuple(self.step_ends)
         return Decoding(
             self.prompt,
@@ -150,7 +150,7 @@ class SearchConfig(EngineSettings):
 
     @property
     def grading_kind(self) -> Kind:
-        """How final answers are read and compared where no grader of the user's does it."""
+        """Settings for reading and comparing final answers, unless the user's own grader does it."""
         return next((kind for kind in KINDS if kind == self.grading), "auto")
 
     def content_settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a search is: it asks for continuations of partial solutions, and gets them back sampled and scored.
+"""Interface of searches: a search asks for continuations of partial solutions and gets them back sampled and scored.
 
 A search is written for one problem, as a generator. The searches of many problems run side by side (see
 :mod:`erprm.search.searcher`), so that the policy and the scorer get large batches:
@@ -50,11 +50,11 @@ class PartialSolution:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a policy is sampled from.
+    """Settings for sampling from a policy.
 
     Attributes:
         prompt: how a question becomes a prompt.
-        style: how the steps of a solution are told apart (see :func:`erprm.steps.segment_steps`).
+        style: how the steps of a solution are separated (see :func:`erprm.steps.segment_steps`).
         step_ends: strings after which a step may have ended; there the policy pauses.
         stop: strings that end a solution.
         temperature: divides the logits.
@@ -79,7 +79,7 @@ START = PartialSolution()
 
 @dataclass(frozen=True)
 class Expand:
-    """What a search asks for.
+    """Request of a search for continuations.
 
     The same request, made again, gives new samples.
 

@@ -1,4 +1,4 @@
-"""What searches reached, and at what cost: accuracy against generated tokens, with intervals over problems."""
+"""Results of searches: accuracy against generated tokens, with intervals over problems."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class SearchPoint:
     Attributes:
         method: its name.
         budget_tokens: tokens that it might generate for a problem.
-        tokens: tokens that it has generated for a problem, in the mean.
+        tokens: tokens that it has generated for a problem, on average.
         most_tokens: for the problem that took most.
-        candidates: solutions among which the answer was chosen, in the mean.
-        scored: partial solutions that the scorer was given for a problem, in the mean.
+        candidates: solutions among which the answer was chosen, on average.
+        scored: partial solutions that the scorer was given for a problem, on average.
         accuracy: share of problems with a right answer; None if no problem has a gold answer.
         any_correct: share of problems with a right solution among the candidates; None likewise.
         gain: accuracy minus that of the first method under the same budget, on the same problems; None for that one.

@@ -5,7 +5,7 @@
       candidates/part-00000.jsonl    a line for each problem of the part, method, budget and seed (see `_row`)
       results.json                   accuracy and tokens of each method under each budget
 
-A part is there wholly or not at all; the same settings again make the parts that are missing.
+A part is complete or does not exist; running again with the same settings makes the missing parts.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         SearchError: if a search, the policy and the scorer do not go together.
         ValueError: if the policy was saved with another step format than the scorer's, there is no problem, two share
             an id, or the scorer returns not one score for each step.
-        FileNotFoundError: if the policy, the scorer or the problems are not there.
+        FileNotFoundError: if the policy, the scorer or the problems do not exist.
         EngineError: if the engine has failed for good.
     """
     problems = load_problems(config.source, config.path, config.split, config.limit, unanswered=True)
@@ -121,7 +121,7 @@ def _graded(
     grader: OutcomeGrader | BatchGrader,
     config: SearchConfig,
 ) -> dict[tuple[str, str], bool]:
-    """Whether a text is a right solution, by problem and text; nothing about problems without an answer."""
+    """Verdict on each text, by problem and text; problems without an answer are left out."""
     pairs = {
         (problem.problem_id, candidate.text): (candidate.text, problem.answer)
         for problem, result in zip(problems, results, strict=True)

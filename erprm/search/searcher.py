@@ -27,7 +27,7 @@ class SearchError(InputError):
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found for one problem.
+    """Result of a search for one problem.
 
     Attributes:
         candidates: solutions that have ended, in the order in which the search gave them.
@@ -43,7 +43,7 @@ class SearchResult:
 
 
 class _CallOfEngine(NamedTuple):
-    """What continuations must have in common to be sampled in one call of the engine."""
+    """Settings that continuations must share to be sampled in one call of the engine."""
 
     n: int
     max_tokens: int
@@ -189,7 +189,7 @@ class Searcher:
         return PartialSolution(token_ids, text, tuple(split_steps(text, self._decoding.style)), end=end)
 
     def _holds_no_end(self, as_generated: str, completion: Completion, prompt_ids: Sequence[int]) -> bool:
-        """Whether the tokens of a completion that has stopped hold neither a stop string nor the end of the text."""
+        """True if the tokens of a completion that has stopped hold neither a stop string nor the end of the text."""
         without_last = decode_after(self._engine.tokenizer, prompt_ids, completion.token_ids[:-1])
         return as_generated != without_last and as_generated.strip() == completion.text.strip()
 
@@ -277,7 +277,7 @@ def _checked(running: _Running, search: Search) -> Expand:
 
 
 def _advance(running: _Running, search: Search) -> None:
-    """Lets a search go on to its next request, or to its end."""
+    """Lets a search go on to its next request, or to the end."""
     try:
         running.request = running.steps.send(running.answer) if running.request else next(running.steps)
     except StopIteration as finished:

@@ -76,7 +76,7 @@ def _choose(text: str) -> tuple[str, list[Span]]:
 
 
 def _most_is_numbered(text: str, starts: Sequence[int], found: Outline) -> bool:
-    """Whether numbered steps hold at least as many paragraphs, or lines, as stand around them.
+    """True if numbered steps hold at least as many paragraphs, or lines, as stand around them.
 
     Where words introduce numbered steps of one paragraph each, lines of the last count as around it if no other step
     has so many: what follows a list of cases is no part of the last case. A single such line may be the conclusion.
@@ -94,7 +94,7 @@ def _most_is_numbered(text: str, starts: Sequence[int], found: Outline) -> bool:
 
 
 def _lines_of_prose(step: str) -> int:
-    """How many lines of a step are neither indented nor items nor a block."""
+    """Number of lines of a step that are neither indented nor items nor in a block."""
     cover = display_cover(step)
     return sum(
         start not in cover and (start == 0 or step[start - 1] == "\n") and step[start] not in "-*+•"

@@ -164,7 +164,7 @@ class _Scan:
         return place < len(self.blank_lines) and self.blank_lines[place] < self.delimiters[closing].start()
 
     def _is_formula(self, start: int, stop: int) -> bool:
-        """Whether what stands between two dollar signs is a formula, not what is between two prices (pandoc's rule)."""
+        """True if the text between two dollar signs is a formula, not what is between two prices (pandoc's rule)."""
         inside, after = self.text[start:stop], self.text[stop + 1 : stop + 2]
         return bool(inside) and not inside[0].isspace() and not inside[-1].isspace() and not after.isdigit()
 

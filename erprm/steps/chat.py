@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHAT_DATE = "2024-07-26"
-"""What templates that print today's date are given: the day to which Llama 3's own fall back without a clock."""
+"""Date given to templates that print today's date: Llama 3's own templates fall back to it without a clock."""
 
 Messages = Sequence[dict[str, str]]
 
@@ -46,7 +46,7 @@ def render_chat(
 
 
 def prints_date(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
-    """Whether a tokenizer's template prints today's date, or the time, in such a chat."""
+    """True if a tokenizer's template prints today's date, or the time, in such a chat."""
     _rendered(tokenizer, messages, clock := _Clock(CHAT_DATE), answer_follows=False)
     return clock.asked
 

@@ -170,7 +170,7 @@ class StepEncoder:
         return ids
 
     def _begin_of_sequence(self) -> list[int]:
-        """What comes before the question: what the tokenizer puts before a text of its own accord, if anything."""
+        """Tokens that the tokenizer puts before a text by itself, if any; they come before the question."""
         begin = self.tokenizer.bos_token
         if begin and self.layout.before_question.startswith(begin):
             return []
@@ -277,7 +277,7 @@ class StepEncoder:
         return EncodedSolution(input_ids if tag_positions else [], tag_positions, dropped, removed_tags)
 
     def _reserved_of_layout(self, steps: int) -> list[tuple[int, int]]:
-        """How many reserved tokens the layout itself puts at the beginning and the end of each piece."""
+        """Number of reserved tokens that the layout itself puts at the beginning and the end of each piece."""
         return [self._reserved_in_question, self._reserved_in_first, *[self._reserved_in_others] * (steps - 1)]
 
     def _count_reserved(self, text: str) -> int:

@@ -41,7 +41,7 @@ class StepFormatFields:
         force_bos: begin with the tokenizer's begin-of-sequence token even where the tokenizer itself does not.
         whole_text: tokenise the solution as one text instead of piece by piece, as the code of published checkpoints
             does: tokens may then reach over the end of a piece. A solution that would lose a tag, or holds one
-            in its text, is tokenised piece by piece all the same.
+            in its text, is tokenised piece by piece anyway.
         chat_date: what the chat template prints as today's date, if it prints one, YYYY-MM-DD; null: 2024-07-26. It is
             saved with the model, whose scores are then the same on any day.
     """

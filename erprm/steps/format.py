@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepFormat(StepFormatFields):
-    """How a question and its steps are laid out as tokens, and which tokens carry the labels.
+    """Layout of a question and its steps as tokens, and the choice of tokens that carry the labels.
 
     The fields are those of :class:`~erprm.steps.fields.StepFormatFields`.
     """

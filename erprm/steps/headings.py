@@ -59,7 +59,7 @@ def _line_end(text: str, start: int, stop: int) -> int:
 
 
 def _is_rule(line: str) -> bool:
-    """Whether a line is a rule, a tag alone, or blank."""
+    """True if a line is a rule, a tag alone, or blank."""
     words = "".join(line.split())
     return not words or bool(_RULE.fullmatch(words))
 
@@ -83,7 +83,7 @@ def join_headings(text: str, spans: Sequence[Span]) -> list[Span]:
 
 
 def is_heading(step: str) -> bool:
-    """Whether a step is a heading and nothing more."""
+    """True if a step is a heading and nothing more."""
     line = step.strip()
     if "\n" in line:
         return False
@@ -98,6 +98,6 @@ def is_heading(step: str) -> bool:
 
 
 def _announces(last: str) -> bool:
-    """Whether headings at the end of a text announced something: words in bold there may be the answer itself."""
+    """True if headings at the end of a text announced something: words in bold there may be the answer itself."""
     line = last.rstrip(_MARKS_OF_BOLD)
     return line.startswith("#") or line.endswith((":", "：")) or bool(_LABEL_ALONE.match(last))

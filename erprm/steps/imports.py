@@ -6,12 +6,12 @@ import pkgutil
 
 
 def is_import_path(name: str) -> bool:
-    """Whether a name can be an import path, such as ``my_steps.by_claim`` or ``my_steps:by_claim``."""
+    """True if a name can be an import path, such as ``my_steps.by_claim`` or ``my_steps:by_claim``."""
     return all(part.isidentifier() for part in name.replace(":", ".").split(".")) and name != name.partition(".")[0]
 
 
 def import_named(path: str, setting: str, accepted: str) -> object:
-    """What is at an import path.
+    """Imports the object at an import path.
 
     Args:
         path: names of packages, a module and an object in it.

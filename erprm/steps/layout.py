@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """What comes before, between and after the question and the steps.
+    """Text before, between and after the question and the steps.
 
     Attributes:
         before_question: text before the question.
@@ -59,7 +59,7 @@ _USER, _ASSISTANT, _NEXT_USER, _NEXT_ASSISTANT = (f"[turn-{number}-of-4]" for nu
 
 @dataclass(frozen=True)
 class Turns:
-    """What a chat template does with the turns of user and assistant, one after the other.
+    """Output of a chat template for turns of user and assistant, one after the other.
 
     Attributes:
         around: what it puts before the first turn, between each two, and after the last.
@@ -96,7 +96,7 @@ def alternating_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, da
 
 
 def layout_prints_date(tokenizer: PreTrainedTokenizerBase, system: str | None) -> bool:
-    """Whether the text around the turns has today's date in it.
+    """True if the text around the turns contains today's date.
 
     Raises:
         StepFormatError: if there is no template.

@@ -53,7 +53,7 @@ _ANSWER = re.compile(r"\b(?:answer|conclusion)\b|\\boxed|答案|答え|答[:：]
 
 @dataclass(frozen=True)
 class Markers:
-    """Where the numbered steps of a text start.
+    """Positions of the numbered steps of a text.
 
     Attributes:
         starts: where each of their lines starts.
@@ -185,12 +185,12 @@ def _paragraphs(text: str, starts: Sequence[int]) -> list[Span]:
 
 
 def _within(begins: Sequence[int], marker: int, after: int) -> int:
-    """How many paragraphs start within a step, besides that of its marker."""
+    """Number of paragraphs that start within a step, besides that of its marker."""
     return bisect_left(begins, after) - bisect_right(begins, marker)
 
 
 def _preamble(text: str, start: int, marker: int) -> tuple[int, list[Span]]:
-    """Where the first numbered step begins, and the steps above it in the paragraph of its marker.
+    """Start of the first numbered step, and the steps above it in the paragraph of its marker.
 
     A single line, or a last one that ends in a colon, announces the numbered steps and belongs to the first.
     """
@@ -201,7 +201,7 @@ def _preamble(text: str, start: int, marker: int) -> tuple[int, list[Span]]:
 
 
 def _belonging(text: str, marker: int, rest: Sequence[Span], most: int) -> int:
-    """How many of the paragraphs after that of the last marker belong to its step.
+    """Number of paragraphs after that of the last marker that belong to its step.
 
     Args:
         text: the solution.
@@ -224,13 +224,13 @@ def _belonging(text: str, marker: int, rest: Sequence[Span], most: int) -> int:
 
 
 def _level(text: str, start: int) -> int:
-    """How many signs the heading of Markdown that starts at a place has; 0 where none does."""
+    """Level of the Markdown heading that starts at a place; 0 if none does."""
     match = _SIGNS.match(text, start)
     return len(match[1]) if match else 0
 
 
 def _goes_on(text: str, marker: int, paragraph: Span) -> bool:
-    """Whether a paragraph is indented, or follows a colon and concludes nothing."""
+    """True if a paragraph is indented, or follows a colon and concludes nothing."""
     indented = paragraph[0] - (text.rfind("\n", 0, paragraph[0]) + 1) > 1
     announced = text[marker : paragraph[0]].rstrip().endswith((":", "："))
     return indented or (announced and not _CONCLUSION.match(text, *paragraph))

@@ -25,12 +25,12 @@ _MATH_SHEPHERD_MARKER = re.compile(r"(?<!\s)(?P<space>\s*)(?=Step\s+\d+\s*:)")
 
 
 def is_gsm8k_answer(text: str, start: int) -> bool:
-    """Whether a line is a final answer as GSM8K writes it (``#### 42``), and no heading of four signs."""
+    """True if a line is a final answer as GSM8K writes it (``#### 42``), and not a heading of level four."""
     return bool(_NO_HEADING.match(text, start))
 
 
 def prm800k_answer(text: str) -> int | None:
-    """Where the final answer starts as PRM800K writes it: a line ``# Answer``, then all that follows."""
+    """Start of the final answer as PRM800K writes it: a line ``# Answer``, then all that follows."""
     if "answer" not in text.lower():
         return None
     cover = display_cover(text)
@@ -73,7 +73,7 @@ def segment_paragraphs(text: str) -> list[Span]:
 
 
 def find_paragraphs(text: str) -> list[Span]:
-    """What stands between blank lines outside of blocks, headings and rules included."""
+    """Finds the text between blank lines outside of blocks, headings and rules included."""
     cover = display_cover(text)
     blank = (match.span() for match in BLANK_LINES.finditer(text) if match.start() not in cover)
     spans = []
@@ -98,7 +98,7 @@ def segment_math_shepherd(text: str) -> list[Span]:
 
 
 def _math_shepherd_starts(text: str) -> list[int]:
-    """Where a ``Step i:`` stands at the beginning of the text or of a line, or right after a tag."""
+    """Positions of ``Step i:`` at the beginning of the text or of a line, or right after a tag."""
     return [
         match.end()
         for match in _MATH_SHEPHERD_MARKER.finditer(text)
@@ -107,5 +107,5 @@ def _math_shepherd_starts(text: str) -> list[int]:
 
 
 def has_tags(text: str) -> bool:
-    """Whether a line of the text ends in the tag `` ки``, as all steps of Math-Shepherd do."""
+    """True if a line of the text ends in the tag `` ки``, as all steps of Math-Shepherd do."""
     return any(line.rstrip().endswith(_TAG) for line in text.split("\n"))

@@ -42,7 +42,7 @@ _STOP_BEFORE_DELIMITER = re.compile(r"([.?!])\s*(?:\$\$?|\\[])]|\\end\{[A-Za-z]+
 
 @cache
 def sentences_available() -> bool:
-    """Whether the library that finds sentences is installed."""
+    """True if the library that finds sentences is installed."""
     return importlib.util.find_spec("nupunkt") is not None
 
 
@@ -84,13 +84,13 @@ def _blocks_as_words(text: str, blocks: list[Block]) -> str:
 
 
 def _goes_on(text: str, place: int) -> bool:
-    """Whether the sentence goes on: the next word is in lower case."""
+    """True if the sentence goes on: the next word is in lower case."""
     match = _NEXT_WORD.match(text, place)
     return match is not None and match[1].islower()
 
 
 def _cuts_by_layout(words: str, blocks: list[Block]) -> Iterator[int]:
-    """Where a line break, or a displayed formula right before another sentence, ends a sentence."""
+    """Positions where a line break, or a displayed formula right before another sentence, ends a sentence."""
     starts = {block.start for block in blocks if block.display}
     stops = {block.stop for block in blocks if block.display}
     for match in _LINE_BREAKS.finditer(words):
@@ -110,7 +110,7 @@ def _cuts_by_layout(words: str, blocks: list[Block]) -> Iterator[int]:
 
 
 def _cuts_without_spaces(words: str) -> Iterator[int]:
-    """Where a sentence of Chinese or Japanese ends; within quotation marks none does, unless they end with it."""
+    """Ends of Chinese or Japanese sentences; within quotation marks none ends, unless the quotation ends with it."""
     quoted = [match.span() for match in _CJK_QUOTED.finditer(words)]
     starts = [start for start, _ in quoted]
     for match in _CJK_STOP.finditer(words):

@@ -43,12 +43,12 @@ class StepSplit:
 
     @cached_property
     def ends(self) -> tuple[int, ...]:
-        """Where each step ends together with the separator after it: the start of the next step, or the text's end."""
+        """End of each step with the separator after it: the start of the next step, or the end of the text."""
         return (*(start for start, _ in self.spans[1:]), len(self.text)) if self.spans else ()
 
     @cached_property
     def separators(self) -> tuple[str, ...]:
-        """What stands before, between and after the steps: one more than there are steps."""
+        """Text before, between and after the steps: one more than there are steps."""
         edges = [0, *(edge for span in self.spans for edge in span), len(self.text)]
         return tuple(self.text[edges[i] : edges[i + 1]] for i in range(0, len(edges), 2))
 

@@ -48,14 +48,14 @@ def find_tables(text: str, excluded: Callable[[int], bool]) -> list[tuple[int, i
 
 
 def _row_test(header: str, second: str) -> Callable[[str], bool] | None:
-    """What the rows below two lines must be like; ``None`` if the two begin no table."""
+    """Test for the rows below two lines; ``None`` if the two do not begin a table."""
     if "|" in header and "|" in second and _DASHES.match(second):
         return _like(header)
     return _is_boxed if _is_boxed(header) and _is_boxed(second) else None
 
 
 def _like(header: str) -> Callable[[str], bool]:
-    """Whether a line is a row below the header: it begins with a bar if that does, else it has as many of its bars."""
+    """Test for rows below the header: a row starts with a bar if the header does, else it has as many bars."""
     if header.lstrip().startswith("|"):
         return lambda line: line.lstrip().startswith("|")
     # In a text after the table, "|x|" is a formula.

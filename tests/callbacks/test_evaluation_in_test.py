@@ -1,4 +1,4 @@
-"""What ``test`` writes: results and candidates of a pool, and the evaluation of step labels."""
+"""Tests of the files that ``test`` writes: results and candidates of a pool, and the evaluation of step labels."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What every engine must do alike: the same tests against each, on one small policy taught here.
+"""Tests that every engine must pass: the same ones for each, on one small policy trained here.
 
 vLLM starts in some 40 seconds, so every engine of this module is opened once, and the server is started again once.
 """

@@ -1,4 +1,4 @@
-"""How the engine takes what servers do other than answer; a real server's answers are in test_engines.py."""
+"""Tests of the OpenAI engine on servers that misbehave; tests with a real server are in test_engines.py."""
 
 import itertools
 import logging

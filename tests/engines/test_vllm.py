@@ -1,4 +1,4 @@
-"""What is vLLM's own; what it has in common with the other engines is in test_engines.py."""
+"""Tests of behaviour specific to vLLM; test_engines.py tests what all engines have in common."""
 
 import signal
 import subprocess

@@ -50,7 +50,7 @@ def check_unchanged(saved: Mapping[str, Any], now: Mapping[str, Any], *, allow_c
 
 
 def unfinished_accumulation(trainer: L.Trainer) -> int:
-    """How many batches have been trained on since the last optimizer step: a checkpoint has none of their gradients."""
+    """Number of batches since the last optimizer step; a checkpoint holds none of their gradients."""
     progress: Any = trainer.fit_loop.epoch_loop.batch_progress  # Lightning declares its counters too broadly
     done: int = progress.current.processed
     if progress.is_last_batch and done == progress.current.ready:

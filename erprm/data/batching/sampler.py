@@ -1,4 +1,4 @@
-"""Which solutions share a packed batch, and the order of the batches in each epoch."""
+"""Assigns solutions to packed batches, and orders the batches in each epoch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TokenBudgetSampler(DistributedSampler[Any]):
     """Yields the solutions of one packed batch at a time; every rank gets the same number of batches.
 
     Batches are composed once, from a seeded shuffle, and reshuffled each epoch, so the number of optimizer steps is
-    known beforehand, and a batch depends on nothing but the seed, the epoch and its place. Each is filled to within a
+    known in advance, and a batch depends on nothing but the seed, the epoch and its place. Each is filled to within a
     solution of the token budget, so ranks do equal work. To make their number a multiple of the number of ranks the
     fullest are split in two, so each solution is seen once an epoch. Only if every batch is down to a single solution,
     and their number is still no multiple, are fewer solutions than there are ranks seen twice, with a warning.
@@ -147,7 +147,7 @@ class TokenBudgetSampler(DistributedSampler[Any]):
 
 
 def replicas(trainer: L.Trainer | None) -> tuple[int, int]:
-    """How many ranks a data module shares its batches among, and which of them this one is; without a trainer (1, 0).
+    """Number of ranks that share a data module's batches, and the index of this one; without a trainer (1, 0).
 
     Ranks that hold parts of one model (tensor parallelism) get the same batches, which the trainer's strategy knows.
     """

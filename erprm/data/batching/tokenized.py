@@ -51,7 +51,7 @@ _STEPS_AT_ONCE = 1 << 16
 
 @dataclass(frozen=True)
 class EncodingCounts:
-    """What became of the records when they were laid out as tokens.
+    """Counts of records kept, cut or left out when they were laid out as tokens.
 
     Attributes:
         solutions: solutions kept.
@@ -118,7 +118,7 @@ class TokenizedRollouts:
         cache_dir: Path,
         name: str = "records",
     ) -> TokenizedRollouts:
-        """Opens the cache of some records, after building it if it is not there.
+        """Opens the cache of some records, after building it if it does not exist.
 
         Args:
             records: gives the records; called only to build.
@@ -162,7 +162,7 @@ class TokenizedRollouts:
         """
         labels_S = np.empty(len(self.is_last), dtype=np.float32)
         start = 0
-        # In parts, for the sake of what is needed on the way.
+        # In parts, to limit the memory needed on the way.
         while start < len(labels_S):
             stop = min(start + _STEPS_AT_ONCE, len(labels_S))
             # A step without rewards takes its label from what comes after it.

@@ -1,4 +1,4 @@
-"""Which leading tokens the solutions of a question share, so that a row can hold each shared prefix once.
+"""Finds the leading tokens that solutions of a question share, so that a row holds each shared prefix once.
 
 Solutions in order of their tokens, each with the number of leading tokens it shares with the one before it, are a token
 trie in depth-first order. Here with letters for tokens:

@@ -1,4 +1,4 @@
-"""The bytes of a file, whether it is compressed or not: gzip and zstd are told by their first bytes, not by a name."""
+"""Reads and writes plain, gzip and zstd files; reading detects the compression by the first bytes, not the name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
 
 @contextmanager
 def compressing(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
-    """What is written here goes into ``file``, compressed as the suffix says: ``.gz``, ``.zst``, or not at all."""
+    """Wraps ``file`` so that data written is compressed as the suffix says: ``.gz``, ``.zst``, or not at all."""
     if suffix == ".gz":
         # Without a time and a name in it, the same rows make the same file.
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as gzipped:

@@ -17,7 +17,7 @@ _FILE_SUFFIXES = {".parquet", ".json", ".jsonl", *COMPRESSED_SUFFIXES}
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a text has the form ``owner/name`` and names nothing that is there on this machine."""
+    """True if a text has the form ``owner/name`` and no such path exists on this machine."""
     path = Path(text)
     return _HUB_ID.fullmatch(text) is not None and path.suffix not in _FILE_SUFFIXES and not path.exists()
 
@@ -46,7 +46,7 @@ def load_hub_dataset(hub_id: str, what: str, config: str | None = None, split: s
 
 
 def why_hub_is_away(endpoint: str) -> str | None:
-    """What keeps a connection from the hub, if anything does; asked without another try."""
+    """Reason why the hub cannot be reached, or None; tries the connection once."""
     try:
         with urlopen(Request(endpoint, method="HEAD"), timeout=_SECONDS_FOR_ANSWER):
             return None

@@ -1,7 +1,7 @@
 """Rows of JSON files, one at a time, each with its place for messages.
 
-A file holds one object a line, or one array of objects; which of them, its first character tells. Neither is ever in
-memory as a whole, and a row is read up to a limit, so that no input makes the memory grow.
+A file holds one object a line, or one array of objects; its first character tells which. Neither is ever whole in
+memory, and a row is read up to a limit, so that no input makes the memory grow.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row stands: a line or an element, counted from 1, or a row of a table, counted from 0."""
+    """Place of a row: a line or an element, counted from 1, or a row of a table, counted from 0."""
 
     file: str
     kind: str
@@ -40,7 +40,7 @@ class Place:
 
 
 Reject = Callable[[Place, str, object], None]
-"""Called with a row that cannot be used: its place, the reason, and the row, or its text where it is no JSON."""
+"""Called with a row that cannot be used: its place, the reason, and the row, or its text where it is not JSON."""
 
 
 class RowError(InputError):
@@ -61,7 +61,7 @@ def read_json_rows(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]
 
     Args:
         path: the file; UTF-8, with or without a byte-order mark, plain or compressed by gzip or zstd.
-        what: what the file is to the user, such as ``candidate pool``; opens the message if it is not there.
+        what: what the file is to the user, such as ``candidate pool``; opens the message if it does not exist.
 
     Yields:
         The place of a row, such as ``pool.jsonl, line 3`` (counted from 1), and the row.
@@ -89,7 +89,7 @@ def json_rows(
     Raises:
         RowError: from ``stop``, at a row that cannot be used.
         ValueError: naming the file, if it is no text, its compression is damaged, or it is an array that breaks off
-            or is no JSON: what follows then cannot be told.
+            or is not JSON: what follows then cannot be told.
     """
     with open_bytes(path) as file:
         if _starts_an_array(file, path):
@@ -99,7 +99,7 @@ def json_rows(
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a file has, usable or not.
+    """Number of rows of a file, usable or not.
 
     Raises:
         ValueError: as :func:`json_rows`.
@@ -110,7 +110,7 @@ def count_rows(path: Path) -> int:
 
 
 def _starts_an_array(file: io.BufferedReader, path: Path) -> bool:
-    """Whether the first character is ``[``; a byte-order mark is consumed."""
+    """True if the first character is ``[``; a byte-order mark is consumed."""
     start = file.peek(_CHUNK)
     for mark, name in ((codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")):
         if start.startswith(mark):
@@ -204,7 +204,7 @@ class _ObjectDecoder(json.JSONDecoder):
         return self.checked(row)
 
     def checked(self, row: object) -> dict[str, Any]:
-        """What was decoded last, if it is an object without repeated keys."""
+        """The row decoded last, if it is an object without repeated keys."""
         repeated, self._repeated = self._repeated, None
         if not isinstance(row, dict):
             raise RowError(f"is of type {type(row).__name__}; expected an object")
@@ -214,7 +214,7 @@ class _ObjectDecoder(json.JSONDecoder):
 
 
 def _half_pair(row: Mapping[str, Any]) -> str | None:
-    """What is wrong with a row that holds half of a surrogate pair, in a key or a value."""
+    """Message about a row that holds half of a surrogate pair, in a key or a value."""
     for key, value in row.items():
         if half := _SURROGATE.search(json.dumps([key, value], ensure_ascii=False)):
             return f"field {key!r} holds {half[0]!r}, half of a surrogate pair: was the text cut within a character?"
@@ -321,7 +321,7 @@ class _ArrayText:
         return self._buffer[slice(*self._last)]
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
-        """Whether more text could mend it: the error is at the end of what was read, or in a text without an end."""
+        """True if more text could fix the error: it is at the end of what was read, or in a string without an end."""
         longest_escape = len("\\ud83d\\ude00")
         return error.msg.startswith("Unterminated string") or error.pos >= len(self._buffer) - longest_escape
 

@@ -52,7 +52,7 @@ def read_rows(
     Raises:
         FileNotFoundError: if there is nothing of that name.
         RowError: at a row that cannot be read, unless ``reject`` does otherwise.
-        ValueError: naming the file, if it cannot be read on; naming the splits, if there is none of that name.
+        ValueError: naming the file, if it cannot be read on; naming the splits, if there is none with that name.
     """
     name = os.fspath(source)
     if is_hub_id(name):
@@ -124,7 +124,7 @@ def _splits(folder: Path, files: list[Path]) -> dict[str, list[Path]]:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file starts as Parquet files do."""
+    """True if a file starts as Parquet files do."""
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
@@ -187,7 +187,7 @@ def rows_of_batch(batch: pa.RecordBatch) -> list[dict[str, Any] | UnicodeDecodeE
 
 
 def layout_of(path: str | os.PathLike[str]) -> str:
-    """What a file to be written is by its name: ``.jsonl``, ``.json`` or ``.parquet``.
+    """Layout of a file to be written, by its name: ``.jsonl``, ``.json`` or ``.parquet``.
 
     Raises:
         ValueError: if the name says none of these.
@@ -205,7 +205,7 @@ def layout_of(path: str | os.PathLike[str]) -> str:
 def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], schema: pa.Schema) -> int:
     """Writes rows as the name of the file says: one object a line, one array, or Parquet.
 
-    The file appears once it is whole: an error on the way, in ``rows`` too, leaves an earlier file as it was.
+    The file appears only once it is complete: an error on the way, in ``rows`` too, leaves an earlier file as it was.
 
     Args:
         rows: what to write.

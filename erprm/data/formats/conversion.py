@@ -26,7 +26,7 @@ _SHOWN_REASONS = 5
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of the rows.
+    """Outcome of a conversion, as counts of rows.
 
     Attributes:
         target: layout of what was written.
@@ -63,7 +63,7 @@ def target_of(output: str | os.PathLike[str], target: TargetName | None = None) 
 
 
 def rejected_path(output: str | os.PathLike[str]) -> Path:
-    """Where rows that could not be used are written: beside the output, with ``.rejected.jsonl`` behind its name."""
+    """Path for rows that could not be used: the output's, with ``.rejected.jsonl`` appended to its name."""
     output = Path(output)
     return output.with_name(f"{output.name}.rejected.jsonl")
 
@@ -89,7 +89,7 @@ def convert(
 ) -> Conversion:
     """Reads rows of one layout and writes them in another; memory does not grow with their number.
 
-    The output appears once it is whole: after an error there is what was there before.
+    The output appears only once it is complete: after an error there is what was there before.
 
     Args:
         source: a file, a folder of Parquet files, or a hub id.

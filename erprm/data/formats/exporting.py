@@ -28,7 +28,7 @@ _BATCH = 1024
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How records become rows.
+    """Options for turning records into rows.
 
     Attributes:
         labels: how completion rewards become the one label of a step; see :mod:`erprm.data.labels`.

@@ -17,7 +17,7 @@ from erprm.data.records import ROLLOUT_SCHEMA, RolloutRecord, validate_record
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What some of the layouts leave open.
+    """Options for layouts that leave something open.
 
     Attributes:
         first_step: ``official``: text with which the first step begins, the end of the question.
@@ -32,7 +32,7 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What is known of a layout: the fields that each of its rows has, and the parser of a file of them."""
+    """Description of a layout: the fields that each of its rows has, and the parser of a file of them."""
 
     fields: tuple[str, ...]
     parser: Callable[[ImportOptions], RowParser]

@@ -87,7 +87,7 @@ def check_label(value: object, field: str, where: str, *, booleans: bool = False
     """A label as a number.
 
     Raises:
-        RecordError: if it is no number in [0, 1] and, where these are allowed, no boolean either.
+        RecordError: if it is not a number in [0, 1] and, where these are allowed, no boolean either.
     """
     allowed = isinstance(value, int | float) and (booleans or not isinstance(value, bool))
     if not allowed or not 0 <= value <= 1:  # type: ignore[operator]  # NaN is outside too

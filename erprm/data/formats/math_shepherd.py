@@ -48,7 +48,7 @@ def _records(row: Row, where: str) -> list[RolloutRecord]:
 
 
 def _labels(pieces: list[str], labelled: str, where: str) -> list[float]:
-    """What stands in the labelled text where the tags between the pieces are."""
+    """Labels in the labelled text, read from the places of the tags between the pieces."""
     labels: list[float] = []
     position = 0
     for piece in pieces[:-1]:

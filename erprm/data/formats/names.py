@@ -1,4 +1,4 @@
-"""Names of layouts and of the ways to make labels for them; loads nothing, so that ``--help`` can list them at once."""
+"""Names of layouts and of the ways to make labels for them; loads nothing, so that ``--help`` is fast."""
 
 from __future__ import annotations
 

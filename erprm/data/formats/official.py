@@ -90,7 +90,7 @@ def official_row(record: RolloutRecord, labels: Sequence[float], where: str) -> 
         where: the record's place, for messages.
 
     Raises:
-        RecordError: if the text contains a tag: whoever reads the row would count one step too many.
+        RecordError: if the text contains a tag: a reader of the row would count one step too many.
     """
     for field, text in (("question", record.question), *((f"steps[{i}]", step) for i, step in enumerate(record.steps))):
         if TAG in text:

@@ -59,7 +59,7 @@ def prm800k_parser(neutral: float | None = 1.0, alternatives: bool = True) -> Ro
             was not chosen ends with the first completion of that step: in the second phase of the data its own step.
 
     Raises:
-        ValueError: if ``neutral`` is no number in [0, 1].
+        ValueError: if ``neutral`` is not a number in [0, 1].
     """
     if neutral is not None and not 0 <= neutral <= 1:
         raise ValueError(f"neutral is {neutral}; it must be null or a number in [0, 1]")

@@ -1,4 +1,4 @@
-r"""Problems told apart by their text, however it is set.
+r"""Compares problems by their text, however it is typeset.
 
 Two texts are the same problem if they agree once case, white space, quotation marks, punctuation at word ends, and the
 layout that LaTeX adds are out of the way: ``$\dfrac{1}{2}$ of 1,000?`` and ``\frac12 of 1000`` do. Signs of operations

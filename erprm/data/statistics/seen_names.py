@@ -1,4 +1,4 @@
-"""Whether a name came twice, at eight bytes a name."""
+"""Detects repeated names, at eight bytes per name."""
 
 from __future__ import annotations
 

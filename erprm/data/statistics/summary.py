@@ -1,4 +1,4 @@
-"""What is in step-labelled data: sizes, labels at several eta, duplicates, and problems that are elsewhere too.
+"""Summary of step-labelled data: sizes, labels at several eta, duplicates, and overlap with other problem sets.
 
 Records are taken in one after the other. What stays in memory is a 64-bit hash of each solution and problem, held in a
 set, and counts.
@@ -30,7 +30,7 @@ TokenCounter = Callable[[list[str]], list[int]]
 
 @dataclass
 class LabelHistogram:
-    """How the labels of all steps are spread at one eta.
+    """Distribution of the labels of all steps at one eta.
 
     Attributes:
         zeros: labels that are 0.
@@ -55,7 +55,7 @@ class LabelHistogram:
 
     @property
     def count(self) -> int:
-        """How many labels there are."""
+        """Number of labels."""
         return self.zeros + self.ones + int(self.between.sum())
 
     @property
@@ -129,11 +129,11 @@ class DataStatistics:
 
     @property
     def problems(self) -> int:
-        """How many problems there are, told apart by their normalised text."""
+        """Number of distinct problems, compared by their normalised text."""
         return len(self._problems)
 
     def shared_problems(self, other: DataStatistics) -> int:
-        """How many problems are in both."""
+        """Number of problems found in both."""
         return len(self._problems & other._problems)
 
     def add(self, records: Iterable[RolloutRecord]) -> None:

@@ -54,7 +54,7 @@ def join(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
 
 
 def intersect(one: Iterable[Interval], other: Iterable[Interval]) -> tuple[Interval, ...]:
-    """What lies in both unions, as disjoint intervals in order."""
+    """Intersection of two unions, as disjoint intervals in order."""
     parts = []
     for a in one:
         for b in other:
@@ -90,7 +90,7 @@ def interval(opener: str, start: str, end: str, closer: str) -> Sequence:
 
 
 def real_intervals(answer: Answer) -> tuple[Interval, ...] | None:
-    """An interval, a set of numbers or a union of them as numbers; None if an end is no number or infinity."""
+    """An interval, a set of numbers or a union of them as numbers; None if an end is neither a number nor infinity."""
     if isinstance(answer, Union):
         parts = [real_intervals(part) for part in answer.parts]
         known = [part for part in parts if part is not None]

@@ -105,7 +105,7 @@ def _split_unit(text: str, lenient: bool) -> Quantity:
 
 
 def _are_units(words: list[str], numeric: bool, compound: bool, lenient: bool) -> bool:
-    """Whether bare words after a value are units or counted things ("5 apples") and not variables."""
+    """True if bare words after a value are units or counted things ("5 apples") and not variables."""
     if all(is_unit_word(word) or word == "per" for word in words):
         return lenient or compound or not any(may_be_variable(word) for word in words)
     return numeric and all(len(word) > 2 or is_unit_word(word) for word in words)

@@ -245,7 +245,7 @@ _OPERATORS = frozenset(("=", "<", ">", "\\le", "\\ge", "\\neq"))
 
 
 def _same_relation(gold: str, prediction: str) -> bool | None:
-    """Whether two simple relations are multiples of one another; None if that does not settle the matter."""
+    """Tests whether two simple relations are multiples of each other; None if that does not decide the matter."""
     sides, operators = split_top(gold, _OPERATORS)
     other_sides, other_operators = split_top(prediction, _OPERATORS)
     if not operators or len(operators) != len(other_operators):

@@ -1,4 +1,4 @@
-"""What an answer is made of: expressions, lists, tuples, sets, intervals, unions, matrices, names and relations."""
+"""Parts of an answer: expressions, lists, tuples, sets, intervals, unions, matrices, names and relations."""
 
 from __future__ import annotations
 

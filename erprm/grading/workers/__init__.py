@@ -1,1 +1,1 @@
-"""Processes that can be killed, for the algebra that may never end, and the memory of what they found."""
+"""Killable processes for algebra that may never end, and a cache of their verdicts."""

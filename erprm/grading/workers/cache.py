@@ -1,4 +1,4 @@
-"""A persistent memory of verdicts that took algebra to reach: one SQLite file, safe to share between processes."""
+"""A persistent cache of verdicts that needed algebra: one SQLite file, safe to share between processes."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class WorkerStartError(FailedRunError):
 
 
 class _Reply(TypedDict, total=False):
-    """What a worker writes: see `erprm.grading.workers.worker`."""
+    """Reply of a worker: see `erprm.grading.workers.worker`."""
 
     equal: bool
     error: str

@@ -1,7 +1,7 @@
 """The score of a solution from the scores of its steps.
 
 A new aggregation is a function and a line of :data:`AGGREGATIONS`; one's own is named by its import path. torch is
-imported when something is aggregated, so that settings know the names without it.
+imported only for computing, so that settings can list the names without it.
 
 Shape suffixes: S steps, M solutions; of a pool: P problems, N candidates a problem.
 """

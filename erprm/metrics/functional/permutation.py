@@ -79,6 +79,6 @@ def without_rounding(differences: Tensor) -> Tensor:
 
 
 def _as_extreme(bits_RP: Tensor, differences_P: Tensor, observed: Tensor) -> Tensor:
-    """How many sign patterns, given by bits, have a sum of at least the observed absolute value."""
+    """Number of sign patterns, given by bits, whose sum is at least the observed absolute value."""
     sums_R = (1 - 2 * bits_RP.to(differences_P)) @ differences_P
     return (sums_R.abs() >= observed).sum(dim=0).double()

@@ -1,8 +1,8 @@
-"""Candidate pools: P problems with up to N candidate solutions each, and what is checked about them.
+"""Candidate pools: P problems with up to N candidate solutions each, and their checks.
 
 Every selection metric of this package takes tensors of shape [P, N]. Where problems have different numbers of
-candidates, the rows are padded and a boolean mask ``valid_PN`` marks the real ones; what stands at the other places is
-never read.
+candidates, the rows are padded and a boolean mask ``valid_PN`` marks the real ones; the other places are never
+read.
 
 Shape suffixes: P problems, N candidates a problem.
 """

@@ -40,7 +40,7 @@ class MatchIntervals(NamedTuple):
     high_M: Tensor
 
     def match(self, threshold: float) -> Tensor:
-        """Whether each solution is judged rightly at a threshold; boolean, shape [M]."""
+        """True for each solution that is judged correctly at a threshold; boolean, shape [M]."""
         return (self.low_M < threshold) & (threshold <= self.high_M)
 
     def share(self, part_M: Tensor, thresholds_T: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Spearman's rank correlation within problems: what else goes with a high score, whatever the problem's difficulty.
+"""Spearman's rank correlation within problems: features that go with a high score, whatever a problem's difficulty.
 
 Shape suffixes: P problems, N candidates a problem.
 """

@@ -1,4 +1,4 @@
-"""How well step scores agree with step labels.
+"""Agreement of step scores with step labels.
 
 Labels are soft: numbers in [0, 1]. Where a metric needs two classes, a step is right if its label is at least 0.5, and
 a score says so if it is at least the threshold. Accuracy, AUROC over all steps and correlations come from torchmetrics:
@@ -138,7 +138,7 @@ class CalibrationCurve(NamedTuple):
 
 
 def calibration_curve(scores_S: Numbers, labels_S: Numbers, n_bins: int = 15) -> CalibrationCurve:
-    """What :func:`step_calibration_error` is the mean distance of; its arguments and errors are the same.
+    """Reliability diagram behind :func:`step_calibration_error`; its arguments and errors are the same.
 
     Example:
         >>> curve = calibration_curve(torch.tensor([0.25, 0.75]), torch.tensor([0.0, 1.0]), n_bins=2)

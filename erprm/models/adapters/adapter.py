@@ -1,4 +1,4 @@
-"""How the checkpoints of a project are read: the layout of steps, and what judges a step.
+"""Adapters describe the checkpoints of a project: the layout of steps, and the head that judges a step.
 
 An adapter is known before a weight is read, so what needs transformers is imported by what loads it.
 """
@@ -32,12 +32,12 @@ class Adapter(ABC):
     published: tuple[str, ...] = ()
 
     head: ClassVar[str]
-    """What judges a step."""
+    """Description of the head that judges a step."""
 
     @staticmethod
     @abstractmethod
     def matches(architecture: str) -> bool:
-        """Whether it reads checkpoints of an architecture, as ``config.json`` names it."""
+        """True if it reads checkpoints of an architecture, as ``config.json`` names it."""
 
     @abstractmethod
     def load(self, model: ProcessRewardModel) -> PreTrainedModel:
@@ -97,7 +97,7 @@ class TwoClassAdapter(Adapter):
         )
 
     def model_class(self) -> Any:
-        """What has the ``from_pretrained``."""
+        """The class whose ``from_pretrained`` loads the model."""
         from transformers import AutoModelForTokenClassification
 
         return AutoModelForTokenClassification
@@ -120,7 +120,7 @@ class Qwen2ProcessRewardAdapter(TwoClassAdapter):
         return architecture == "Qwen2ForProcessRewardModel"
 
     def model_class(self) -> Any:
-        """What has the ``from_pretrained``."""
+        """The class whose ``from_pretrained`` loads the model."""
         from erprm.models.adapters.qwen2_process_reward import Qwen2ForProcessRewardModel
 
         return Qwen2ForProcessRewardModel

@@ -1,4 +1,4 @@
-"""Which adapter a checkpoint needs: told by its configuration and its tokenizer, before any weight is read."""
+"""Chooses the adapter for a checkpoint from its configuration and tokenizer, before any weight is read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AdapterChoice:
 
     @property
     def head(self) -> str:
-        """What judges a step."""
+        """The head that judges a step."""
         return self.adapter.head
 
 

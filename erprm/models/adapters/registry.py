@@ -28,7 +28,7 @@ ADAPTERS: dict[str, Adapter] = {
 """Adapters by name. Besides, ``erprm`` reads what this package has saved, with the step format saved beside it."""
 
 SAVED_KINDS: tuple[type[Adapter], ...] = (LabelTokenAdapter, TwoClassAdapter, Qwen2ProcessRewardAdapter)
-"""What this package may have saved; the architecture tells which."""
+"""Model types that this package may have saved; the architecture tells which."""
 
 if TYPE_CHECKING:
     AdapterSetting: TypeAlias = Setting

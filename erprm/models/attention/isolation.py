@@ -1,8 +1,8 @@
-"""Whether a model keeps the solutions of a packed row apart: tried out on two short solutions before it is relied on.
+"""Checks that a model keeps the solutions of a packed row apart, by a trial on two short solutions.
 
 Not every architecture of transformers follows positions and masks that are handed to it (state-space models have none,
-BLOOM makes its own), and a subclass may have a forward of its own. Such a model would train on solutions that read each
-other, and nothing would show.
+BLOOM makes its own), and a subclass may have a forward of its own. Such a model would silently train on solutions that
+read each other.
 """
 
 from __future__ import annotations

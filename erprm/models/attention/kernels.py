@@ -1,4 +1,4 @@
-"""Attention over packed rows: what makes every token see its own path through the row, and nothing else.
+"""Attention over packed rows, in which every token sees its own path through the row and nothing else.
 
 ==================  ==============================================  ==========================================
 kernel              keeps apart                                     by
@@ -96,7 +96,7 @@ def row_inputs(backbone: PreTrainedModel, rows: PackedRows, attention: Attention
 
 
 def _can_follow_paths(backbone: PreTrainedModel, rows: PackedRows) -> bool:
-    """Whether :mod:`erprm.models.attention.paths` does for these rows.
+    """True if :mod:`erprm.models.attention.paths` can handle these rows.
 
     Compiled layers take the mask, which leaves them whole; tensors without content have no runs.
     """
@@ -108,12 +108,12 @@ def _can_follow_paths(backbone: PreTrainedModel, rows: PackedRows) -> bool:
 
 
 def sees(subtree_end_K: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    """Whether a token (by its place in the row) sees another: itself, and those whose subtree it lies in."""
+    """True if a token (by its place in the row) sees another: itself, and those whose subtree it lies in."""
     return (key <= query) & (query < subtree_end_K)
 
 
 def pair_mask(rows: PackedRows, window: int | None = None) -> Tensor:
-    """Which tokens of a row see which.
+    """Mask of the pairs of tokens in a row that see each other.
 
     Args:
         rows: packed rows.

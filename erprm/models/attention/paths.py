@@ -43,7 +43,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Plan:
-    """How rows are cut into runs.
+    """Division of rows into runs.
 
     Attributes:
         runs: those computed together.

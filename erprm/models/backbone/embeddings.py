@@ -23,7 +23,7 @@ def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
     """Grows the embedding to the tokenizer's size; a larger one (padded for speed) is left as it is.
 
     Only tokens that were added to a tokenizer make an embedding grow. Weights that are not there yet (on the meta
-    device) become larger all the same; whoever loads them takes the rows they lack from :func:`new_rows`.
+    device) grow anyway; the code that loads them takes the missing rows from :func:`new_rows`.
 
     Raises:
         ValueError: if even the vocabulary without added tokens is larger than the embedding: the two do not belong

@@ -1,4 +1,4 @@
-"""Loading of pretrained backbones, and what every module of the package does with its optimizer."""
+"""Loading of pretrained backbones, and the optimizer setup that all modules share."""
 
 from __future__ import annotations
 

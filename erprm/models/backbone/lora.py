@@ -19,7 +19,7 @@ _ADAPTER = "default"
 
 @dataclass(frozen=True)
 class LoRA:
-    """Which layers get adapters, and of what size (arXiv 2106.09685): W + (alpha / r) B A.
+    """Settings of low-rank adapters (arXiv 2106.09685), W + (alpha / r) B A: their layers and size.
 
     Attributes:
         r: rank of the adapters.
@@ -121,7 +121,7 @@ def merged_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> dic
 
 
 def trained_state_dict(state_dict: Mapping[str, Any], module: nn.Module) -> dict[str, Any]:
-    """What is left of the weights of a module without those that are not trained."""
+    """The weights of a module without those that are not trained."""
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
     return {name: tensor for name, tensor in state_dict.items() if name not in frozen}
 

@@ -78,11 +78,11 @@ class BackboneModule(ResumableModule):
 
     @property
     def learns_new_tokens(self) -> bool:
-        """Whether tokens were added that the backbone has not learned yet."""
+        """True if tokens were added that the backbone has not learned yet."""
         return False
 
     def is_trained_beside_adapters(self, name: str) -> bool:
-        """Whether, with LoRA, this weight of the backbone is trained all the same; override for a head that is new."""
+        """True if, with LoRA, this backbone weight is trained as well; override for a new head."""
         return False
 
     def build_backbone(self) -> PreTrainedModel:

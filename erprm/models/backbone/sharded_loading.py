@@ -72,7 +72,7 @@ class _EmptyTensor:
     places: list[tuple[nn.Module, str]]
 
     def value(self) -> Tensor:
-        """What is kept there now; the same in all places."""
+        """The value kept there now; the same in all places."""
         (owner, attribute), *others = self.places
         tensor: Tensor = getattr(owner, attribute)
         for other, name in others:
@@ -93,10 +93,10 @@ def _empty_tensors(model: nn.Module) -> list[_EmptyTensor]:
 
 
 class DeferredWeights:
-    """What is still to be loaded into a model.
+    """Weights that are still to be loaded into a model.
 
     Made before the model is changed (adapters, sharding), it knows the tensors by their original names and finds them
-    where they are afterwards.
+    in their new places.
     """
 
     def __init__(self, model: nn.Module, path: str) -> None:

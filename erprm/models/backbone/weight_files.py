@@ -38,10 +38,10 @@ class WeightFiles:
 
     @classmethod
     def find(cls, path: str) -> WeightFiles | None:
-        """The files of a checkpoint in a folder or on the hub, whence they are downloaded; ``None`` if it has none.
+        """The files of a checkpoint in a folder or on the hub, downloaded if needed; ``None`` if it has none.
 
         Raises:
-            FileNotFoundError: if the index names a file that is not there.
+            FileNotFoundError: if the index names a file that does not exist.
         """
         index = _file(path, SAFE_WEIGHTS_INDEX_NAME)
         if index is None:

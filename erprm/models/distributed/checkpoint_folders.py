@@ -1,4 +1,4 @@
-"""Checkpoints that are folders, into which each process writes its part: there wholly or not at all."""
+"""Atomic checkpoint folders, into which each process writes its part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoint files that are there wholly or not at all."""
+"""Atomic writes of checkpoint files."""
 
 from __future__ import annotations
 

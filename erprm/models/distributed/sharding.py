@@ -1,4 +1,4 @@
-"""Weights spread over processes: FSDP2's ``fully_shard`` on decoder layers, and what FSDP1 needs to be told.
+"""Weights spread over processes: FSDP2's ``fully_shard`` on decoder layers, and the settings that FSDP1 needs.
 
 No model code is touched. A forward of a sharded module gathers its weights layer by layer, which takes all processes:
 each must make the same number of forwards (:func:`forwards_of_every_process`).
@@ -31,12 +31,12 @@ LayerClasses = set[type[nn.Module]]
 
 
 def shards_weights(module: L.LightningModule) -> bool:
-    """Whether the module's trainer spreads weights over processes with FSDP2."""
+    """True if the module's trainer spreads weights over processes with FSDP2."""
     return _strategy(module, ModelParallelStrategy) is not None
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether weights of the module are spread over processes, by FSDP2 or FSDP1."""
+    """True if weights of the module are spread over processes, by FSDP2 or FSDP1."""
     return any(isinstance(part, FSDPModule | FullyShardedDataParallel) for part in module.modules())
 
 
@@ -115,7 +115,7 @@ def _mesh(strategy: ModelParallelStrategy) -> DeviceMesh:
 
 
 def mixed_precision(precision: str) -> MixedPrecisionPolicy:
-    """What FSDP2 computes in, for a precision of Lightning's trainer.
+    """Data types that FSDP2 computes in, for a precision of Lightning's trainer.
 
     ``bf16-mixed`` keeps weights, gradients and optimizer in float32, and gathers and multiplies in bfloat16.
     ``bf16-true`` has bfloat16 weights to begin with. Gradients are always summed over processes in float32.
@@ -133,7 +133,7 @@ def mixed_precision(precision: str) -> MixedPrecisionPolicy:
 
 
 def forwards_of_every_process(module: nn.Module, own: int) -> int:
-    """How many forwards this process has to make so that all make the same number.
+    """Number of forwards this process must make so that all processes make the same number.
 
     Args:
         module: the module; if its weights are not sharded, forwards of one process are nothing to the others.

@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor
 from erprm.models.distributed.checkpoint_folders import WholeCheckpointFolders
 
 METADATA_FILE = "meta.pt"
-"""What Lightning puts into a folder of a sharded checkpoint, beside the parts of weights and optimizer states."""
+"""Files that Lightning adds to the folder of a sharded checkpoint, beside the parts of weights and optimizer states."""
 
 
 class _LoadsWhatIsTrained(ModelParallelStrategy):

@@ -125,7 +125,7 @@ def _is_of_head(name: str, model: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def _is_causal(model: PreTrainedModel) -> bool:
-    """Whether the logits of a token are the same with another behind it."""
+    """True if the logits of a token do not change when another token follows it."""
     alone, followed = (model(input_ids=torch.tensor([ids])).logits[0, 0].float() for ids in ([0], [0, 1]))
     tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
     return torch.allclose(alone, followed, rtol=tolerance, atol=tolerance)

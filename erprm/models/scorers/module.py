@@ -36,11 +36,11 @@ class ScorerModule(L.LightningModule):
             scorer.eval()
 
     def score_steps(self, solutions: Sequence[Solution]) -> Sequence[Tensor]:
-        """What the scorer says."""
+        """Scores from the wrapped scorer."""
         return self.scorer.score_steps(solutions)
 
     def too_long(self, solutions: Sequence[Solution]) -> Mapping[int, int]:
-        """What the scorer says, if it says so."""
+        """Lengths of solutions that are too long for the wrapped scorer, if it reports any."""
         ask = getattr(self.scorer, "too_long", None)
         return ask(solutions) if callable(ask) else {}
 

@@ -1,4 +1,4 @@
-"""Process reward models made ready to score for others than a trainer, and let go of afterwards."""
+"""Opens process reward models for scoring outside a trainer, and closes them afterwards."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def check_step_formats(policy: str, step_format: object, key: str) -> None:
     saved = Path(policy) / STEP_FORMAT_FILE
     if not isinstance(step_format, StepFormat) or not saved.is_file():
         return
-    # The date of a chat has no part in how steps are told apart.
+    # The date of a chat has no part in how steps are separated.
     own, theirs = (replace(each, chat_date=None).to_dict() for each in (read_step_format(saved), step_format))
     differing = [f"{name}: {own[name]!r} and {theirs[name]!r}" for name in own if own[name] != theirs[name]]
     if differing:

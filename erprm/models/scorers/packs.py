@@ -1,4 +1,4 @@
-"""Which solutions are scored in one batch: longest first, those of a question together as trees, in a budget of tokens.
+"""Groups solutions into batches to score: longest first, those of a question as trees, within a token budget.
 
 Shape suffixes: N solutions.
 """

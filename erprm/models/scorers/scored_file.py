@@ -1,7 +1,7 @@
-"""Step scores of a file of solutions, some rows at a time: the output is there wholly or not at all, and resumable.
+"""Scores the steps of a file of solutions, some rows at a time; the output is atomic, and a stopped run resumes.
 
 While it is being made, the output is a hidden folder beside the place where it is to be: what has been written, and how
-far the input has been read. The next run that would write the same goes on from there.
+far the input has been read. The next run that would write the same continues from there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """What became of the rows of a file.
+    """Outcome for the rows of a file.
 
     Attributes:
         written: rows with scores.
@@ -183,7 +183,7 @@ class _Unfinished:
         self._rejected = self._files.enter_context(_opened_at(self._folder / "rejected.jsonl", state["rejected_bytes"]))
 
     def _saved_state(self) -> dict[str, Any]:
-        """How far an earlier run came that was to write the same."""
+        """Progress of an earlier run with the same output."""
         if self._state_file.exists():
             state: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
             if state["key"] == self._key:

@@ -1,4 +1,4 @@
-"""What scorers by a served token classifier share: steps become token ids here, and probabilities become scores.
+"""Base of scorers by a served token classifier: turns steps into token ids, and probabilities into scores.
 
 Nothing is tokenised again by what serves the model, so a step's tag is the token it was in training.
 """

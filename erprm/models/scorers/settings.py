@@ -9,14 +9,14 @@ from erprm.inherited_help import inherits_help
 
 
 def is_url(model: str) -> bool:
-    """Whether a model is named by the address of its server."""
+    """True if a model is named by the address of its server."""
     return model.startswith(("http://", "https://"))
 
 
 @inherits_help
 @dataclass(frozen=True)
 class ServedModel(ServerConnection):
-    """How a served model is asked; used where ``model`` is the URL of its server.
+    """Settings of requests to a served model; used where ``model`` is the URL of its server.
 
     Attributes:
         model: folder or hub id with the configuration, the step format and the tokenizer of what is served; by default

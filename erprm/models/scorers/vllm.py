@@ -49,7 +49,7 @@ class VLLMStepScorer(ServedTokenClassifier):
         self._started: VLLMProcess | None = None
 
     def identity(self) -> dict[str, Any]:
-        """What determines the scores, as JSON values."""
+        """Everything that affects the scores, as JSON values."""
         own = {"arguments": setting_content(self._own_arguments, "arguments")} if self._own_arguments else {}
         return {
             "backbone_path": self.backbone_path,

@@ -1,4 +1,4 @@
-"""The mean over all that one optimizer step sees, however it is spread over processes and accumulated batches.
+"""Mean over all steps of one optimizer step, across processes and accumulated batches.
 
 Processes average gradients, and Lightning averages those of accumulated batches; but packed batches hold different
 numbers of steps, so the mean of their means is not the mean over all steps. Here each loss is weighted by its number.

@@ -1,4 +1,4 @@
-"""Makes the progress that Lightning stores in a checkpoint one from which it resumes exactly.
+"""Corrects the progress that Lightning stores in a checkpoint, so that training resumes exactly.
 
 Lightning 2.6 counts a batch as ready, started, processed and completed, and finds out from the differences where a
 checkpoint was saved. In some places what it makes of them is not where training stood:
@@ -59,12 +59,12 @@ def _complete_batch(state: dict[str, Any]) -> None:
 
 
 def _is_after_batch(progress: Any) -> bool:
-    """Whether the hooks after a batch are running."""
+    """True while the hooks after a batch run."""
     return bool(progress.current.completed < progress.current.processed)
 
 
 def _validation_is_due(trainer: L.Trainer) -> bool:
-    """Whether a validation follows the batch just trained on, or is under way."""
+    """True if a validation follows the batch just trained on, or is under way."""
     loop: Any = trainer.fit_loop.epoch_loop
     if trainer.validating:
         seen = loop.val_loop.batch_progress.current

@@ -1,4 +1,4 @@
-"""Where a command that is simply run again goes on: the newest checkpoint of its earlier runs."""
+"""Finds the newest checkpoint of earlier runs, so that a command that is run again continues from there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stops a training whose loss or gradient is no number, before it touches the weights."""
+"""Stops a training whose loss or gradient is not finite, before the weights change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Base of the package's models: training that resumes exactly, and stops at a loss or gradient that is no number."""
+"""Base of the package's models: training that resumes exactly, and stops at a loss or gradient that is not a number."""
 
 from __future__ import annotations
 

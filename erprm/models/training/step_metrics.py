@@ -1,4 +1,4 @@
-"""What a validation epoch says about step scores: torchmetrics, gathered over batches and ranks."""
+"""Validation metrics of step scores: torchmetrics, gathered over batches and ranks."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def page_content(
         title: of the page.
 
     Raises:
-        FileNotFoundError: if a folder is not there, or holds no results.
+        FileNotFoundError: if a folder does not exist, or holds no results.
         ValueError: if two runs have one name, or a file cannot be read or is not what this version writes.
     """
     evaluations: list[Evaluation] = []

@@ -61,7 +61,7 @@ def _of_path(path: str, etas: Sequence[float]) -> list[dict[str, Any]]:
 
 
 def _statistics_file(path: Path) -> list[dict[str, Any]] | None:
-    """The data sets that a file of ``erprm data stats`` describes; None if it is none."""
+    """The data sets that a file of ``erprm data stats`` describes; None if it is not such a file."""
     if path.suffix != ".json" or not path.is_file():
         return None
     try:

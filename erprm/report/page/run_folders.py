@@ -53,7 +53,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Ablation:
-    """What ``erprm ablate`` has written.
+    """Content of the file that ``erprm ablate`` writes.
 
     Attributes:
         path: the file.
@@ -98,7 +98,7 @@ def read_evaluation(run: str, path: Path) -> Evaluation:
     """One file of results.
 
     Raises:
-        ValueError: if it is no JSON, or lacks what this version of the package writes.
+        ValueError: if it is not JSON, or lacks what this version of the package writes.
     """
     results = _read_object(path)
     determined_by = results.get("determined_by")
@@ -122,10 +122,10 @@ def read_evaluation(run: str, path: Path) -> Evaluation:
 
 
 def read_ablation(path: Path) -> Ablation:
-    """What ``erprm ablate`` has written.
+    """Reads the file that ``erprm ablate`` writes.
 
     Raises:
-        ValueError: if it is no JSON, of another format or version, or lacks a key.
+        ValueError: if it is not JSON, of another format or version, or lacks a key.
     """
     content = _read_object(path)
     found = content.get("format"), content.get("version")

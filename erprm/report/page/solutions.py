@@ -47,7 +47,7 @@ def problem_starts(table: pa.Table) -> list[int]:
 
 
 def browsable_solutions(tables: Sequence[pa.Table], max_solutions: int) -> dict[str, Any]:
-    """What the browser shows of a pool.
+    """Data of a pool for the page's browser of solutions.
 
     Copies of a text among a problem's candidates are one solution. If there are more than ``max_solutions``, each
     problem keeps an equal number, those ranked highest by any run, and always the first and the best right one.

@@ -1,4 +1,4 @@
-"""How many completions a step prefix gets, and which draws its label is made of.
+"""Allocation of completions to step prefixes, and the choice of draws that make up each label.
 
 Labels are plain means of what is stored (of ``exp(eta * r)``, for whichever eta a training takes), so every choice
 here must leave that mean unbiased. docs/fewer-tokens.md has the proofs.
@@ -48,11 +48,11 @@ class Allocation:
 
     @property
     def most_solutions(self) -> int:
-        """How many solutions may stand for completions: half, as they may have to be left out in the end."""
+        """Most solutions that may count as completions: half, as they may have to be left out in the end."""
         return self.most // 2 if self.enough is None else min(self.enough // 2, self.enough - 2)
 
     def wanted(self, solutions: Sequence[float], draws: Sequence[Draw]) -> int:
-        """How many completions must be sampled at least before the prefix can be done; 0 once it is.
+        """Minimum number of completions still to sample before the prefix can be done; 0 once it is.
 
         Args:
             solutions: outcomes of solutions that go through the prefix, at most ``most_solutions``.
@@ -62,7 +62,7 @@ class Allocation:
         return left if self.enough is None else min(left, self.enough - self._successes(solutions, draws))
 
     def rewards(self, solutions: Sequence[float], draws: Sequence[Draw]) -> list[float]:
-        """What is stored for a prefix that is done; see :meth:`wanted` for the arguments."""
+        """Rewards to store for a finished prefix; see :meth:`wanted` for the arguments."""
         kept = [draw.reward for draw in draws]
         if self.enough is not None and self._successes(solutions, draws) == self.enough:
             kept.pop()

@@ -29,7 +29,7 @@ class FirstErrorSearch:
 
     @property
     def probe(self) -> int | None:
-        """How many steps the prefix to ask about next has; None at the end."""
+        """Number of steps in the prefix to ask about next; None at the end."""
         return None if self.bad - self.good == 1 else (self.good + self.bad) // 2
 
     def tell(self, steps: int, *, good: bool) -> None:

@@ -1,4 +1,4 @@
-"""Completing the step prefixes of problems, and grading what comes of it."""
+"""Completing the step prefixes of problems, and grading the results."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ProblemRollout:
         """Lets solutions stand for completions of their prefixes.
 
         Args:
-            most: at most so many solutions a prefix, the first ones.
+            most: at most this many solutions a prefix, the first ones.
             at_least: only solutions with at least this reward.
         """
         for solution, outcome in zip(self.solutions, self.outcomes, strict=True):
@@ -123,7 +123,7 @@ class Completer:
             step.draws.append(Draw(reward, gives_prefix))
 
     def _gives_prefix(self, rollout: ProblemRollout, prefix: Prefix, completion: Completion) -> bool:
-        """Whether a solution that had gone on like this would have come to its end, and been cut at the prefix."""
+        """True if a solution that went on like this would have ended, and would have been cut at the prefix."""
         return (
             completion.finish_reason == "stop"
             and len(prefix.token_ids) + len(completion.token_ids) <= self._config.max_tokens

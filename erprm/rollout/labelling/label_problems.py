@@ -122,7 +122,7 @@ def _truncated(completions: Sequence[Completion]) -> int:
 
 
 def _steps_by_successes(records: Iterable[RolloutRecord], config: RolloutConfig) -> list[int]:
-    """How many completed steps had which share of correct completions, in parts of K."""
+    """Number of completed steps by their share of correct completions, in parts of K."""
     K = config.completions_per_step
     steps = [0] * (K + 1)
     for record in records:

@@ -53,7 +53,7 @@ def cut_solution(completion: Completion, seed: int, style: str, decode: Decode) 
     Args:
         completion: the sample.
         seed: seed of its request.
-        style: how steps are told apart (see :func:`erprm.steps.segment_steps`).
+        style: how steps are separated (see :func:`erprm.steps.segment_steps`).
         decode: the text of a beginning of ``completion.token_ids``.
 
     Returns:
@@ -73,14 +73,14 @@ def cut_solution(completion: Completion, seed: int, style: str, decode: Decode) 
 
 
 def would_be_cut_at(prefix: Prefix, completion: Completion, style: str, decode: Decode) -> bool:
-    """Whether a solution made of a prefix and its completion would have been cut at that prefix.
+    """True if a solution made of a prefix and its completion would have been cut at that prefix.
 
     It would not if, for instance, nothing but the final answer came next, which is no step of its own.
 
     Args:
         prefix: the beginning.
         completion: what was sampled after it.
-        style: how steps are told apart.
+        style: how steps are separated.
         decode: the text of a beginning of the tokens of both.
     """
     text = prefix.text + completion.text
@@ -104,7 +104,7 @@ def _tokens_through(text: str, stop: int, next_start: int, decoded: Callable[[in
         text: the solution.
         stop: where the step ends in it.
         next_start: where the next step starts in it.
-        decoded: text of the first so many tokens.
+        decoded: text of a prefix of the tokens, by the number of tokens.
         total: how many tokens there are.
     """
     # A beginning is never decoded to fewer characters than are whole in it, so this stays at or before the place.

@@ -1,4 +1,4 @@
-"""What a rollout run made and what it cost."""
+"""Summary of a rollout run: its output and its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which shards of a run a job of an array makes: ``2/8`` are the shards 2, 10, 18, ..."""
+"""Division of a run's shards among the jobs of an array: ``2/8`` makes the shards 2, 10, 18, ..."""
 
 from __future__ import annotations
 

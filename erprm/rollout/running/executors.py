@@ -1,4 +1,4 @@
-"""Who makes the shards of a run: this process, or actors of a Ray cluster."""
+"""Executors, which make the shards of a run: this process, or actors of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_executor(work: ShardWork, engine: Engine | None = None) -> Executor:
 
     Args:
         work: what to make.
-        engine: an engine that is there already; by default each process loads the one of the configuration.
+        engine: an engine that already exists; by default each process loads the one of the configuration.
 
     Raises:
         ValueError: if there is an engine already and actors are to make the shards.

@@ -1,4 +1,4 @@
-"""Makes one folder of the folders into which parts of a run were written."""
+"""Merges the folders of parts of a run into one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from erprm.runs.lock import sole_use
 
 
 def merge(output: str | os.PathLike[str], folders: Sequence[str | os.PathLike[str]]) -> RolloutSummary:
-    """Copies the shards of several folders of the same run into one; what is there already stays.
+    """Copies the shards of several folders of the same run into one; what already exists stays.
 
     Args:
-        output: folder of the whole run; made if it is not there.
+        output: folder of the whole run; created if it does not exist.
         folders: where the parts are; every shard has to be in exactly one of them.
 
     Returns:

@@ -53,7 +53,7 @@ def run_rollouts(
         InUseError: if another command is writing into it, unless both make parts of one run.
         TooManyRejectedError: if more problems than ``config.max_rejected_share`` cannot be rolled out.
         ValueError: if there is no problem, or two share an id.
-        FileNotFoundError: if the model or the problems are not there.
+        FileNotFoundError: if the model or the problems do not exist.
     """
     if problems is None:
         problems = ProblemSource(config.source, config.path, config.split, config.limit)
@@ -113,7 +113,7 @@ def _make(missing: list[int], work: ShardWork, engine: Engine | None, tally: _Ta
 
 @dataclass
 class _Tally:
-    """What has been done so far of a part of a run, and whether too many problems were rejected."""
+    """Progress of a part of a run so far, and a check that not too many problems were rejected."""
 
     config: RolloutConfig
     total: int

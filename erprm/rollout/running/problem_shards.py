@@ -1,4 +1,4 @@
-"""The problems of a run cut into shards, of which one at a time is in memory."""
+"""The problems of a run, cut into shards that are read one at a time."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class ProblemShards:
         self.sha256 = digest.hexdigest()
 
     def __len__(self) -> int:
-        """How many shards there are."""
+        """Number of shards."""
         return len(self._digests) // _DIGEST_BYTES
 
     def count_of(self, shard: int) -> int:
-        """How many problems a shard has."""
+        """Number of problems in a shard."""
         return min(self.size, self.count - shard * self.size)
 
     def __getitem__(self, shard: int) -> list[Problem]:

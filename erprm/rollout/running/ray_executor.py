@@ -1,8 +1,8 @@
 """Makes the shards of a run with the actors of a Ray cluster, through Ray Data; the only module that imports Ray.
 
-An actor holds an engine and writes its shards itself, as the process of a local run does. So what Ray carries about
-are numbers of shards and what is written down about them, and what an actor has written outlives it. If one dies, Ray
-starts another, which is given the shards of the first again; those that are written already it finds done.
+An actor holds an engine and writes its shards itself, as the process of a local run does. So Ray
+transports only shard numbers and their records, and what an actor has written outlives it. If an actor dies, Ray starts
+another and gives it the same shards; it finds the ones already written and skips them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a folder of shards says of itself to people: ``summary.json``, ``rejected.jsonl``, ``ungraded.jsonl``."""
+"""Reports on a folder of shards, for people: ``summary.json``, ``rejected.jsonl``, ``ungraded.jsonl``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ GATHERED: tuple[Literal["rejected", "ungraded"], ...] = ("rejected", "ungraded")
 
 
 def write_reports(store: ShardStore, *, shared: bool = False) -> RolloutSummary | None:
-    """Writes the reports anew from what is written down about the shards, read once.
+    """Rewrites the reports from the records of the shards, which are read once.
 
-    ``summary.json`` is of whole runs only; a file of rejected problems or ungraded answers is there if there are any.
+    ``summary.json`` is for whole runs only; files of rejected problems or ungraded answers exist only if there are any.
 
     Args:
         store: the shards.

@@ -1,4 +1,4 @@
-"""Makes one shard: rolls out its problems, sparing the run those that cannot be rolled out, and writes it.
+"""Makes one shard: rolls out its problems, leaves out those that fail, and writes it.
 
 What fails for one problem is told from what fails for all. A ``ValueError`` or ``RuntimeError`` is the problem's: a
 prompt longer than the context, an engine that refuses one request, a grader of the user's own that raises on one text.
@@ -74,7 +74,7 @@ class ShardMaker:
     grader: OutcomeGrader | BatchGrader
 
     def make(self, shard: int) -> ShardMark:
-        """Makes a shard and writes it, unless it is there already.
+        """Makes a shard and writes it, unless it already exists.
 
         Of a shard with rejected problems, when ``retry_rejected`` asks for them, the other records are kept.
 
@@ -163,7 +163,7 @@ def first_of(rejected: Sequence[Json]) -> str:
 
 
 def is_of_the_machine(error: Exception) -> bool:
-    """Whether an error of a kind that is usually a problem's would meet every other problem as well."""
+    """True if an error of a kind that usually concerns one problem would hit every other problem as well."""
     import torch
 
     from erprm.engines.openai_client import ServerError

@@ -1,7 +1,7 @@
 """A folder of Parquet shards that a killed run can be continued in.
 
     output_dir/
-      manifest.json                          what the content is determined by, and a hash of it
+      manifest.json                          the settings that determine the content, and their hash
       data/train-00000-of-00042.parquet      the records of shard 0
       .shards/00000.json                     written after it: checksum, counts, rejected problems; shard 0 is done
       .shards/manifest.json                  a copy, in case the manifest is damaged
@@ -45,7 +45,7 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class ShardMark:
-    """What is written down about a shard that is done.
+    """Record of a finished shard.
 
     Attributes:
         run: hash of the run's settings.
@@ -65,7 +65,7 @@ class ShardMark:
 
     @property
     def may_be_repaired(self) -> bool:
-        """Whether making the shard again could change its records."""
+        """True if making the shard again could change its records."""
         return bool(self.rejected or self.ungraded)
 
 
@@ -73,7 +73,7 @@ class ShardStore:
     """The shards of one run.
 
     Args:
-        folder: the output folder; made if it is not there.
+        folder: the output folder; created if it does not exist.
         settings: everything that determines the content, as JSON values.
         num_shards: shards of the whole run.
         shared: whether other processes write shards of the same run into the folder now.
@@ -168,11 +168,11 @@ class ShardStore:
         return self.folder / "data" / f"train-{shard:0{self._width}d}-of-{self.num_shards:0{self._width}d}.parquet"
 
     def mark_path(self, shard: int) -> Path:
-        """What marks a shard as done."""
+        """The file that marks a shard as done."""
         return self.folder / ".shards" / f"{shard:0{self._width}d}.json"
 
     def mark_of(self, shard: int) -> ShardMark | None:
-        """What is written down about a shard; ``None`` if it is not done, or a file of it has changed since."""
+        """Record of a shard; ``None`` if it is not done, or if one of its files has changed since."""
         try:
             mark = self.read_mark(shard)
             intact = mark.sha256 == file_sha256(self.records_path(shard))
@@ -184,7 +184,7 @@ class ShardStore:
         return mark if intact and mark.run == self.run else None
 
     def read_mark(self, shard: int) -> ShardMark:
-        """What is written down about a shard, whether its records are still there or not.
+        """Record of a shard, even if its data file is missing.
 
         Raises:
             FileNotFoundError: if it is not done.

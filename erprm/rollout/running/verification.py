@@ -1,4 +1,4 @@
-"""Reads everything in the folder of a run again and tells what is wrong with it."""
+"""Verifies a run's folder by reading everything in it again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from erprm.runs.identity import file_sha256
 
 @dataclass
 class Verification:
-    """What was found in the folder of a run.
+    """Findings of a check of a run's folder.
 
     Attributes:
         shards: shards of the whole run.
@@ -40,7 +40,7 @@ class Verification:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the run is done and nothing is wrong."""
+        """True if the run is done and nothing is wrong."""
         return self.whole_shards == self.shards and not self.faults and not self.strays
 
     def __str__(self) -> str:
@@ -104,7 +104,7 @@ def verify(folder: str | Path) -> Verification:
 
 
 def _faults_of_shard(store: ShardStore, shard: int, mark: ShardMark, problems: SeenNames) -> Iterator[str]:
-    """What is wrong with a shard; takes note of its problems."""
+    """Problems with a shard's files; also records the problem ids it holds."""
     path = store.records_path(shard)
     if mark.run != store.run:
         yield f"{store.mark_path(shard)}: is of a run with other settings"

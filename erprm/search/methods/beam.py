@@ -16,7 +16,7 @@ class BeamSearch:
     continuations one is kept. A solution that has ended keeps its place among the beams as long as its score does, and
     is a candidate whatever becomes of that. With tokens left, the search begins anew.
 
-    A round that the budget does not allow is made for fewer beams; at last the best beam alone is written to its end.
+    A round that the budget does not allow is made for fewer beams; at last the best beam alone is written to the end.
 
     Attributes:
         width: beams that are kept.

@@ -1,4 +1,4 @@
-"""What counts as equal, by subject. The table of `docs/grading.md` in executable form."""
+"""Tests of answer equality, by subject: the table of `docs/grading.md` in executable form."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Which adapter is chosen for a checkpoint, and what is said where none can be."""
+"""Tests of the choice of an adapter for a checkpoint, and of the message when none fits."""
 
 import json
 import re

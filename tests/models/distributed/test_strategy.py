@@ -1,4 +1,4 @@
-"""What the strategies refuse, and what they do on a GPU; tests/models/test_two_ranks.py has the rest."""
+"""Tests of what the strategies refuse, and of their use on a GPU; test_two_ranks.py has the rest."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How the scorer takes what servers do other than answer well; what a real one answers is in test_vllm.py."""
+"""Tests of the HTTP scorer on servers that misbehave; tests with a real server are in test_vllm.py."""
 
 import base64
 import struct
