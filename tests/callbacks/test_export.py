@@ -12,7 +12,7 @@ from erprm.data import ProcessRewardDataModule
 from erprm.data.records import write_records
 from erprm.models import ProcessRewardModel
 from erprm.steps import Solution, StepFormat
-from tests.tiny import make_record, save_tiny_llama
+from tests.tiny import assert_same_model, make_record, save_tiny_llama
 
 SOLUTION = Solution("What is 3 and 4 more?", ["Step 1: 3 + 4 = 7.", "Step 2: The answer is: 7"])
 STEP_FORMAT = StepFormat(separator="\n\n")
@@ -58,7 +58,7 @@ def test_the_folder_holds_the_trained_weights_and_the_step_format(tmp_path: Path
 
     loaded = ProcessRewardModel.from_pretrained(tmp_path / "prm")
     assert loaded.step_format == STEP_FORMAT
-    assert torch.equal(loaded.score_steps([SOLUTION])[0], model.eval().score_steps([SOLUTION])[0])
+    assert_same_model(loaded, model.eval(), [SOLUTION])
 
 
 def test_a_fast_dev_run_leaves_an_earlier_export_as_it_was(tmp_path: Path) -> None:

@@ -207,7 +207,8 @@ def test_training_on_constant_labels_brings_every_score_to_the_label(folder: Pat
     write_records(records, tmp_path / "r.parquet")
     data = ProcessRewardDataModule(str(tmp_path / "r.parquet"), eta=0.0, max_tokens=600, cache_dir=str(tmp_path))
     model = ProcessRewardModel(str(folder), optimizer=lambda p: torch.optim.AdamW(p, lr=0.01), scheduler=None)
-    trainer = fit(model, data, tmp_path, max_epochs=12)
+    # Enough for scores within 0.03 and a loss within 0.003 whatever the seed.
+    trainer = fit(model, data, tmp_path, max_epochs=30)
     scores = model.score_steps([Solution("What is 3 and 4 more?", [f"Step {i}: 3 = {i}." for i in (1, 2, 3)])])[0]
     assert scores.tolist() == pytest.approx([0.25, 0.25, 1.0], abs=0.1)
     # The loss of soft labels is bounded below by their entropy: (2 * H(1/4) + H(1)) / 3.

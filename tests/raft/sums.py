@@ -45,15 +45,14 @@ def save_policy(folder: Path, **changes: Any) -> Path:
     ``then 7 + 1 = 7``, ``#### 7``. The choice is the same whatever the question is, so that what it learns of some
     questions holds for all.
     """
-    texts = []
-    for tens, ones in itertools.product(range(10), range(10)):
+    batches: list[list[str]] = [[], [], []]
+    for number, (tens, ones) in enumerate(itertools.product(range(10), range(10))):
         question, first = question_of(tens, ones), (ones + 1) % 10
-        texts += [
-            f"{question} \n so {question} {first} \n then {first} + 1 = {second} \n #### {second} </s>"
-            for second in ((first + 1) % 10, first, first)
-        ]
+        for place, second in enumerate(((first + 1) % 10, first, first)):
+            text = f"{question} \n so {question} {first} \n then {first} + 1 = {second} \n #### {second} </s>"
+            batches[(number + place) % 3].append(text)
     policy = make_policy(len(WORDS), **changes)
-    teach(policy, texts, steps=100, learning_rate=5e-3).save_pretrained(folder)
+    teach(policy, batches, steps=160, learning_rate=5e-3).save_pretrained(folder)
     make_word_tokenizer().save_pretrained(folder)
     return folder
 
@@ -80,7 +79,7 @@ def make_config(folder: Path, output: str = "run", **changes: Any) -> RaftConfig
         "prompts_per_round": 24,
         "solutions_per_problem": 8,
         "epochs": 4,
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-4,
         "max_tokens": 40,
         "grading": "gsm8k",
         "evaluation_samples": 8,

@@ -53,6 +53,7 @@ def test_a_policy_that_learns_from_what_a_checker_chooses_gets_better(finished: 
     assert initial.greedy.mean < 0.5 < 0.75 < last.greedy.mean
     assert last.pass_at_1.mean > initial.pass_at_1.mean + 0.25
     assert initial.kl == 0.0
+    # To do always what was done one time in three is ln 3 = 1.1 nats away; the standard error is some 0.1.
     assert last.kl > 4 * last.kl_standard_error > 0.0
     assert json.loads((folder / "results.json").read_text()) == [each.as_json() for each in evaluations]
 
@@ -82,7 +83,7 @@ def test_each_round_goes_on_from_the_policy_of_the_one_before_and_samples_from_i
     folder, _ = finished
     settings = json.loads((folder / "round-2/policy/sft.json").read_text())
     assert settings["model"]["backbone"] == str(folder / "round-1/policy")
-    assert settings["model"]["optimizer"]["init_args"]["lr"] == pytest.approx(5e-4)
+    assert settings["model"]["optimizer"]["init_args"]["lr"] == pytest.approx(1.5e-4)
     assert not (folder / "round-2/policy/training").exists()
     one, other = (load_file(folder / f"round-{number}/policy/model.safetensors") for number in (1, 2))
     assert any(not torch.equal(one[name], other[name]) for name in one)
@@ -103,7 +104,7 @@ def test_the_same_settings_again_do_nothing_and_others_are_refused_with_both_val
     for changes, message in (
         (
             {"learning_rate": 2e-3},
-            r"round-1/policy' holds a stage with other settings:\n  learning_rate: 0.001 there, 0.002",
+            r"round-1/policy' holds a stage with other settings:\n  learning_rate: 0.0003 there, 0.002",
         ),
         ({"solutions_per_problem": 4}, r"(?s)round-1/samples' holds a stage .*sampling.n: 8 there, 4 now"),
         ({"aggregation": "mean"}, r"round-0/evaluation' holds a stage .*\n  aggregation: 'min' there, 'mean' now"),

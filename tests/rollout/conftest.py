@@ -69,11 +69,12 @@ def make_policy(vocabulary: int, seed: int = 0, context: int = 64, **changes: An
     return LlamaForCausalLM(config).eval()
 
 
-def teach(policy: Any, texts: Sequence[str], *, steps: int, learning_rate: float) -> Any:
-    """Trains a policy on texts of one length, all of them in every step."""
-    ids = torch.tensor(make_word_tokenizer()(list(texts))["input_ids"])
+def teach(policy: Any, batches: Sequence[list[str]], *, steps: int, learning_rate: float) -> Any:
+    """Trains a policy on batches of texts, each of one length: a batch a step, and again from the first."""
+    tokenizer = make_word_tokenizer()
+    ids_of = [torch.tensor(tokenizer(batch)["input_ids"]) for batch in batches]
     optimizer = torch.optim.AdamW(policy.parameters(), lr=learning_rate)
-    for _ in range(steps):
+    for ids in itertools.islice(itertools.cycle(ids_of), steps):
         optimizer.zero_grad()
         policy(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
@@ -87,7 +88,7 @@ def make_taught_policy(**changes: Any) -> Any:
         total = (one + other) % 10
         first, second = f"so {one} + {other} = {total}", f"then {total} + 1 = {(total + 1) % 10}"
         solutions.append(f"{one} + {other} = \n {first} \n {second} \n #### {(total + 1) % 10} \n so </s>")
-    return teach(make_policy(len(WORDS), **changes), solutions, steps=90, learning_rate=3e-3)
+    return teach(make_policy(len(WORDS), **changes), [solutions], steps=90, learning_rate=3e-3)
 
 
 def chance_of_counts(counts: Tensor, expected: Tensor) -> float:

@@ -51,8 +51,12 @@ def fit(model: ProcessRewardModel, folder: Path, output: Path, **settings: Any) 
 
 def test_fresh_adapters_leave_every_score_as_it_is(folder: Path) -> None:
     (expected,) = build_for_scoring(folder / "llama").score_steps([SOLUTION])
-    (scores,) = build_for_scoring(folder / "llama", LoRA()).score_steps([SOLUTION])
-    assert torch.equal(scores, expected)
+    model = build_for_scoring(folder / "llama", LoRA())
+    added = [weight for name, weight in model.named_parameters() if "lora_B" in name]
+    assert added
+    # What they add is a product with 0. Rounding may depend on where weights lie in memory, here as anywhere.
+    assert not any(bool(weight.any()) for weight in added)
+    torch.testing.assert_close(model.score_steps([SOLUTION])[0], expected, atol=1e-6, rtol=0.0)
 
 
 def build_for_scoring(path: Path, lora: LoRA | None = None) -> ProcessRewardModel:
