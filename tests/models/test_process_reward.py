@@ -216,8 +216,8 @@ def test_training_on_constant_labels_brings_every_score_to_the_label(folder: Pat
     assert trainer.callback_metrics["val/correlation"].item() > 0.95
 
 
-def test_weights_of_another_step_format_are_refused(folder: Path) -> None:
-    model = ProcessRewardModel(str(folder))
+def test_weights_of_another_step_format_than_the_one_given_are_refused(folder: Path) -> None:
+    model = ProcessRewardModel(str(folder), step_format="er_prm")
     saved = StepFormat(separator=" ").to_dict()
     with pytest.raises(ValueError, match=r"separator: ' ' -> ''"):
         model.on_load_checkpoint({"step_format": saved})
