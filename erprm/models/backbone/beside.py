@@ -37,8 +37,8 @@ def write_beside(weights: Mapping[str, Tensor], folder: Path, written_by: str) -
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
     save_file(copies, folder / BESIDE_FILE, metadata={"format": "pt", "class": written_by})
     rank_zero_warn(
-        f"{BESIDE_FILE} holds {_named(copies)}, which {written_by} has beside its backbone: its from_pretrained loads them, "
-        "but plain transformers reads the backbone alone"
+        f"{BESIDE_FILE} holds {_named(copies)}, which {written_by} has beside its backbone: its from_pretrained loads "
+        "them, but plain transformers reads the backbone alone"
     )
 
 

@@ -120,6 +120,4 @@ def _file(path: str, name: str) -> Path | None:
 
 def model_files(folder: Path) -> AbstractContextManager[Path]:
     """A hidden folder to save a model into; its files move into ``folder`` together, weights of an earlier one go."""
-    return whole_files(
-        folder, last=CONFIG_NAME, replaced=("model*.safetensors", SAFE_WEIGHTS_INDEX_NAME, BESIDE_FILE)
-    )
+    return whole_files(folder, last=CONFIG_NAME, replaced=("model*.safetensors", SAFE_WEIGHTS_INDEX_NAME, BESIDE_FILE))
