@@ -101,7 +101,7 @@ def fit_config(resolved: Mapping[str, Any], run: Run) -> dict[str, Any]:
         config["data"]["init_args"]["eta"] = run.method.eta
     config["trainer"]["default_root_dir"] = str(run.folder / "fit")
     config["trainer"]["callbacks"] += [
-        _callback("ExportHF", output=str(run.folder / "model")),
+        _callback("ExportHF", output=str(run.folder / "model"), overwrite=True),
         # Last, so that the model is there when this writes its file.
         _callback("RunCost", output=str(run.folder / "training.json")),
     ]

@@ -44,11 +44,11 @@ class BestOfN(ScoringCallback):
       with no scores (see :data:`erprm.metrics.evaluation.POOL_METHODS`).
 
     Each is a mean over problems; the 95% intervals are in ``results`` and in the files written under
-    ``<log_dir>/best_of_n/``, with the curves as a figure and some solutions with the scores of their steps; TensorBoard
+    ``<run>/best_of_n/``, with the curves as a figure and some solutions with the scores of their steps; TensorBoard
     and Weights & Biases show the latter two as well. ``ModelCheckpoint(monitor="gsm8k/bon@4")`` finds the logged value.
     Several processes share the pool among them (see :func:`erprm.callbacks.scoring.score_on_all_ranks`).
 
-    ``test`` also writes ``<log_dir>/best_of_n/<name>/results.json``, with every aggregation, the differences between
+    ``test`` also writes ``<run>/best_of_n/<name>/results.json``, with every aggregation, the differences between
     methods, groups of problems and reward hacking, and ``candidates.parquet``, with every candidate and the scores of
     its steps (see docs/evaluation.md). All comes from one scoring pass.
 
@@ -202,7 +202,7 @@ class BestOfN(ScoringCallback):
         if self.cost_file is not None and trainer.is_global_zero:
             assert self._cost is not None
             write_json(asdict(self._cost), Path(self.cost_file))
-        model, folder = model_identity(pl_module), self.log_folder(trainer)  # Both take all processes.
+        model, folder = model_identity(pl_module), self.log_folder(trainer)  # The first takes all processes.
         if folder is None:
             return
         assert self._graded is not None

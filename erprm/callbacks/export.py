@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Literal
 
 import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_warn
 
+from erprm.runs.atomic import write_json
 from erprm.runs.lock import sole_writer
+
+EXPORT_FILE = "export.json"
+"""Says which run has written a folder, and which of its weights."""
 
 
 class ExportHF(L.Callback):
     """Calls the module's ``save_pretrained`` at the end of training.
 
-    What is written are the weights as they are then. ``fast_dev_run`` writes nothing. Of several processes the first
-    makes the call; under a strategy that shards the weights all make it, since no process has them whole: there the
-    module has to gather them, and to write on the first process only, as :class:`erprm.models.ProcessRewardModel` does.
+    ``fast_dev_run`` writes nothing. Of several processes the first makes the call; under a strategy that shards the
+    weights all make it, since no process has them whole: there the module has to gather them, and to write on the first
+    process only, as :class:`erprm.models.ProcessRewardModel` does.
     """
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, which: Literal["last", "best"] | None = None, overwrite: bool = False) -> None:
         """Names the folder.
 
         Args:
-            output: folder to write; files of an earlier export in it are replaced.
+            output: folder to write; what the same training wrote there before it was resumed is replaced.
+            which: ``last``, the weights at the end of training; or ``best``, those of the best checkpoint of the
+                ``ModelCheckpoint`` with a ``monitor``, which the module has after ``fit``, too. By default the last
+                ones, with a warning if there is such a ``ModelCheckpoint``.
+            overwrite: replace a model in the folder that another training has written.
+
+        Raises:
+            ValueError: if ``which`` is something else.
         """
+        if which not in ("last", "best", None):
+            raise ValueError(f"which is {which!r}; it must be last or best")
         self.output = Path(output)
         self._held = ExitStack()
+        self.which = which
+        self.overwrite = overwrite
+        self._run = uuid.uuid4().hex
+
+    @property
+    def state_key(self) -> str:
+        """Tells instances in one trainer apart."""
+        return self._generate_state_key(output=str(self.output))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The name of the run, by which one that is resumed knows its own folder."""
+        return {"run": self._run}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the name of the run that is resumed."""
+        self._run = state_dict["run"]
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Finds out before training whether writing will work, and makes the folder.
@@ -34,6 +68,7 @@ class ExportHF(L.Callback):
         Raises:
             TypeError: if the module has no ``save_pretrained``.
             InUseError: if another command is going to write it.
+            ValueError: if ``which`` is ``best``, and there is not one ``ModelCheckpoint`` with a ``monitor``.
             OSError: if the folder cannot be made.
         """
         if stage != "fit":
@@ -44,14 +79,62 @@ class ExportHF(L.Callback):
             )
         if trainer.is_global_zero:
             self._held.enter_context(sole_writer(self.output))
+        monitored = _monitored(trainer)
+        if self.which == "best" and len(monitored) != 1:
+            raise ValueError(
+                f"ExportHF: which is best, but {len(monitored)} ModelCheckpoint callbacks have a monitor and keep "
+                "checkpoints; it must be one"
+            )
+        if self.which is None and monitored:
+            rank_zero_warn(
+                f"ExportHF writes the last weights to {self.output}, though ModelCheckpoint keeps the best by "
+                f"{monitored[0].monitor}: set which to best, or to last"
+            )
         self.output.mkdir(parents=True, exist_ok=True)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuses a folder with a model of another training; only now it is known which training is resumed.
+
+        Raises:
+            FileExistsError: if there is one, and ``overwrite`` is false.
+        """
+        if self.overwrite or trainer.fast_dev_run or not (self.output / "config.json").exists():  # type: ignore[attr-defined]
+            return
+        marker = self.output / EXPORT_FILE
+        if not marker.is_file() or json.loads(marker.read_text(encoding="utf-8")).get("run") != self._run:
+            raise FileExistsError(
+                f"ExportHF: {self.output} holds a model that this training has not written; give another output, or "
+                "set overwrite to true"
+            )
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the folder."""
+        """Writes the last weights."""
+        if self.which != "best":
+            self._write(trainer, pl_module, "last")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Loads and writes the best weights; nothing saves a checkpoint any more."""
+        if self.which != "best" or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        (callback,) = _monitored(trainer)
+        path = trainer.strategy.broadcast(callback.best_model_path)
+        if not path:
+            rank_zero_warn(f"ExportHF: no checkpoint with {callback.monitor} was saved; these are the last weights")
+            self._write(trainer, pl_module, "last")
+            return
+        checkpoint = trainer.strategy.load_checkpoint(path, weights_only=True)
+        trainer.strategy.load_model_state_dict(checkpoint, strict=pl_module.strict_loading)
+        self._write(trainer, pl_module, f"best by {callback.monitor}: {path}")
+
+    def _write(self, trainer: L.Trainer, module: L.LightningModule, weights: str) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        if trainer.is_global_zero:
+            # First, so that a run that is killed while it writes finds the folder its own.
+            content = {"run": self._run, "weights": weights, "trained_steps": trainer.global_step}
+            write_json(content, self.output / EXPORT_FILE)
         if trainer.is_global_zero or isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
-            pl_module.save_pretrained(self.output)  # type: ignore[operator]
+            module.save_pretrained(self.output)  # type: ignore[operator]
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Lets others write the folder."""
@@ -60,3 +143,11 @@ class ExportHF(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Lets others write the folder."""
         self._held.close()
+
+
+def _monitored(trainer: L.Trainer) -> list[ModelCheckpoint]:
+    return [
+        callback
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.save_top_k != 0
+    ]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
@@ -43,7 +45,7 @@ class ScoringCallback(L.Callback):
     """``test`` needs no other data; see :class:`erprm.data.ProcessRewardDataModule`."""
 
     folder: ClassVar[str]
-    """Folder for files, below the trainer's ``log_dir``."""
+    """Folder for files, below the folder of the run; see :func:`run_folder`."""
 
     def __init__(self, name: str, *, limit: int | None, every_n_epochs: int, samples: int, too_long: TooLong) -> None:
         """Notes the settings.
@@ -151,11 +153,11 @@ class ScoringCallback(L.Callback):
         module.log_dict(named, batch_size=1, sync_dist=True)
 
     def log_folder(self, trainer: L.Trainer) -> Path | None:
-        """The folder for files, on the process that writes them; all processes call it at the same time."""
-        log_dir = trainer.log_dir  # The first process tells the others, so all ask.
-        if not trainer.is_global_zero or log_dir is None:
+        """The folder for files, on the process that writes them."""
+        run = run_folder(trainer) if trainer.is_global_zero else None
+        if run is None:
             return None
-        folder = Path(log_dir) / self.folder
+        folder = run / self.folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -180,6 +182,23 @@ class ScoringCallback(L.Callback):
         if draw is not None:
             log_figure(trainer, f"{self.name}/{figure_name}", draw, self.step_file(folder, trainer, ".png"))
         log_samples(trainer, f"{self.name}/samples", samples, self.step_file(folder, trainer, "-samples.jsonl"))
+
+
+def run_folder(trainer: L.Trainer) -> Path | None:
+    """The folder that a run shares with no other, where ``ModelCheckpoint`` puts ``checkpoints`` too; on process 0.
+
+    ``trainer.log_dir`` is one only with the loggers of Lightning that write files; with others all runs of a
+    ``save_dir`` would write to the same place. None in a ``fast_dev_run``.
+    """
+    if not trainer.loggers:
+        return Path(trainer.default_root_dir)
+    logger = trainer.loggers[0]
+    if isinstance(logger, DummyLogger):
+        return None
+    if isinstance(logger, TensorBoardLogger | CSVLogger):
+        return Path(logger.log_dir)
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    return Path(logger.save_dir or trainer.default_root_dir, str(logger.name), version)
 
 
 # Scoring by all processes -----------------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ class StepEvaluation(ScoringCallback):
     Logged for each data set are ``<name>/<data>/f1`` (ProcessBench's F1), ``wrong`` and ``right`` (the two accuracies
     that it is the harmonic mean of), ``first_error_accuracy``, ``auroc_within_problems`` and, for scores in [0, 1],
     ``calibration_error``. Intervals, step accuracies, the calibration curve and a sweep over thresholds are in
-    ``results``, and in files: ``<log_dir>/steps/<name>-step=<step>.json`` of a validation epoch,
-    ``<log_dir>/steps/<name>/`` of ``test`` (see docs/evaluation.md). Calibration is drawn and some solutions are listed
+    ``results``, and in files: ``<run>/steps/<name>-step=<step>.json`` of a validation epoch,
+    ``<run>/steps/<name>/`` of ``test`` (see docs/evaluation.md). Calibration is drawn and some solutions are listed
     with the scores of their steps, for TensorBoard and Weights & Biases as well as in files.
 
     The threshold below which a step is called wrong is given, or chosen as the one of the largest F1: on a data set

@@ -6,22 +6,23 @@ import inspect
 import pkgutil
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from jsonargparse import SUPPRESS, ArgumentParser
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
+from erprm.callbacks.scoring import run_folder
 from erprm.cli.parser import ShortErrors
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
-from erprm.models.training.newest_checkpoint import newest_checkpoint
+from erprm.models.training.newest_checkpoint import continue_version, newest_checkpoint
 from erprm.runs.atomic import write_text
 
 
@@ -47,16 +48,25 @@ class ErprmArgumentParser(ShortErrors, LightningArgumentParser):
 
 
 class WholeConfig(SaveConfigCallback):
-    """Writes the resolved configuration whole, over that of an earlier run."""
+    """Writes the resolved configuration whole, over that of an earlier run, and hands it to every logger."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Writes it into the folder of the logs; every process calls this."""
+        """Writes it into the folder of the run; every process calls this."""
         folder = trainer.log_dir  # the processes agree on it here
-        if folder is None or not _is_local_file_protocol(folder):
+        if folder is None or _is_local_file_protocol(folder):
+            if trainer.is_global_zero and not self.already_saved:
+                if (run := run_folder(trainer)) is not None:
+                    write_text(self.parser.dump(self.config, skip_none=False), run / self.config_filename)
+                self.save_config(trainer, pl_module, stage)
+                self.already_saved = True
+        else:
             super().setup(trainer, pl_module, stage)
-        elif trainer.is_global_zero and not self.already_saved:
-            write_text(self.parser.dump(self.config, skip_none=False), Path(folder, self.config_filename))
-            self.already_saved = True
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Logs it as hyperparameters; the first process calls this."""
+        values = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            logger.log_hyperparams(values)
 
 
 class ErprmCLI(LightningCLI):
@@ -89,9 +99,13 @@ class ErprmCLI(LightningCLI):
         return super().instantiate_trainer(plugins=plugins, callbacks=callbacks, **kwargs)
 
     def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
-        """``Trainer.fit``, for which ``ckpt_path: last`` is the newest checkpoint of the earlier runs as well."""
+        """``Trainer.fit``, for which ``ckpt_path: last`` is the newest checkpoint of the earlier runs as well.
+
+        What is resumed goes on in the folder of the run that wrote the checkpoint.
+        """
         if ckpt_path == "last":
             ckpt_path = newest_checkpoint(self.trainer)
+        continue_version(self.trainer, ckpt_path)
         self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
 
     default_model = "erprm.models.ProcessRewardModel"
@@ -150,9 +164,8 @@ def run_lightning(
         parser_kwargs={"prog": prog},
         subclass_mode_model=True,
         subclass_mode_data=True,
-        # A resumed run writes the same file again; the name keeps it off a config.yaml of the user's, since without a
-        # logger it goes into the working folder.
         save_config_callback=WholeConfig,
+        # The name keeps it off a config.yaml of the user's, since without a logger it goes into the working folder.
         save_config_kwargs={"overwrite": True, "config_filename": "resolved_config.yaml"},
         args=list(arguments),
         command=arguments[0],

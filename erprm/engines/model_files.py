@@ -1,22 +1,188 @@
-"""Reads a policy's folder for an engine: the tokenizer and the files of the weights."""
+"""Checks and loads model folders: configuration, tokenizer and weights."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from erprm.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _WEIGHTS = ("*.safetensors", "*.bin")
+_INDEX, _TOKENIZER = "model.safetensors.index.json", "tokenizer.json"
+# Files of a model folder that hold one object.
+_OBJECTS = {
+    _INDEX,
+    _TOKENIZER,
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+}
+_LFS_POINTER = b"version https://git-lfs"
+
+
+class BackboneError(InputError):
+    """A model that cannot be loaded, or does not fit; the message names the folder, or the file."""
+
+
+def model_path(model: str) -> str:
+    """The folder or hub id, with ``~`` for the user's home folder."""
+    return str(Path(model).expanduser()) if model.startswith("~") else model
 
 
 def model_not_found(model: str, gguf_file: str | None, error: Exception) -> FileNotFoundError:
     """The error for a model that is neither in a local folder nor on a hub that can be reached."""
     which = f"{model!r} with gguf_file {gguf_file!r}" if gguf_file else repr(model)
     return FileNotFoundError(
-        f"model {which} is neither a local model folder nor a model on the hub that can be reached: {error}"
+        f"model {which} is neither a local model folder nor a model on the hub that can be reached: "
+        f"{_first_line(error)}"
     )
+
+
+def check_model_folder(model: str, gguf_file: str | None = None) -> None:
+    """Says which file of a local model folder is damaged, before any weight is loaded; of a hub id nothing is known.
+
+    Raises:
+        BackboneError: if a local path does not exist or is no folder, or a file in it is damaged; names it.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        if folder.exists():
+            raise BackboneError(f"backbone: {model!r} is a file; it must be a model folder or a hub id")
+        if folder.is_absolute() or model.startswith(".") or len(folder.parts) > 2:  # A hub id is owner/name.
+            raise BackboneError(f"backbone: {str(folder / (gguf_file or ''))!r} does not exist")
+        return
+    if gguf_file is not None:
+        if not (folder / gguf_file).is_file():
+            raise BackboneError(f"backbone: {str(folder / gguf_file)!r} does not exist")
+        _check_content(folder / gguf_file, b"GGUF", "GGUF file")
+        return
+    for file in sorted(folder.glob("*.json")):
+        if file.name in _OBJECTS:
+            _json_object(file)
+    for file in sorted(folder.glob("*.safetensors")):
+        check_weight_file(file)
+    index = folder / _INDEX
+    if index.is_file():
+        _check_index(index)
+
+
+def check_weight_file(file: Path) -> set[str]:
+    """Reads the header of a safetensors file, which says how long the file has to be.
+
+    Returns:
+        The names of its tensors.
+
+    Raises:
+        BackboneError: if it is damaged, cut off, or a pointer of Git LFS; names it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    _check_content(file, b"", "safetensors file")
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return set(opened.keys())
+    except SafetensorError as error:
+        raise BackboneError(
+            f"{file} is damaged or not whole ({file.stat().st_size:,} bytes): {_first_line(error)}. Copy or download "
+            "it again"
+        ) from error
+
+
+def _check_content(file: Path, magic: bytes, kind: str) -> None:
+    with file.open("rb") as stream:
+        beginning = stream.read(len(_LFS_POINTER))
+    if beginning == _LFS_POINTER:
+        raise BackboneError(f"{file} is a Git LFS pointer, not the {kind} itself: run `git lfs pull` in its repository")
+    if not beginning.startswith(magic):
+        raise BackboneError(f"{file} is damaged: it does not begin as a {kind} does")
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    _check_content(file, b"", "file")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BackboneError(f"{file} is damaged: it is no JSON: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise BackboneError(f"{file} is damaged: it holds {str(content)[:40]!r}; it must be an object of JSON")
+    return content
+
+
+def _check_index(index: Path) -> None:
+    names = _json_object(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise BackboneError(f"{index} is damaged: its weight_map must give the name of a file for each tensor")
+    for name in sorted(set(names.values())):
+        file = index.parent / name
+        if not file.is_file():
+            raise BackboneError(f"{file} does not exist, but {index} names it: copy or download it again")
+        if lacking := {tensor for tensor, place in names.items() if place == name} - check_weight_file(file):
+            raise BackboneError(f"{file} has no tensor {min(lacking)!r}, but {index} says so")
+
+
+def load_model(loader: Any, model: str, gguf_file: str | None = None, **settings: Any) -> tuple[Any, list[str]]:
+    """Loads a model of transformers, without code of the hub; weights only as safetensors or GGUF, as floats.
+
+    Args:
+        loader: class with a ``from_pretrained``.
+        model: folder or hub id.
+        gguf_file: name of a GGUF file in it; its weights are unpacked.
+        settings: further arguments of ``from_pretrained``.
+
+    Returns:
+        The model, and the names of the weights that its files lack, which are random.
+
+    Raises:
+        FileNotFoundError: if it is neither a local folder nor on a hub that can be reached.
+        BackboneError: if it cannot be loaded; names it, and the file or the tensor that is wrong.
+    """
+    check_model_folder(model, gguf_file)
+    if gguf_file is None:
+        settings = {**settings, "use_safetensors": True}
+    else:
+        settings = {**settings, **_gguf_settings(gguf_file)}
+    try:
+        network, info = loader.from_pretrained(
+            model,
+            trust_remote_code=False,
+            output_loading_info=True,
+            # Told below, with the tensor's name in the message instead of a table in the log.
+            ignore_mismatched_sizes=True,
+            **settings,
+        )
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not Path(model).is_dir():
+            raise model_not_found(model, gguf_file, error) from error
+        raise BackboneError(f"{loader.__name__} cannot load {model!r}: {_first_line(error)}") from error
+    for name, there, expected in sorted(info["mismatched_keys"]):
+        raise BackboneError(
+            f"{model!r}: {name} is of shape {tuple(there)} in the weights, but of {tuple(expected)} by config.json: "
+            "they do not belong together"
+        )
+    for name, weight in network.named_parameters():
+        if not weight.is_floating_point():
+            raise BackboneError(
+                f"{model!r}: {name} is of type {weight.dtype}: weights that are quantized can be neither trained nor "
+                "compared; give the checkpoint they were made from"
+            )
+    return network, sorted(info["missing_keys"])
+
+
+def _gguf_settings(gguf_file: str) -> dict[str, Any]:
+    """The arguments under which transformers unpacks a GGUF file; from 5.17 on it may leave weights in their blocks."""
+    import transformers
+
+    config = getattr(transformers, "GgufConfig", None)
+    unpacked = {} if config is None else {"quantization_config": config(dequantize=True)}
+    return {"gguf_file": gguf_file, **unpacked}
 
 
 def load_tokenizer(model: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
@@ -24,18 +190,31 @@ def load_tokenizer(model: str, gguf_file: str | None = None) -> PreTrainedTokeni
 
     Raises:
         FileNotFoundError: if there is none; names the model.
+        BackboneError: if a file of the folder is damaged; names it.
     """
     from transformers import AutoTokenizer
 
+    model = model_path(model)
+    if Path(model).is_dir():
+        check_model_folder(model, gguf_file if gguf_file and Path(model, gguf_file).is_file() else None)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             model, gguf_file=gguf_file, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
-        if Path(model, gguf_file or "").exists():
-            raise FileNotFoundError(f"no tokenizer could be loaded from {model!r}: {error}") from error
-        raise model_not_found(model, gguf_file, error) from error
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # The library of fast tokenizers raises no narrower one.
+        if not Path(model, gguf_file or "").exists():
+            raise model_not_found(model, gguf_file, error) from error
+        if Path(model, _TOKENIZER).is_file() and not isinstance(error, OSError):
+            raise BackboneError(f"{Path(model, _TOKENIZER)} is damaged: {_first_line(error)}") from error
+        raise FileNotFoundError(f"no tokenizer could be loaded from {model!r}: {_first_line(error)}") from error
     return tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
 
 
 def weight_files(model: str) -> list[Path]:

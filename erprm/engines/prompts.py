@@ -47,8 +47,12 @@ class PromptFormat:
         """Extra input to a prompt's text besides the tokenizer and the fields: the date of a chat that prints one.
 
         Tells so in a warning.
+
+        Raises:
+            ValueError: if a chat is asked for and the tokenizer has no chat template.
         """
-        if not (self.chat and tokenizer.chat_template and prints_date(tokenizer, self._messages(""))):
+        self.check_chat(tokenizer)
+        if not (self.chat and prints_date(tokenizer, self._messages(""))):
             return {}
         warn_of_date(tokenizer.name_or_path)
         return {"chat_date": CHAT_DATE}
@@ -61,11 +65,19 @@ class PromptFormat:
         """
         if not self.chat:
             return encode_prompt(tokenizer, self.text(question))
-        if not tokenizer.chat_template:
+        self.check_chat(tokenizer)
+        text = render_chat(tokenizer, self._messages(question), answer_follows=True)
+        # A chat template writes the special tokens itself.
+        return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    def check_chat(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuses a chat with a tokenizer that has no chat template.
+
+        Raises:
+            ValueError: naming the tokenizer.
+        """
+        if self.chat and not tokenizer.chat_template:
             raise ValueError(
                 f"prompt.chat is true, but tokenizer {tokenizer.name_or_path!r} has no chat template; use the policy's "
                 "instruction-tuned version, or set prompt.chat to false and write the whole prompt into prompt.template"
             )
-        text = render_chat(tokenizer, self._messages(question), answer_follows=True)
-        # A chat template writes the special tokens itself.
-        return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]

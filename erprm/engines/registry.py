@@ -25,6 +25,8 @@ from erprm.lookup import Found, Setting, check_arguments, look_up, setting_type
 from erprm.runs.identity import setting_text
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from erprm.engines.settings import EngineOptions, EngineSettings
 
 log = logging.getLogger(__name__)
@@ -109,10 +111,15 @@ def engine_content(settings: EngineSettings) -> dict[str, Any]:
     }
 
 
-def open_engine(settings: EngineSettings) -> Engine:
+def open_engine(settings: EngineSettings, prompt: PromptFormat | None = None) -> Engine:
     """The engine that settings ask for, with its model loaded.
 
+    Args:
+        settings: the engine and the model.
+        prompt: what it will be asked; a chat without a chat template is refused before weights are loaded.
+
     Raises:
+        ValueError: if the prompt is a chat, and the policy has no chat template.
         ImportError: if the engine's package is not installed; says which extra brings it.
         FileNotFoundError: if there is no such model.
         ServerError: if the server cannot be reached.
@@ -122,6 +129,8 @@ def open_engine(settings: EngineSettings) -> Engine:
         log.warning("engine auto: %s, because %s", found.name, _pick(settings)[1])
     if found.name is not None and (package := ENGINES[found.name].package):
         require_package(package)
+    if prompt is not None and prompt.chat and found.name is not None:
+        prompt.check_chat(_tokenizer(found, settings))
     engine: Engine = _class_of(found)(**_arguments(found, settings))
     return engine
 
@@ -134,8 +143,12 @@ def chat_content(settings: EngineSettings, prompt: PromptFormat) -> dict[str, st
     if found.name is None:
         with closing(open_engine(settings)) as engine:
             return prompt.identity(engine.tokenizer)
+    return prompt.identity(_tokenizer(found, settings))
+
+
+def _tokenizer(found: Found[RegisteredEngine], settings: EngineSettings) -> PreTrainedTokenizerBase:
     served = getattr(_options(found, settings), "tokenizer", None)
-    return prompt.identity(load_tokenizer(served or settings.model, settings.gguf_file))
+    return load_tokenizer(served or settings.model, settings.gguf_file)
 
 
 def fingerprint_of_own(settings: EngineSettings) -> dict[str, str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from erprm.engines.base import (
     Completion,
+    EngineError,
     FinishReason,
     Prompt,
     Sampling,
@@ -28,7 +29,7 @@ from erprm.engines.base import (
     stop_place,
     warn_if_none_stopped,
 )
-from erprm.engines.model_files import load_tokenizer, model_not_found
+from erprm.engines.model_files import BackboneError, load_model, load_tokenizer, model_path
 from erprm.runs.identity import sha256_of, tokenizer_content, weight_chunks
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class TransformersEngine:
 
     Raises:
         FileNotFoundError: if there is no such model.
+        BackboneError: if its files are damaged, or lack weights; names what is wrong.
         ValueError: if ``dtype`` is no torch dtype, or ``batch_size`` is below 1.
     """
 
@@ -71,11 +73,11 @@ class TransformersEngine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto" and torch.device(device).type == "cpu":
             dtype = "float32"
+        model = model_path(model)
         tokenizer = load_tokenizer(model, gguf_file)
-        try:
-            network: Any = AutoModelForCausalLM.from_pretrained(model, gguf_file=gguf_file, dtype=dtype)
-        except OSError as error:
-            raise model_not_found(model, gguf_file, error) from error
+        network, missing = load_model(AutoModelForCausalLM, model, gguf_file, dtype=dtype)
+        if missing:
+            raise BackboneError(f"the files of {model!r} lack {len(missing)} of its weights, {missing[0]} for one")
         self._set_up(network.to(device), tokenizer, model, batch_size)
 
     @classmethod
@@ -142,6 +144,7 @@ class TransformersEngine:
         active = list(range(len(rows)))
         network = _CachedModel(self._model, prompt_ids, self.max_length)
         for position in range(max(row.max_tokens for row in rows)):
+            self._refuse_nonfinite(network.logits)
             uniforms_A = None if uniforms_RT is None else uniforms_RT[active, position].to(network.logits.device)
             tokens_A = pick_tokens(network.logits, sampling.temperature, sampling.top_p, uniforms_A)
             for row_number, token in zip(active, tokens_A.tolist(), strict=True):
@@ -155,6 +158,14 @@ class TransformersEngine:
                 network.keep(unfinished)
             network.step(tokens_A)
         return [self._completion(row) for row in rows]
+
+    def _refuse_nonfinite(self, logits_RV: Tensor) -> None:
+        # The maximum is NaN where a logit is; a model may rule out single tokens by minus infinity.
+        if not torch.isfinite(logits_RV.amax(-1)).all():
+            raise EngineError(
+                f"model {self.name!r} gives logits that are NaN or infinite: its weights are damaged, or too large for "
+                f"{self._model.dtype}"
+            )
 
     def _append(self, row: _Row, token: int, stop: tuple[str, ...]) -> None:
         if row.finish_reason is not None:

@@ -6,12 +6,14 @@ beginnings that prompts share are read once (prefix caching).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from erprm.engines.base import (
     Completion,
+    EngineError,
     Prompt,
     Sampling,
     TokenUsage,
@@ -21,7 +23,7 @@ from erprm.engines.base import (
     prompt_seed,
     warn_if_none_stopped,
 )
-from erprm.engines.model_files import load_tokenizer, weight_files
+from erprm.engines.model_files import check_model_folder, load_tokenizer, model_path, weight_files
 from erprm.engines.settings import VLLMOptions
 from erprm.engines.vllm_process import VLLMProcess
 from erprm.runs.identity import named_chunks, sha256_of, tokenizer_content
@@ -44,12 +46,15 @@ class VLLMEngine:
 
     Raises:
         FileNotFoundError: if there is no such model; found before vLLM starts.
+        BackboneError: if its files are damaged; found before vLLM starts.
         ValueError: if an option is out of range.
     """
 
     def __init__(self, model: str, dtype: str = "auto", batch_size: int = 256, **options: Any) -> None:
+        model = model_path(model)
         self.name = model
         self.usage = TokenUsage()
+        check_model_folder(model)
         self._tokenizer = load_tokenizer(model)
         self._process = VLLMProcess(
             model,
@@ -58,6 +63,7 @@ class VLLMEngine:
             {"enable_prefix_caching": True, "max_num_seqs": batch_size, **VLLMOptions(**options).of_process},
         )
         self.max_length = self._process.max_length
+        self._has_finite_logits = False
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -91,6 +97,7 @@ class VLLMEngine:
             }
             for ids in prompt_ids
         ]
+        self._refuse_nonfinite(prompt_ids[0])
         outputs = self._process.generate(prompt_ids, parameters)
         results = [
             [self._completion(ids, each, sampling) for each in output.outputs]
@@ -100,6 +107,18 @@ class VLLMEngine:
         self.usage.completion += sum(len(each.token_ids) for of_prompt in results for each in of_prompt)
         warn_if_none_stopped(results, sampling)
         return results
+
+    def _refuse_nonfinite(self, prompt_ids: list[int]) -> None:
+        """Looks once at the logarithm of a probability; vLLM samples from logits that are no numbers, too."""
+        if not self._has_finite_logits:
+            (output,) = self._process.generate([prompt_ids], [{"max_tokens": 1, "temperature": 0.0, "logprobs": 1}])
+            found = [each.logprob for each in output.outputs[0].logprobs[0].values()]
+            if not all(map(math.isfinite, found)):
+                raise EngineError(
+                    f"model {self.name!r} gives logits that are NaN or infinite: its weights are damaged, or too large "
+                    "for its type"
+                )
+            self._has_finite_logits = True
 
     def _completion(self, prompt_ids: list[int], output: Any, sampling: Sampling) -> Completion:
         if output.finish_reason not in ("stop", "length"):

@@ -23,7 +23,7 @@ GB = 1e9
 def estimate_from(config: RolloutEstimateConfig) -> RolloutEstimate:
     """The estimate of a run, from a probe of its problems."""
     problems = ProblemSource(config.source, config.path, config.split, config.limit)
-    with closing(open_engine(config)) as engine, open_grader(config.grading, "grading") as grader:
+    with closing(open_engine(config, config.prompt)) as engine, open_grader(config.grading, "grading") as grader:
         return estimate_rollouts(problems, engine, grader, config, config.probe, config.probe_seed)
 
 

@@ -26,6 +26,7 @@ from erprm.engines.model_files import load_tokenizer
 from erprm.losses import LOSSES, Loss, step_losses, vocabulary_losses
 from erprm.models.attention.isolation import check_layout
 from erprm.models.attention.kernels import ATTENTIONS, Attention, row_inputs
+from erprm.models.backbone.embeddings import embedding_weights, fit_embeddings
 from erprm.models.backbone.loading import (
     Dtype,
     OptimizerFactory,
@@ -122,8 +123,9 @@ class ProcessRewardModel(BackboneModule):
             compile_layers=compile,
         )
         _check_choices(attn_implementation=attn_implementation, loss=loss, score_packing=score_packing)
-        self.step_format = _resolve_step_format(step_format, backbone, self.default_step_format)
-        self._format_is_guessed = step_format is None and not (Path(backbone) / STEP_FORMAT_FILE).is_file()
+        self.step_format = _resolve_step_format(step_format, self.backbone_path, self.default_step_format)
+        self._format_is_given = step_format is not None
+        self._format_is_guessed = step_format is None and not (Path(self.backbone_path) / STEP_FORMAT_FILE).is_file()
         if self.step_format.positive is None and type(self).step_logits is ProcessRewardModel.step_logits:
             raise ValueError(
                 "model.step_format has no label tokens: its labels are the two classes of a head. Give it positive and "
@@ -141,6 +143,7 @@ class ProcessRewardModel(BackboneModule):
         """A model with its weights loaded, in evaluation mode, from what :meth:`save_pretrained` wrote."""
         model = cls(str(path), **settings)
         model.configure_model()
+        model.refuse_random_weights()
         return model.eval()
 
     @cached_property
@@ -318,6 +321,7 @@ class ProcessRewardModel(BackboneModule):
         Raises:
             ValueError: if one is longer than the backbone's context; names its record.
         """
+        super().on_fit_start()
         self._format_is_guessed = False  # It is learned now.
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         for part in (getattr(datamodule, name, None) for name in ("train_set", "validation_set")):
@@ -328,14 +332,11 @@ class ProcessRewardModel(BackboneModule):
                     "set data.max_length to at most that"
                 )
 
-    def on_validation_start(self) -> None:
-        """As :meth:`on_test_start`."""
-        self.on_test_start()
-
     def on_test_start(self) -> None:
         """Refuses a backbone of which nothing says how its steps are laid out.
 
         Raises:
+            BackboneError: if the module has random weights beside it.
             StepFormatError: if the step format was not given, is not saved with the backbone, and neither training nor
                 a checkpoint has brought it.
         """
@@ -345,10 +346,7 @@ class ProcessRewardModel(BackboneModule):
                 "is a process reward model at all. Give model.step_format (such as er_prm) or a checkpoint "
                 "(--ckpt_path), or use erprm.models.AdaptedRewardModel for what other projects have published"
             )
-
-    def on_predict_start(self) -> None:
-        """As :meth:`on_test_start`."""
-        self.on_test_start()
+        super().on_test_start()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes a plain Hugging Face folder: weights as safetensors, tokenizer, and the step format.
@@ -367,23 +365,35 @@ class ProcessRewardModel(BackboneModule):
         checkpoint["step_format"] = self.step_encoder.step_format.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses weights that were trained with another step format.
+        """Takes the step format of the checkpoint outside of a trainer, if none was given; refuses another one.
 
         Raises:
             ResumeError: naming the fields that differ, with both values, unless the data module says ``allow_change``.
         """
+        saved = StepFormat.from_dict(checkpoint["step_format"]) if "step_format" in checkpoint else None
+        if saved is not None and self._trainer is None and not self._format_is_given:
+            self._change_step_format(saved)
         super().on_load_checkpoint(checkpoint)
         self._format_is_guessed = False
         datamodule = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
-        if "step_format" in checkpoint:
-            saved_format, own = StepFormat.from_dict(checkpoint["step_format"]), self.step_encoder.step_format
-            if saved_format.chat_date is None:
+        if saved is not None:
+            own = self.step_encoder.step_format
+            if saved.chat_date is None:
                 own = replace(own, chat_date=None)  # A checkpoint of an earlier release does not know its date.
-            saved, now = (
+            then, now = (
                 {f"step_format.{name}": value for name, value in step_format.to_dict().items()}
-                for step_format in (saved_format, own)
+                for step_format in (saved, own)
             )
-            check_unchanged(saved, now, allow_change=getattr(datamodule, "allow_change", False))
+            check_unchanged(then, now, allow_change=getattr(datamodule, "allow_change", False))
+
+    def _change_step_format(self, step_format: StepFormat) -> None:
+        self.step_format = step_format
+        self.__dict__.pop("step_encoder", None)
+        if self.backbone is not None:
+            fit_embeddings(self.backbone, self.backbone_tokenizer)
+            if self.lora is not None and self.learns_new_tokens:
+                for weight in embedding_weights(self.backbone):
+                    weight.requires_grad_(True)
 
 
 def _check_choices(**settings: str) -> None:
@@ -409,6 +419,9 @@ def read_step_format(file: Path) -> StepFormat:
         ValueError: naming the file, if it holds none.
     """
     try:
-        return StepFormat.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except ValueError as error:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(saved, dict):
+            raise ValueError(f"it holds {str(saved)[:40]!r}; it must be an object of JSON, the fields of a step format")
+        return StepFormat.from_dict(saved)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: {error}") from error

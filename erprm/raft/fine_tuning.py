@@ -54,7 +54,7 @@ def sft_settings(config: RaftConfig, number: int, policy: str, samples: Path, fo
         folder: where the new policy goes.
     """
     trainer = {"logger": False, "enable_checkpointing": False, **_arguments(config.sft, "trainer")}
-    export = {"class_path": "erprm.callbacks.ExportHF", "init_args": {"output": str(folder)}}
+    export = {"class_path": "erprm.callbacks.ExportHF", "init_args": {"output": str(folder), "overwrite": True}}
     optimizer = _optimizer(config.sft)
     return {
         "seed_everything": config.seed,

@@ -88,7 +88,7 @@ def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
     path = folder / f"{content_hash(determined_by)[:24]}.jsonl"
     if not path.exists():
         log.info("sampling %d candidates for each of %d problems into %s", settings.candidates, len(problems), path)
-        with closing(open_engine(settings)) as engine:
+        with closing(open_engine(settings, settings.prompt)) as engine:
             write_pool(sample_pool(engine, problems, settings.prompt, settings.sampling), path)
     return path
 

@@ -91,7 +91,7 @@ def model_key(model: str, gguf_file: str | None = None) -> str:
         SHA-256 of a folder's files; of a hub id, ``id@commit`` with the commit that is read from here: the newest, or
         without a network that of the cache. Any other name stands for itself.
     """
-    folder = Path(model)
+    folder = Path(model).expanduser()
     if folder.is_dir():
         files = [folder / gguf_file] if gguf_file else sorted(file for file in folder.iterdir() if file.is_file())
         return sha256_of(named_chunks(files))

@@ -68,7 +68,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         named = named_scorer(config.scorer) if isinstance(config.scorer, str) else config.scorer
         scorer: StepScorer = stack.enter_context(opened_scorer(named, device_named(config.device)))
         check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")
-        policy = engine if engine is not None else stack.enter_context(closing(open_engine(config)))
+        policy = engine if engine is not None else stack.enter_context(closing(open_engine(config, config.prompt)))
         settings = as_json(
             {
                 **config.content_settings(),

@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
@@ -18,13 +20,13 @@ SOLUTION = Solution("What is 3 and 4 more?", ["Step 1: 3 + 4 = 7.", "Step 2: The
 STEP_FORMAT = StepFormat(separator="\n\n")
 
 
-def trainer(folder: Path, *callbacks: L.Callback, **settings: Any) -> L.Trainer:
+def trainer(folder: Path, *callbacks: L.Callback, epochs: int = 1, **settings: Any) -> L.Trainer:
     return L.Trainer(
         accelerator="cpu",
-        max_epochs=1,
+        max_epochs=epochs,
         default_root_dir=folder,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
@@ -32,7 +34,7 @@ def trainer(folder: Path, *callbacks: L.Callback, **settings: Any) -> L.Trainer:
     )
 
 
-def trained(folder: Path, *callbacks: L.Callback, **settings: Any) -> ProcessRewardModel:
+def trained(folder: Path, *callbacks: L.Callback, ckpt_path: Path | None = None, **settings: Any) -> ProcessRewardModel:
     write_records([make_record(i) for i in range(8)], folder / "r.parquet")
     data = ProcessRewardDataModule(
         str(folder / "r.parquet"), validation_fraction=0.25, max_length=256, cache_dir=str(folder / "cache")
@@ -43,7 +45,7 @@ def trained(folder: Path, *callbacks: L.Callback, **settings: Any) -> ProcessRew
         optimizer=lambda params: torch.optim.SGD(params, lr=1.0),
         scheduler=None,
     )
-    trainer(folder, *callbacks, **settings).fit(model, data)
+    trainer(folder, *callbacks, **settings).fit(model, data, ckpt_path=ckpt_path)
     return model
 
 
@@ -67,6 +69,63 @@ def test_a_fast_dev_run_leaves_an_earlier_export_as_it_was(tmp_path: Path) -> No
     trained(tmp_path, ExportHF(str(tmp_path / "prm")), fast_dev_run=True)
     assert [file.name for file in (tmp_path / "prm").iterdir()] == ["config.json"]
     assert (tmp_path / "prm" / "config.json").read_text() == "earlier"
+
+
+class WorseAndWorse(L.Callback):
+    """Logs a value that is best in the first epoch."""
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pl_module.log("quality", torch.tensor(-float(trainer.current_epoch)))
+
+
+def best_checkpoint(folder: Path, **settings: Any) -> ModelCheckpoint:
+    return ModelCheckpoint(folder / "checkpoints", monitor="quality", mode="max", **settings)
+
+
+def newest_checkpoint(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
+
+
+def test_best_exports_the_weights_of_the_best_checkpoint(tmp_path: Path) -> None:
+    checkpoint = best_checkpoint(tmp_path)
+    callbacks = [WorseAndWorse(), checkpoint, newest_checkpoint(tmp_path)]
+    trained(tmp_path, *callbacks, ExportHF(str(tmp_path / "prm"), which="best"), epochs=2)
+    paths = (checkpoint.best_model_path, tmp_path / "checkpoints/last.ckpt")
+    best, last = (torch.load(path, weights_only=True)["state_dict"] for path in paths)
+    written = AutoModelForCausalLM.from_pretrained(tmp_path / "prm").state_dict()
+    assert not torch.equal(best["backbone.lm_head.weight"], last["backbone.lm_head.weight"])
+    for name, weight in written.items():
+        assert torch.equal(weight, best[f"backbone.{name}"])
+    marker = json.loads((tmp_path / "prm/export.json").read_text(encoding="utf-8"))
+    assert marker["weights"] == f"best by quality: {checkpoint.best_model_path}"
+
+
+def test_the_last_weights_beside_a_best_checkpoint_are_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="writes the last weights .* keeps the best by quality: set which to best"):
+        trained(tmp_path, WorseAndWorse(), best_checkpoint(tmp_path), ExportHF(str(tmp_path / "prm")))
+
+
+def test_best_without_a_checkpoint_to_choose_by_is_refused_before_training(tmp_path: Path) -> None:
+    for callbacks in ([], [ModelCheckpoint(tmp_path)], [best_checkpoint(tmp_path, save_top_k=0)]):
+        with pytest.raises(ValueError, match="which is best, but 0 ModelCheckpoint callbacks have a monitor"):
+            trained(tmp_path, *callbacks, ExportHF(str(tmp_path / "prm"), which="best"))
+
+
+def test_the_model_of_another_training_is_replaced_only_where_that_is_said(tmp_path: Path) -> None:
+    trained(tmp_path, newest_checkpoint(tmp_path), ExportHF(str(tmp_path / "prm")))
+    before = (tmp_path / "prm/model.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match=r"prm holds a model that this training has not written; .* overwrite"):
+        trained(tmp_path, ExportHF(str(tmp_path / "prm")))
+    with pytest.raises(FileExistsError, match="lm holds a model that this training has not written"):
+        trained(tmp_path, ExportHF(str(tmp_path / "lm")))
+    assert (tmp_path / "prm/model.safetensors").read_bytes() == before
+
+    resumed = [newest_checkpoint(tmp_path), ExportHF(str(tmp_path / "prm"))]
+    trained(tmp_path, *resumed, epochs=2, ckpt_path=tmp_path / "checkpoints/last.ckpt")
+    after = (tmp_path / "prm/model.safetensors").read_bytes()
+    assert after != before
+    trained(tmp_path, ExportHF(str(tmp_path / "prm"), overwrite=True))
+    assert (tmp_path / "prm/model.safetensors").read_bytes() != after
 
 
 class WithoutExport(L.LightningModule):

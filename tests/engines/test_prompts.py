@@ -1,9 +1,15 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from erprm.engines.prompts import PromptFormat
+from erprm.models import ProcessRewardModel
+from erprm.rollout import RolloutConfig, run_rollouts
+from erprm.rollout.pools import PoolSampling, cached_pool
+from erprm.steps import StepFormat
 from tests.rollout.conftest import PreTrainedTokenizerFast
+from tests.tiny import make_tokenizer
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message.role }} = {{ message.content }}\n{% endfor %}"
@@ -48,3 +54,22 @@ def test_system_message_without_chat_is_refused() -> None:
 def test_chat_with_a_tokenizer_without_template_is_refused(word_tokenizer: Any) -> None:
     with pytest.raises(ValueError, match=r"prompt\.chat is true, but tokenizer .* has no chat template"):
         PromptFormat(chat=True).token_ids("3", word_tokenizer)
+
+
+def test_a_chat_without_template_or_a_tag_of_two_tokens_is_refused_before_weights_are_loaded(tmp_path: Path) -> None:
+    """The folder holds no weights, which would be the next complaint."""
+    make_tokenizer().save_pretrained(tmp_path / "lm")
+    (tmp_path / "lm/config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    (tmp_path / "problems.jsonl").write_text('{"question": "3 + 4?", "answer": "7"}\n', encoding="utf-8")
+    problems: dict[str, Any] = {"source": "jsonl", "path": str(tmp_path / "problems.jsonl"), "engine": "transformers"}
+    chat: dict[str, Any] = {"model": str(tmp_path / "lm"), "prompt": PromptFormat(chat=True), **problems}
+    with pytest.raises(ValueError, match=r"prompt\.chat is true, but tokenizer '.*lm' has no chat template"):
+        run_rollouts(RolloutConfig(output_dir=str(tmp_path / "rollouts"), **chat))
+    with pytest.raises(ValueError, match=r"prompt\.chat is true, but tokenizer '.*lm' has no chat template"):
+        cached_pool(PoolSampling(candidates=2, **chat), tmp_path)
+    model = ProcessRewardModel(str(tmp_path / "lm"), step_format="rlhflow")
+    with pytest.raises(ValueError, match="no chat template"):
+        model.configure_model()
+    model = ProcessRewardModel(str(tmp_path / "lm"), step_format=StepFormat(tag="two tokens"))
+    with pytest.raises(ValueError, match=r"step_format\.tag 'two tokens' is \d+ tokens"):
+        model.configure_model()

@@ -4,12 +4,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
-from erprm.engines.base import prompt_seed, request_seed
+from erprm.engines.base import EngineError, Sampling, prompt_seed, request_seed
 from erprm.runs.child import kill_when_this_process_ends
+from tests.tiny import make_llama, make_tokenizer
 
 RUN = """
 import subprocess, sys, time
@@ -50,3 +54,21 @@ def test_seeds_of_all_completions_of_a_request_fit_into_63_bits() -> None:
     assert min(seeds) >= 0
     assert max(seeds) < 2**62
     assert prompt_seed(3, [1, 2]) == request_seed(3, [1, 2], 0) // 2
+
+
+@pytest.mark.slow
+def test_a_model_whose_logits_are_no_numbers_is_named_before_anything_is_sampled(tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    from erprm.engines.vllm import VLLMEngine
+
+    tokenizer = make_tokenizer()
+    model = make_llama(len(tokenizer), hidden_size=128)
+    with torch.no_grad():
+        model.model.norm.weight[3] = float("nan")
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with (
+        closing(VLLMEngine(str(tmp_path), gpu_memory_utilization=0.1)) as engine,
+        pytest.raises(EngineError, match=f"model '{tmp_path}' gives logits that are NaN or infinite"),
+    ):
+        engine.generate(["What is 3 and 4 more?"], Sampling(max_tokens=8))

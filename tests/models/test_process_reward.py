@@ -1,6 +1,8 @@
 import json
 import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -217,8 +219,8 @@ def test_training_on_constant_labels_brings_every_score_to_the_label(folder: Pat
     assert trainer.callback_metrics["val/correlation"].item() > 0.95
 
 
-def test_weights_of_another_step_format_are_refused(folder: Path) -> None:
-    model = ProcessRewardModel(str(folder))
+def test_weights_of_another_step_format_than_the_one_given_are_refused(folder: Path) -> None:
+    model = ProcessRewardModel(str(folder), step_format="er_prm")
     saved = StepFormat(separator=" ").to_dict()
     with pytest.raises(ValueError, match=r"separator: ' ' -> ''"):
         model.on_load_checkpoint({"step_format": saved})
@@ -272,3 +274,40 @@ def test_a_backbone_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_step_format_is_written_beside_the_weights(model: ProcessRewardModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "step_format.json").read_text(encoding="utf-8"))["tag"] == " ки"
+
+
+class GradientNorm(L.Callback):
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
+        self.norm = torch.cat([p.grad.flatten() for p in pl_module.parameters() if p.grad is not None]).norm().item()
+
+
+def test_a_callback_sees_the_gradient_that_the_optimizer_steps_by(folder: Path, tmp_path: Path) -> None:
+    """A step of SGD at a learning rate of 1 moves the weights by the gradient; the batches differ in their steps."""
+    records = [make_record(i, [[float(i % 2)]] * (1 + 3 * (i // 3)) + [[1.0]]) for i in range(6)]
+    write_records(records, tmp_path / "r.parquet")
+    data = ProcessRewardDataModule(
+        str(tmp_path / "r.parquet"), eta=0.0, max_tokens=150, max_length=150, cache_dir=str(tmp_path)
+    )
+    model = ProcessRewardModel(str(folder), optimizer=lambda p: torch.optim.SGD(p, lr=1.0), scheduler=None)
+    model.configure_model()
+    before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+    callback = GradientNorm()
+    fit(model, data, tmp_path, max_steps=1, accumulate_grad_batches=2, callbacks=[callback])
+    after = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert callback.norm == pytest.approx((after - before).norm().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", r"step_format\.json: it holds '\[1\]'; it must be an object"),
+        ("null", r"step_format\.json: it holds 'None'"),
+        ('{"tag": 5}', r"step_format\.json: step_format\.tag is 5"),
+        ('{"tag": ', r"step_format\.json: "),
+    ],
+)
+def test_a_damaged_step_format_is_named(text: str, message: str, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "lm")
+    (tmp_path / "lm/step_format.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        ProcessRewardModel(str(tmp_path / "lm"))

@@ -11,11 +11,10 @@ from typing import Any
 from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file
 
-from erprm.engines.model_files import load_tokenizer
+from erprm.engines.model_files import BackboneError, check_model_folder, load_tokenizer
 from erprm.lookup import check_arguments, look_up
 from erprm.models.adapters.adapter import Adapter
 from erprm.models.adapters.registry import ADAPTERS, AUTO, SAVED, SAVED_KINDS, AdapterSetting
-from erprm.models.backbone.loading import BackboneError, check_local
 from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, read_step_format
 from erprm.runs.identity import setting_text
 from erprm.steps import StepFormat, StepFormatError
@@ -113,7 +112,7 @@ def _named(setting: AdapterSetting) -> AdapterChoice:
 
 
 def _config(path: str) -> tuple[Path, dict[str, Any]]:
-    check_local(path)
+    check_model_folder(path)
     file = _file(path, CONFIG_NAME)
     if file is None:
         is_lora = _file(path, "adapter_config.json") is not None

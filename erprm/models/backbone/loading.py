@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,17 +14,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from erprm.errors import InputError
+from erprm.engines.model_files import BackboneError as BackboneError
+from erprm.engines.model_files import check_model_folder, load_model, model_path
 from erprm.models.backbone.sharded_loading import NotDeferrableError, empty_causal_lm
 from erprm.models.choices import Attention
 from erprm.models.choices import Dtype as Dtype
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
-
-
-class BackboneError(InputError):
-    """A backbone that cannot be loaded or does not fit."""
 
 
 def load_causal_lm(
@@ -49,6 +45,8 @@ def load_causal_lm(
     Raises:
         BackboneError: if there is none, or its files lack some of its weights; names the path.
     """
+    path = model_path(path)
+    check_model_folder(path, gguf_file)
     settings = _load_settings(dtype, attn_implementation)
     if gguf_file is not None:
         return _load_gguf(path, gguf_file, settings)
@@ -63,15 +61,28 @@ def load_causal_lm(
 
 
 def _load_gguf(path: str, gguf_file: str, settings: dict[str, Any]) -> PreTrainedModel:
-    check_local(path, gguf_file)
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, **settings, **_gguf(gguf_file))
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"no causal language model could be loaded from {path!r}: {error}") from error
-    # The weights have been dequantized; transformers 5.19 would still refuse to save a model marked as GGUF.
-    del model.hf_quantizer
-    del model.config.quantization_config
+    model: PreTrainedModel
+    model, missing = _loaded(AutoModelForCausalLM, path, gguf_file, settings)
+    _refuse_missing(missing, path, model)
+    # The weights have been unpacked; transformers 5.19 may still refuse to save a model marked as GGUF.
+    for owner, mark in ((model, "hf_quantizer"), (model.config, "quantization_config")):
+        if hasattr(owner, mark):
+            delattr(owner, mark)
     return model
+
+
+def _loaded(loader: Any, path: str, gguf_file: str | None, settings: dict[str, Any]) -> tuple[Any, list[str]]:
+    try:
+        return load_model(loader, path, gguf_file, **settings)
+    except FileNotFoundError as error:
+        raise BackboneError(f"backbone: {error}") from error
+
+
+def _refuse_missing(missing: list[str], path: str, model: PreTrainedModel) -> None:
+    if missing:
+        raise BackboneError(
+            f"the files of {path!r} lack {len(missing)} weights of a {type(model).__name__}, {missing[0]} for one"
+        )
 
 
 def load_pretrained(
@@ -94,24 +105,9 @@ def load_pretrained(
     Raises:
         BackboneError: if it cannot be loaded, or the files lack weights, which transformers would make up at random.
     """
-    check_local(path)
-    try:
-        model: PreTrainedModel
-        model, info = loader.from_pretrained(
-            path,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **_load_settings(dtype, attn_implementation),
-        )
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"{loader.__name__} cannot load {path!r}: {error}") from error
-    missing = sorted(name for name in info["missing_keys"] if may_lack is None or not may_lack(name, model))
-    if missing:
-        raise BackboneError(
-            f"the safetensors files of {path!r} lack {len(missing)} weights of a {type(model).__name__}, "
-            f"{missing[0]} for one"
-        )
+    model: PreTrainedModel
+    model, missing = _loaded(loader, model_path(path), None, _load_settings(dtype, attn_implementation))
+    _refuse_missing([name for name in missing if may_lack is None or not may_lack(name, model)], path, model)
     return model
 
 
@@ -128,29 +124,14 @@ def causal_lm_without_weights(path: str, gguf_file: str | None, dtype: torch.dty
     Raises:
         BackboneError: if there is none; names the path.
     """
-    check_local(path, gguf_file)
+    path = model_path(path)
+    check_model_folder(path, gguf_file)
     try:
-        config = AutoConfig.from_pretrained(path, **_gguf(gguf_file))
+        config = AutoConfig.from_pretrained(path, **({"gguf_file": gguf_file} if gguf_file else {}))
     except (OSError, ValueError) as error:
         raise BackboneError(f"no configuration of a model could be loaded from {path!r}: {error}") from error
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
     return model
-
-
-def _gguf(gguf_file: str | None) -> dict[str, Any]:
-    return {"gguf_file": gguf_file} if gguf_file else {}
-
-
-def check_local(path: str, gguf_file: str | None = None) -> None:
-    """Says what is wrong with a local path before the hub is asked for it.
-
-    Raises:
-        BackboneError: if it does not exist.
-    """
-    if Path(path).is_absolute() or path.startswith("."):
-        missing = Path(path) / gguf_file if gguf_file else Path(path)
-        if not missing.exists():
-            raise BackboneError(f"backbone: {str(missing)!r} does not exist")
 
 
 def optimizer_with_schedule(

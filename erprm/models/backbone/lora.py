@@ -121,8 +121,10 @@ def merged_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> dic
 
 
 def trained_state_dict(state_dict: Mapping[str, Any], module: nn.Module) -> dict[str, Any]:
-    """The weights of a module without those that are not trained."""
-    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    """The weights of a module without those of its backbone that are not trained."""
+    frozen = {
+        n for n, parameter in module.named_parameters() if n.startswith("backbone.") and not parameter.requires_grad
+    }
     return {name: tensor for name, tensor in state_dict.items() if name not in frozen}
 
 

@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from erprm.engines.model_files import model_path
 from erprm.models.attention.kernels import Attention
+from erprm.models.backbone.beside import beside_backbone, load_beside, write_beside
 from erprm.models.backbone.embeddings import fit_embeddings
 from erprm.models.backbone.loading import (
+    BackboneError,
     Dtype,
     OptimizerFactory,
     SchedulerFactory,
@@ -22,7 +25,7 @@ from erprm.models.backbone.loading import (
 )
 from erprm.models.backbone.lora import LoRA, add_adapters, initialise_adapters, merged_state_dict, trained_state_dict
 from erprm.models.backbone.sharded_loading import DeferredWeights
-from erprm.models.backbone.weight_files import model_files
+from erprm.models.backbone.weight_files import BESIDE_FILE, model_files
 from erprm.models.distributed.sharding import (
     LayerClasses,
     clip_gradients,
@@ -56,8 +59,8 @@ class BackboneModule(ResumableModule):
     ) -> None:
         """Notes the settings, which the subclasses describe."""
         super().__init__()
-        self.backbone_path = backbone
-        self.tokenizer_path = tokenizer or backbone
+        self.backbone_path = model_path(backbone)
+        self.tokenizer_path = model_path(tokenizer or backbone)
         self.gguf_file = gguf_file
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
@@ -69,6 +72,7 @@ class BackboneModule(ResumableModule):
         self.backbone: PreTrainedModel | None = None
         # With adapters, checkpoints hold only what is trained.
         self.strict_loading = lora is None
+        self._random_beside_backbone = False
         self._global_mean = GlobalMean()
 
     @property
@@ -113,6 +117,7 @@ class BackboneModule(ResumableModule):
         Lightning calls this before fit, validate, test and predict.
         """
         if self.backbone is None:
+            _ = self.backbone_tokenizer  # What is wrong with it is found before weights are loaded.
             self.set_up_backbone(self.build_backbone())
 
     def set_up_backbone(self, backbone: PreTrainedModel, *, load: bool = True) -> None:
@@ -120,9 +125,12 @@ class BackboneModule(ResumableModule):
 
         Args:
             backbone: of :meth:`build_backbone`, or of its kind.
-            load: read the weights that are on the meta device. False: they, and all that is added, stay there.
+            load: read the weights that are on the meta device, and those beside the backbone. False: they, and all
+                that is added, stay as they are.
         """
         self.backbone = backbone
+        if load:
+            self._random_beside_backbone = not load_beside(self, self.backbone_path)
         fit_embeddings(backbone, self.backbone_tokenizer)
         deferred = DeferredWeights(backbone, self.backbone_path) if load else None
         if self.lora is not None:
@@ -147,6 +155,35 @@ class BackboneModule(ResumableModule):
                 initialise_adapters(backbone)
         backbone.train(self.training)
 
+    def refuse_random_weights(self) -> None:
+        """Refuses a module with weights beside its backbone that nothing has been loaded into.
+
+        Raises:
+            BackboneError: naming one.
+        """
+        if self._random_beside_backbone:
+            name = min(beside_backbone(self.state_dict()))
+            raise BackboneError(
+                f"{name} of {type(self).__name__} is random: {self.backbone_path!r} holds no {BESIDE_FILE}, so it was "
+                "not saved by this class. Give a checkpoint of the training (--ckpt_path), or train it"
+            )
+
+    def on_fit_start(self) -> None:
+        """Notes that what is random is going to be learned."""
+        self._random_beside_backbone = False
+
+    def on_test_start(self) -> None:
+        """As :meth:`refuse_random_weights`."""
+        self.refuse_random_weights()
+
+    def on_validation_start(self) -> None:
+        """As :meth:`on_test_start`."""
+        self.on_test_start()
+
+    def on_predict_start(self) -> None:
+        """As :meth:`on_test_start`."""
+        self.on_test_start()
+
     def mean_loss(self, losses_S: Tensor) -> tuple[Tensor, Tensor]:
         """Weights the losses of a batch by their number; see :class:`erprm.models.training.global_mean.GlobalMean`.
 
@@ -158,10 +195,14 @@ class BackboneModule(ResumableModule):
         """
         return self._global_mean.loss(losses_S, self.trainer)
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Makes the accumulated gradient that of the mean over all accumulated losses."""
-        self._global_mean.rescale(self)
-        super().on_before_optimizer_step(optimizer)
+    def on_after_backward(self) -> None:
+        """Makes the accumulated gradient that of the mean over all accumulated losses, once the last batch is there.
+
+        Lightning calls ``on_before_optimizer_step`` of callbacks before that of the module: there they see it right.
+        """
+        super().on_after_backward()
+        if not self.trainer.fit_loop._should_accumulate():
+            self._global_mean.rescale(self)
 
     def configure_gradient_clipping(
         self,
@@ -190,6 +231,7 @@ class BackboneModule(ResumableModule):
             ValueError: naming a weight that it lacks.
         """
         super().on_load_checkpoint(checkpoint)
+        self._random_beside_backbone = False
         saved = checkpoint.get("state_dict")
         if self.lora is not None and saved is not None:
             lacking = [name for name, p in self.named_parameters() if p.requires_grad and name not in saved]
@@ -208,7 +250,7 @@ class BackboneModule(ResumableModule):
         return model_files(folder) if is_writer else nullcontext(folder)
 
     def write_backbone(self, folder: Path) -> bool:
-        """Writes the backbone as a Hugging Face folder, adapters merged into its weights.
+        """Writes the backbone as a Hugging Face folder, adapters merged into its weights, and the weights beside it.
 
         If the weights are sharded, all processes call it, and the first, which gathers and writes them, needs memory
         for all.
@@ -223,11 +265,20 @@ class BackboneModule(ResumableModule):
             if self.global_rank != 0:
                 return False
             weights = {n.removeprefix("backbone."): w for n, w in gathered.items() if n.startswith("backbone.")}
+            beside = beside_backbone(gathered)
         else:
             weights = self.backbone.state_dict()
+            beside = beside_backbone(self.state_dict())
         if not sharded and self.lora is None:
             self.backbone.save_pretrained(folder)
-            return True
+        else:
+            self._write_plain(weights, folder)
+        write_beside(beside, folder, type(self).__name__)
+        return True
+
+    def _write_plain(self, weights: dict[str, Tensor], folder: Path) -> None:
+        """Writes weights that are gathered, or have adapters to be merged."""
+        assert self.backbone is not None
         if self.lora is not None:
             weights = merged_state_dict(weights, self.backbone)
         # transformers takes the names from a model without adapters, and its class from one that is not sharded.
@@ -236,4 +287,3 @@ class BackboneModule(ResumableModule):
         if plain.can_generate():
             plain.generation_config = self.backbone.generation_config
         plain.to(self.backbone.dtype).save_pretrained(folder, state_dict=weights)
-        return True

@@ -22,6 +22,9 @@ from transformers.utils.hub import cached_file
 
 from erprm.runs.atomic import whole_files
 
+BESIDE_FILE = "beside_backbone.safetensors"
+"""What a module has beside its backbone; see :mod:`erprm.models.backbone.beside`."""
+
 
 class WeightFiles:
     """Tensors by name, in one or several safetensors files.
@@ -117,4 +120,4 @@ def _file(path: str, name: str) -> Path | None:
 
 def model_files(folder: Path) -> AbstractContextManager[Path]:
     """A hidden folder to save a model into; its files move into ``folder`` together, weights of an earlier one go."""
-    return whole_files(folder, last=CONFIG_NAME, replaced=("model*.safetensors", SAFE_WEIGHTS_INDEX_NAME))
+    return whole_files(folder, last=CONFIG_NAME, replaced=("model*.safetensors", SAFE_WEIGHTS_INDEX_NAME, BESIDE_FILE))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
+from erprm.models.backbone.beside import beside_backbone
 from erprm.models.backbone.weight_files import model_files
 from erprm.models.heads.two_class import CLASSES
 from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, ProcessRewardModel
@@ -52,6 +53,11 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
             architecture does something to logits that a head would lack, such as scaling or capping.
     """
     check_convertible(model)
+    if beside := beside_backbone(model.state_dict()):
+        raise ValueError(
+            f"{type(model).__name__} has {min(beside)} beside its backbone, which a token classifier lacks; export it "
+            "as hf"
+        )
     encoder = model.step_encoder
     with TemporaryDirectory() as plain:
         model.save_pretrained(plain)

@@ -14,7 +14,7 @@ from torch import Tensor
 class GlobalMean:
     """Makes each loss count the same.
 
-    :meth:`loss` in every ``training_step`` and :meth:`rescale` in ``on_before_optimizer_step`` together give the
+    :meth:`loss` in every ``training_step`` and :meth:`rescale` after the last backward pass together give the
     gradient of the mean over all losses since the last optimizer step, of all processes.
     """
 

@@ -1,15 +1,24 @@
-"""Finds the newest checkpoint of earlier runs, so that a command that is run again continues from there."""
+"""Finds the newest checkpoint of earlier runs, and its folder, so that a command run again continues from there."""
 
 from __future__ import annotations
 
+import csv
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from erprm.models.distributed.checkpoint_folders import displaced_folders
+from erprm.models.distributed.strategy import METADATA_FILE
+
+_CHECKPOINTS = "checkpoints"
 
 
 def newest_checkpoint(trainer: L.Trainer) -> str | None:
@@ -33,10 +42,60 @@ def newest_checkpoint(trainer: L.Trainer) -> str | None:
 
 
 def _checkpoint_folders(trainer: L.Trainer) -> Iterator[Path]:
-    yield Path(trainer.default_root_dir, "checkpoints")
+    yield Path(trainer.default_root_dir, _CHECKPOINTS)
     for logger in trainer.loggers:
         if logger.save_dir is not None:
-            yield from Path(logger.save_dir, str(logger.name)).glob("*/checkpoints")
+            yield from Path(logger.save_dir, str(logger.name)).glob(f"*/{_CHECKPOINTS}")
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:
             yield Path(callback.dirpath)
+
+
+def continue_version(trainer: L.Trainer, ckpt_path: str | None) -> None:
+    """Has the loggers that count versions go on in the version that wrote a checkpoint.
+
+    A new version would have a folder of its own, and there ``ModelCheckpoint`` forgets what was best so far. A logger
+    that was given a ``version`` keeps it.
+
+    Args:
+        trainer: before its training.
+        ckpt_path: what the training resumes from: a path, ``hpc``, or None, which under SLURM is ``hpc``, too.
+    """
+    if ckpt_path == "hpc" or (ckpt_path is None and SLURMEnvironment.detect()):
+        ckpt_path = trainer._checkpoint_connector._hpc_resume_path
+    if ckpt_path is None or not Path(ckpt_path).exists():
+        return
+    runs = [folder.resolve().parent for folder in _checkpoint_folders_of(Path(ckpt_path))]
+    for logger in trainer.loggers:
+        if isinstance(logger, CSVLogger | TensorBoardLogger) and logger._version is None:
+            run = next((run for run in runs if run.parent == Path(logger.root_dir).resolve()), None)
+            if run is not None and run.is_dir():
+                number = run.name.removeprefix("version_")
+                logger._version = int(number) if number.isdigit() and number != run.name else run.name
+                if isinstance(logger, CSVLogger) and rank_zero_only.rank == 0:
+                    logger._experiment = _ContinuedMetrics(logger.log_dir)
+
+
+def _checkpoint_folders_of(path: Path) -> Iterator[Path]:
+    """The folders in which the run that wrote a checkpoint kept its checkpoints."""
+    if path.parent.name == _CHECKPOINTS:
+        yield path.parent
+        return
+    try:
+        file = path / METADATA_FILE if path.is_dir() else path
+        callbacks = torch.load(file, map_location="cpu", weights_only=True, mmap=path.is_file()).get("callbacks", {})
+    except (OSError, RuntimeError, pickle.UnpicklingError):
+        return  # Loading it says what is wrong with it.
+    for name, state in callbacks.items():
+        if name.startswith("ModelCheckpoint") and state.get("dirpath"):
+            yield Path(state["dirpath"])
+
+
+class _ContinuedMetrics(ExperimentWriter):
+    """Appends to the ``metrics.csv`` of the earlier run, which Lightning's own would delete."""
+
+    def _check_log_dir_exists(self) -> None:
+        file = Path(self.metrics_file_path)
+        if file.is_file():
+            with file.open(encoding="utf-8", newline="") as stream:
+                self.metrics_keys = next(csv.reader(stream), [])

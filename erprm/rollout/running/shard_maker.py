@@ -59,7 +59,7 @@ class ShardWork:
         """Loads the engine, unless there is one already, and opens the grader; closes afterwards what it opened."""
         with ExitStack() as stack:
             if engine is None:
-                engine = stack.enter_context(closing(open_engine(self.config)))
+                engine = stack.enter_context(closing(open_engine(self.config, self.config.prompt)))
             self.store.begin(model_sha256=engine.fingerprint(), **self.config.prompt.identity(engine.tokenizer))
             grader = stack.enter_context(open_grader(self.config.grading, "grading"))
             yield ShardMaker(self, engine, grader)
