@@ -24,3 +24,8 @@ class FailedRunError(UserError, RuntimeError):
 
 class MissingPackageError(UserError, ImportError):
     """A package that is needed and not installed."""
+
+
+def printable(text: str) -> str:
+    """Text of others for a message: without the control characters that take hold of a terminal; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from erprm.errors import UsageError, UserError
+from erprm.errors import UsageError, UserError, printable
 
 DEBUG_OPTION, DEBUG_VARIABLE = "--debug", "ERPRM_DEBUG"
 _MOST_LINES, _MOST_CHARACTERS = 5, 500
@@ -103,7 +103,7 @@ def _is_raised_by_this_package(place: TracebackType | None) -> bool:
 
 def lines_of(error: BaseException, prefix: str) -> list[str]:
     """Lines to print for a user's error: at most five, the cause last."""
-    lines = (prefix + _message(error)).splitlines()
+    lines = printable(prefix + _message(error)).splitlines()
     lines = [
         line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]} ..." for line in lines if line.strip()
     ]

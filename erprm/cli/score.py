@@ -129,43 +129,34 @@ def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig)
 
     from erprm.data.files.json_rows import count_rows
     from erprm.data.formats.conversion import rejected_path
-    from erprm.engines.base import EngineError
     from erprm.models.scorers.scored_file import score_file
     from erprm.runs.progress import scoring_bar
     from erprm.scoring.progress import listening
 
     assert config.jsonl is not None
     source, output = config.jsonl
-    done = 0
     with scoring_bar(Console(stderr=True)) as progress:
         total = count_rows(Path(source)) if not progress.disable and Path(source).is_file() else None
         task = progress.add_task("Scoring", total=total, start=False)
 
         def show(rows: int) -> None:
-            nonlocal done
-            done = rows
             if progress.tasks[task].started:
                 progress.update(task, completed=rows)
             else:  # What an earlier run has done says nothing about the speed.
                 progress.reset(task, completed=rows)
 
-        try:
-            with listening(lambda count: progress.advance(task, count)):
-                result = score_file(
-                    model,
-                    source,
-                    output,
-                    scorer_identity=_identity(model),
-                    step_style=config.step_style,
-                    aggregation=config.aggregation,
-                    rows_at_once=config.rows_at_once,
-                    skip_rejected=config.on_error == "skip",
-                    on_progress=show,
-                )
-        except EngineError as error:
-            raise EngineError(
-                f"{error}; {done} row(s) of {source} are done, and the same command goes on from there"
-            ) from error
+        with listening(lambda count: progress.advance(task, count)):
+            result = score_file(
+                model,
+                source,
+                output,
+                scorer_identity=_identity(model),
+                step_style=config.step_style,
+                aggregation=config.aggregation,
+                rows_at_once=config.rows_at_once,
+                skip_rejected=config.on_error == "skip",
+                on_progress=show,
+            )
     resumed = f", {result.resumed} of them by an earlier run" if result.resumed else ""
     print(f"{result.written} row(s) scored and written to {output}{resumed}")
     if result.rejected:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -99,6 +100,15 @@ class PromptError(InputError):
 
 class EngineError(FailedRunError):
     """The engine itself has failed, whatever the prompt was; another one would meet the same."""
+
+
+@contextmanager
+def failing_at(place: str, resumption: str) -> Iterator[None]:
+    """Adds to the message of an engine that fails here what it was asked for and, on a second line, how to go on."""
+    try:
+        yield
+    except EngineError as error:
+        raise type(error)(f"{place}: {error}\n{resumption}") from error
 
 
 class Engine(Protocol):

@@ -72,9 +72,9 @@ class ServerConnection:
     Attributes:
         api_key_env: environment variable that holds the key, if the server wants one.
         concurrency: the most requests under way.
-        timeout_s: the most seconds for the answer to a request.
-        retries: further attempts after a lost connection, a time-out, or a status 408, 409, 429 or 5xx, up to 8 seconds
-            apart.
+        timeout_s: the most seconds for the whole answer to a request.
+        retries: further attempts after a lost connection, a time-out, a status 408, 409, 429 or 5xx, or an answer that
+            is not what was asked for, up to 8 seconds apart.
     """
 
     api_key_env: str = "OPENAI_API_KEY"
@@ -100,8 +100,8 @@ class ServerOptions(ServerConnection, EngineOptions):
         tokenizer: local folder or hub id of the policy's tokenizer; by default ``model``, the name it is served under.
         max_model_len: tokens of the context, where the server does not say (vLLM does).
         concurrency: the most requests under way; one request has all the completions of a prompt.
-        retries: further attempts after a lost connection, a time-out, or a status 408, 409, 429 or 5xx, up to 8 seconds
-            apart: what a restart of the server may take.
+        retries: further attempts after a lost connection, a time-out, a status 408, 409, 429 or 5xx, or an answer that
+            is not what was asked for, up to 8 seconds apart: what a restart of the server may take.
     """
 
     base_url: str | None = None

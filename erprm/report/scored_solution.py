@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
+from erprm.errors import printable
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.steps import Solution
 
@@ -19,9 +20,9 @@ def print_scored_solution(solution: Solution, scores: Tensor, aggregation: Aggre
         aggregation: the score of the solution, in the last line.
         console: where to print.
     """
-    console.print(Text(_printable(solution.question), style="bold"))
+    console.print(Text(printable(solution.question), style="bold"))
     for number, (step, score) in enumerate(zip(solution.steps, scores.tolist(), strict=True), 1):
-        text = _printable(step).replace("\n", "\n" + " " * 14)
+        text = printable(step).replace("\n", "\n" + " " * 14)
         console.print(_scored(str(number), score).append(f"  {text}", style=_colour(score)))
     console.print(_scored(aggregation, aggregate_steps(scores, aggregation).item()))
 
@@ -35,8 +36,3 @@ def _colour(score: float) -> str:
     share = min(max(score, 0.0), 1.0)
     red, green = min(1.0, 2 - 2 * share), min(1.0, 2 * share)
     return f"rgb({round(220 * red)},{round(180 * green)},0)"
-
-
-def _printable(text: str) -> str:
-    """Text without the control characters by which it could take hold of the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

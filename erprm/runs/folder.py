@@ -164,7 +164,7 @@ def read_sealed(path: Path) -> Json:
         digest = content.pop("hash")
         # The hash of a manifest is that of its settings: the run's.
         is_whole = digest == content_hash(content.get("settings", content))
-    except (ValueError, LookupError, AttributeError, TypeError):
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
         is_whole = False
     if not is_whole:
         raise DamagedFileError(f"{path}: is damaged")

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from erprm.data.sources import Problem, load_problems
-from erprm.engines.base import Engine
+from erprm.engines.base import Engine, failing_at
 from erprm.engines.registry import open_engine
 from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
 from erprm.models.identity import scorer_identity, versions
@@ -90,9 +90,13 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
             if not parts.is_done(number):
                 assert grader is not None
                 rows = []
-                for row in _search_part(part, searcher, grader, config):
-                    rows.append(row)
-                    progress.advance(task)
+                with failing_at(
+                    f"part {number}, problems {part[0].problem_id!r} to {part[-1].problem_id!r}",
+                    "The parts that are written are kept; the same command goes on with this one.",
+                ):
+                    for row in _search_part(part, searcher, grader, config):
+                        rows.append(row)
+                        progress.advance(task)
                 parts.write(number, rows)
             else:
                 progress.advance(task, len(part) * runs)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from erprm.cli import main
+from erprm.errors import printable
 from erprm.models import AdaptedRewardModel
-from erprm.report.scored_solution import _colour, _printable
+from erprm.report.scored_solution import _colour
 from erprm.steps import Solution
 from tests.models.adapters.checkpoints import causal_lm, qwen_prm, tiny_tokenizer
 
@@ -50,7 +51,7 @@ def test_the_colour_goes_from_red_over_yellow_to_green(
 
 def test_a_text_cannot_take_hold_of_the_terminal(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "[red]3\x1b[2J\x07\r4[/red]"
-    assert _printable(hostile) == "[red]3�[2J��4[/red]"
+    assert printable(hostile) == "[red]3�[2J��4[/red]"
     assert main(["score", "--model", str(checkpoint), "--question", hostile, "--solution", hostile]) == 0
     out = capsys.readouterr().out
     assert not {"\x1b", "\x07", "\r"} & set(out)

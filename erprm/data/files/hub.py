@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import ssl
+from http.client import HTTPException
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from erprm.data.files.compressed import COMPRESSED_SUFFIXES
+from erprm.errors import printable
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SECONDS_FOR_ANSWER = 5
@@ -39,14 +43,26 @@ def load_hub_dataset(hub_id: str, what: str, config: str | None = None, split: s
             # huggingface_hub 2.4 would try for 24 seconds first, which no setting of its shortens.
             raise ConnectionError(f"cannot reach {endpoint}: {reason}")
         return datasets.load_dataset(hub_id, config, split=split)
-    except OSError as error:
+    except ValueError:
+        raise
+    except Exception as error:  # whatever a client makes of what a server answers
         raise FileNotFoundError(
-            f"{what}: {hub_id!r} is no local path, and loading it as a hub data set failed: {error}"
+            f"{what}: {hub_id!r} is no local path, and loading it as a hub data set failed: {printable(str(error))}"
         ) from error
 
 
 def why_hub_is_away(endpoint: str) -> str | None:
-    """Reason why the hub cannot be reached, or None; tries the connection once."""
+    """Reason why the hub cannot be reached, or None; tries the connection once, for seconds."""
+    found: Queue[str | None] = Queue()
+    # A socket's time limit holds for each byte. An answer that arrives drop by drop is left to itself.
+    Thread(target=lambda: found.put(_why_away(endpoint)), daemon=True).start()
+    try:
+        return found.get(timeout=2 * _SECONDS_FOR_ANSWER)
+    except Empty:
+        return f"no whole answer within {2 * _SECONDS_FOR_ANSWER} s"
+
+
+def _why_away(endpoint: str) -> str | None:
     try:
         with urlopen(Request(endpoint, method="HEAD"), timeout=_SECONDS_FOR_ANSWER):
             return None
@@ -57,3 +73,5 @@ def why_hub_is_away(endpoint: str) -> str | None:
         return str(error.reason) if is_network else None
     except OSError as error:
         return str(error)
+    except HTTPException as error:
+        return f"what answers does not speak HTTP: {error!r:.200}"

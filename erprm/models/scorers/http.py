@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from erprm.engines.base import PromptError
-from erprm.engines.openai_client import OpenAIServer, ServerError
+from erprm.engines.openai_client import AnswerError, OpenAIServer, Request, ServerError, shown_answer
 from erprm.engines.registry import require_package
 from erprm.engines.settings import ServerConnection
 from erprm.models.adapters import AdapterError
 from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.backbone.loading import BackboneError
-from erprm.models.scorers.served_classifier import ServedTokenClassifier
+from erprm.models.scorers.served_classifier import ServedTokenClassifier, refuse_no_probabilities
 from erprm.models.scorers.settings import is_url
 from erprm.scoring.progress import tell_scored
 from erprm.scoring.scorer import ScorerError
@@ -25,6 +25,9 @@ from erprm.scoring.scorer import ScorerError
 log = logging.getLogger(__name__)
 
 _NO_SUCH_PATH = "is it vllm serve with --runner pooling?"
+# Of an answer: eight bytes for each token make eleven characters of base64.
+_BYTES_PER_TOKEN = 16
+_BYTES_BESIDES = 2**20
 
 
 class HTTPStepScorer(ServedTokenClassifier):
@@ -66,13 +69,9 @@ class HTTPStepScorer(ServedTokenClassifier):
         self.url = url.rstrip("/").removesuffix("/v1")
         hints = {404: _NO_SUCH_PATH}
         self._server = OpenAIServer(f"{self.url}/v1", name, asked, hints)
-        served = self._server.models()
-        self._server.model = name or next(iter(served), None)
-        if self._server.model not in served:
-            raise ValueError(f"name is {name!r}, but {self.url} serves {sorted(served)}")
-        card = served[self._server.model]
-        self._max_model_len: int | None = getattr(card, "max_model_len", None)
-        folder = model or getattr(card, "root", None) or card.id
+        card = self._server.model_card("name")
+        self._max_model_len = card.max_model_len
+        folder = model or card.root or card.name
         try:
             super().__init__(folder, adapter, step_format)
         except (BackboneError, FileNotFoundError) as error:
@@ -106,30 +105,39 @@ class HTTPStepScorer(ServedTokenClassifier):
 
     def _classify(self, inputs: list[list[int]]) -> list[Tensor]:
         try:
-            return self._server.ask_all(inputs, self._ask)
+            return self._server.ask_all([self._request(input_ids) for input_ids in inputs])
         except PromptError as error:
             # Lengths have been checked: what it refuses is what it serves, not one solution.
             raise ServerError(str(error)) from error
 
-    async def _ask(self, client: Any, input_ids: list[int]) -> Tensor:
-        answer = await client.post(
-            f"{self.url}/pooling",
-            body={
-                "model": self._server.model,
-                "input": input_ids,
-                "task": "token_classify",
-                "use_activation": True,
-                "encoding_format": "base64",
-                "embed_dtype": "float32",
-                "endianness": "little",
-            },
-            cast_to=object,
-        )
-        try:
-            (of_input,) = answer["data"]
-            probabilities = np.frombuffer(base64.b64decode(of_input["data"]), dtype="<f4").astype(np.float32)
-            probabilities_T2 = torch.from_numpy(probabilities).reshape(-1, 2)
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ScorerError(f"{self._place} answers {str(answer)[:200]}, not as vLLM's /pooling does") from error
-        tell_scored(1)
-        return probabilities_T2
+    def _request(self, input_ids: list[int]) -> Request[Tensor]:
+        body = {
+            "model": self._server.model,
+            "input": input_ids,
+            "task": "token_classify",
+            "use_activation": True,
+            "encoding_format": "base64",
+            "embed_dtype": "float32",
+            "endianness": "little",
+        }
+
+        def read(answer: Any) -> Tensor:
+            probabilities_T2 = _pooled(answer)
+            try:
+                refuse_no_probabilities(probabilities_T2, len(input_ids))
+            except ScorerError as error:
+                raise AnswerError(f"it has {error}") from error
+            tell_scored(1)
+            return probabilities_T2
+
+        return Request(f"{self.url}/pooling", body, read, _BYTES_BESIDES + _BYTES_PER_TOKEN * len(input_ids))
+
+
+def _pooled(answer: Any) -> Tensor:
+    """The pairs of values in an answer of vLLM's ``/pooling`` to one input."""
+    try:
+        (of_input,) = answer["data"]
+        values = np.frombuffer(base64.b64decode(of_input["data"], validate=True), dtype="<f4").astype(np.float32)
+        return torch.from_numpy(values).reshape(-1, 2)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise AnswerError(f"it is {shown_answer(answer)}, not as vLLM's /pooling answers") from error

@@ -23,6 +23,7 @@ from torch import Tensor
 from erprm.data.files.json_rows import Place, stop
 from erprm.data.formats.conversion import rejected_line, rejected_path
 from erprm.data.solutions import SolutionRow, solution_rows
+from erprm.engines.base import failing_at
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention.kernels import AttentionError
 from erprm.runs.atomic import json_line, remove_leftovers, write_json
@@ -83,6 +84,7 @@ def score_file(
         FileNotFoundError: if there is no such source.
         RowError: at the first row that cannot be scored, unless these are skipped.
         ScorerError: if the scorer returns more or fewer scores than there are steps; names the solution.
+        EngineError: if what serves the model has failed; names the rows that it was asked for.
         ValueError: if the output would replace the source, or another command is writing it, the step style is unknown,
             or no row can be scored.
     """
@@ -116,12 +118,19 @@ def score_file(
             for place, row in solution_rows(source, step_style, reject)
             if place.number > unfinished.last_row
         )
+        done = resumed
         while part := list(islice(rows, rows_at_once)):
-            for (_, row), scores in zip(part, _scores(scorer, part, reject), strict=True):
+            with failing_at(
+                f"{source}, rows {part[0][0].number} to {part[-1][0].number}",
+                f"{done} row(s) are done; the same command goes on from there.",
+            ):
+                part_scores = _scores(scorer, part, reject)
+            for (_, row), scores in zip(part, part_scores, strict=True):
                 if scores is not None:
                     unfinished.write(_line(row, scores, aggregation))
             unfinished.save(part[-1][0].number)
-            on_progress(unfinished.written + unfinished.rejected)
+            done = unfinished.written + unfinished.rejected
+            on_progress(done)
         if not unfinished.written:
             unfinished.discard()
             why = f"; {first_reason[0]}" if first_reason else ""

@@ -76,7 +76,7 @@ class ServedTokenClassifier(ABC):
             )
         classes = self._classify([each.input_ids for each in encoded])
         return [
-            self._scores(probabilities_T2, each.input_ids, each.tag_positions)
+            probabilities_T2[list(each.tag_positions), _GOOD].float().cpu()
             for each, probabilities_T2 in zip(encoded, classes, strict=True)
         ]
 
@@ -92,18 +92,6 @@ class ServedTokenClassifier(ABC):
         context = self._context()
         lengths = enumerate(len(each.input_ids) for each in encoded)
         return {} if context is None else {place: length for place, length in lengths if length > context}
-
-    def _scores(self, probabilities_T2: Tensor, input_ids: Sequence[int], tags: Sequence[int]) -> Tensor:
-        if probabilities_T2.shape != (len(input_ids), 2):
-            raise ScorerError(
-                f"{self._place} gives values of shape {list(probabilities_T2.shape)} for {len(input_ids)} tokens; "
-                "expected the probabilities of two classes for each"
-            )
-        at_tags_S2 = probabilities_T2[list(tags)].float().cpu()
-        sums_S = at_tags_S2.sum(-1)
-        if ((sums_S - 1).abs() > _SUM_TOLERANCE).any():
-            raise ScorerError(f"{self._place} gives values that are no probabilities: {at_tags_S2[0].tolist()}")
-        return at_tags_S2[:, _GOOD]
 
     @abstractmethod
     def close(self) -> None:
@@ -126,4 +114,26 @@ class ServedTokenClassifier(ABC):
 
     @abstractmethod
     def _classify(self, inputs: list[list[int]]) -> list[Tensor]:
-        """Probabilities of bad and good at every token of each input ``[tokens, 2]``."""
+        """Probabilities of bad and good at every token of each input ``[tokens, 2]``, checked to be that."""
+
+
+def refuse_no_probabilities(values: Tensor, tokens: int) -> None:
+    """Refuses what are no probabilities of two classes at every token.
+
+    Args:
+        values: expected to be ``[tokens, 2]``.
+        tokens: how many there are.
+
+    Raises:
+        ScorerError: if the shape is another, or a value is NaN or not in [0, 1], or the two of a token do not sum to 1.
+    """
+    if values.shape != (tokens, 2):
+        raise ScorerError(
+            f"values of shape {list(values.shape)} for {tokens} tokens; expected the probabilities of two classes for "
+            "each"
+        )
+    # Comparisons with NaN are false.
+    is_good_T = ((values >= 0) & (values <= 1)).all(-1) & ((values.sum(-1) - 1).abs() <= _SUM_TOLERANCE)
+    if not is_good_T.all():
+        place = int((~is_good_T).nonzero()[0])
+        raise ScorerError(f"values that are no probabilities: {values[place].tolist()} at token {place} of {tokens}")

@@ -10,8 +10,9 @@ from erprm.engines.registry import require_package
 from erprm.engines.settings import VLLMOptions
 from erprm.engines.vllm_process import VLLMProcess
 from erprm.models.adapters.registry import AdapterSetting
-from erprm.models.scorers.served_classifier import ServedTokenClassifier
+from erprm.models.scorers.served_classifier import ServedTokenClassifier, refuse_no_probabilities
 from erprm.runs.identity import model_key, setting_content
+from erprm.scoring.scorer import ScorerError
 
 
 class VLLMStepScorer(ServedTokenClassifier):
@@ -78,4 +79,10 @@ class VLLMStepScorer(ServedTokenClassifier):
         return self._process.max_length
 
     def _classify(self, inputs: list[list[int]]) -> list[Tensor]:
-        return self._process.classify_tokens(inputs)
+        classes = self._process.classify_tokens(inputs)
+        for probabilities_T2, input_ids in zip(classes, inputs, strict=True):
+            try:
+                refuse_no_probabilities(probabilities_T2.float(), len(input_ids))
+            except ScorerError as error:
+                raise ScorerError(f"{self._place} gives {error}") from error
+        return classes

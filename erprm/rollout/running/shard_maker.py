@@ -18,9 +18,9 @@ from typing import Any
 from erprm.data.process_memory import peak_memory
 from erprm.data.records import RolloutRecord, validate_record
 from erprm.data.sources import Problem
-from erprm.engines.base import Engine, EngineError
+from erprm.engines.base import Engine, EngineError, failing_at
 from erprm.engines.registry import open_engine
-from erprm.errors import FailedRunError
+from erprm.errors import FailedRunError, printable
 from erprm.grading import BatchGrader, Grader, OutcomeGrader, extract_answer, open_grader
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.labelling.label_problems import roll_out
@@ -96,7 +96,11 @@ class ShardMaker:
 
         started, usage = time.perf_counter(), replace(self.engine.usage)
         killed_before = len(self._killed())
-        records, made, rejected = self._roll_out(todo, shard)
+        with failing_at(
+            f"shard {shard}, problems {todo[0].problem_id!r} to {todo[-1].problem_id!r}",
+            "The shards that are written are kept; the same command goes on with this one.",
+        ):
+            records, made, rejected = self._roll_out(todo, shard)
         if len(rejected) == len(problems) > 1:
             raise TooManyRejectedError(
                 f"none of the {len(problems)} problems of shard {shard} can be rolled out: {first_of(rejected)}"
@@ -183,5 +187,5 @@ def _in_order(problems: Sequence[Problem], records: Sequence[RolloutRecord]) -> 
 
 
 def _printable(text: str) -> str:
-    """A text that can be written as UTF-8, whatever is in it, and is not endless."""
-    return text[:_LONGEST_REASON].encode("utf-8", "backslashreplace").decode()
+    """A text that can be written as UTF-8 and shown, whatever is in it, and is not endless."""
+    return printable(text[:_LONGEST_REASON].encode("utf-8", "backslashreplace").decode())

@@ -41,6 +41,8 @@ from erprm.runs.identity import content_hash, file_sha256
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
+# A folder of more files than these is of no use, and a manifest that asks for them would be looked through for days.
+MOST_SHARDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class ShardStore:
     def __init__(
         self, folder: str | os.PathLike[str], settings: Mapping[str, Any], num_shards: int, shared: bool = False
     ) -> None:
+        if num_shards > MOST_SHARDS:
+            raise OutputFolderError(
+                f"the run would have {num_shards:,} shards; a folder holds at most {MOST_SHARDS:,}: raise "
+                "problems_per_shard"
+            )
         self.folder = Path(folder)
         self.num_shards = num_shards
         self._shared = shared
@@ -100,6 +107,11 @@ class ShardStore:
             OutputFolderError: if there is no run in the folder.
         """
         settings = run_folder(Path(folder)).stored_settings()
+        shards = (settings or {}).get("num_shards", 0)
+        if type(shards) is not int or not 0 <= shards <= MOST_SHARDS:
+            raise OutputFolderError(
+                f"the manifest of {str(folder)!r} says {shards!r:.40} shards; expected 0 to {MOST_SHARDS:,}"
+            )
         if settings is None:
             raise OutputFolderError(f"{str(folder)!r} has no manifest.json of a rollout run")
         return cls(folder, settings, settings["num_shards"])

@@ -1,7 +1,13 @@
+import contextlib
+import itertools
 import os
+import re
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -82,3 +88,26 @@ def test_a_hub_that_answers_whatever_it_says_is_not_away() -> None:
     with failing_servers() as start:
         # It knows no HEAD, and says so.
         assert why_hub_is_away(start(lambda _: (500, {})).url) is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([b"\x1b[31mno status line\r\n\r\n"], r"does not speak HTTP: BadStatusLine\('\\x1b\[31mno status"),
+        (itertools.chain([b"HTTP/1.1 200 OK\r\nX: "], itertools.repeat(b"x")), "no whole answer within 10 s"),
+    ],
+)
+def test_what_does_not_answer_as_a_hub_does_is_away_within_seconds(parts: Iterable[bytes], message: str) -> None:
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(2**16)
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.2)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=answer, args=(listening,), daemon=True).start()
+        started = time.monotonic()
+        assert re.search(message, str(why_hub_is_away(f"http://127.0.0.1:{listening.getsockname()[1]}")))
+        assert time.monotonic() - started < 20.0

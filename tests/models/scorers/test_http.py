@@ -1,6 +1,9 @@
 """Tests of the HTTP scorer on servers that misbehave; tests with a real server are in test_vllm.py."""
 
 import base64
+import json
+import math
+import re
 import struct
 import threading
 import time
@@ -11,14 +14,15 @@ from typing import Any
 import pytest
 import torch
 
+from erprm.cli import main
 from erprm.engines.openai_client import ServerError
-from erprm.models import HTTPStepScorer, ProcessRewardModel, ScorerError
+from erprm.models import HTTPStepScorer, ProcessRewardModel
 from erprm.models.adapters import AdapterError
 from erprm.models.heads.export import save_token_classifier
 from erprm.raft.scorers import check_scorer, open_scorer
 from erprm.scoring.progress import listening
 from erprm.steps import Solution
-from tests.failing_server import FailingServer, failing_servers
+from tests.failing_server import NO_ANSWERS, Body, FailingServer, failing_servers
 from tests.tiny import save_tiny_llama
 
 pytest.importorskip("openai", reason="needs the extra openai")
@@ -138,13 +142,14 @@ def test_a_server_that_does_not_answer_in_time_is_named(serve: Serve) -> None:
         return position_over_1000(request)
 
     server = serve(wait)
-    with pytest.raises(ServerError, match=rf"{server.url}/v1, .* no answer: Request timed out.*0 of 2 requests"):
+    message = rf"{server.url}/v1, .* no usable answer: it was not whole within 0\.2 s; 0 of 2 requests"
+    with pytest.raises(ServerError, match=message):
         HTTPStepScorer(server.url, timeout_s=0.2, retries=0).score_steps(SOLUTIONS)
     ended.set()
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
-    with pytest.raises(ServerError, match=r"server http://127\.0\.0\.1:9/v1, after up to 0 retries: no answer"):
+    with pytest.raises(ServerError, match=r"server http://127\.0\.0\.1:9/v1, after up to 0 retries: no usable answer"):
         HTTPStepScorer("http://127.0.0.1:9", retries=0)
 
 
@@ -160,21 +165,21 @@ def test_a_server_without_a_pooling_runner_is_told_from_one_that_fails(serve: Se
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (pooled([[0.1, 0.9]] * 5), r"gives values of shape \[5, 2\] for \d+ tokens; expected the probabilities of two"),
-        (pooled([[0.5]]), r"answers .*, not as vLLM's /pooling does"),
-        ((200, {"data": []}), r"answers \{'data': \[\]\}, not as vLLM's /pooling does"),
-        ((200, {"choices": []}), r"answers \{'choices': \[\]\}, not as vLLM's /pooling does"),
+        (pooled([[0.1, 0.9]] * 5), r"values of shape \[5, 2\] for \d+ tokens; expected the probabilities of two"),
+        (pooled([[0.5]]), r"it is \{'data': .*, not as vLLM's /pooling answers"),
+        ((200, {"data": []}), r"it is \{'data': \[\]\}, not as vLLM's /pooling answers"),
+        ((200, {"choices": []}), r"it is \{'choices': \[\]\}, not as vLLM's /pooling answers"),
     ],
 )
 def test_an_answer_of_another_form_is_refused(serve: Serve, answer: tuple[int, dict[str, Any]], message: str) -> None:
-    with pytest.raises(ScorerError, match=message):
-        HTTPStepScorer(serve(lambda _: answer).url).score_steps(SOLUTIONS)
+    with pytest.raises(ServerError, match=message):
+        HTTPStepScorer(serve(lambda _: answer).url, retries=0).score_steps(SOLUTIONS)
 
 
 def test_logits_are_not_taken_for_probabilities(serve: Serve) -> None:
     server = serve(lambda request: pooled([[-2.0, 1.5]] * len(request["input"])))
-    with pytest.raises(ScorerError, match=r"gives values that are no probabilities: \[-2\.0, 1\.5\]"):
-        HTTPStepScorer(server.url).score_steps(SOLUTIONS)
+    with pytest.raises(ServerError, match=r"it has values that are no probabilities: \[-2\.0, 1\.5\] at token 0 of"):
+        HTTPStepScorer(server.url, retries=0).score_steps(SOLUTIONS)
 
 
 def test_a_solution_beyond_the_served_context_is_refused_before_any_is_sent(serve: Serve) -> None:
@@ -214,7 +219,7 @@ def test_a_causal_language_model_is_to_be_exported_first(serve: Serve, folders: 
 
 def test_a_name_that_is_not_served_is_named_with_those_that_are(serve: Serve) -> None:
     server = serve(position_over_1000)
-    with pytest.raises(ValueError, match=rf"name is 'prm', but {server.url} serves \['policy'\]"):
+    with pytest.raises(ValueError, match=rf"name is 'prm', but {server.base_url} serves \['policy'\]"):
         HTTPStepScorer(server.url, name="prm")
 
 
@@ -230,3 +235,79 @@ def test_a_name_that_is_not_served_is_named_with_those_that_are(serve: Serve) ->
 def test_impossible_settings_are_refused_before_the_server_is_asked(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HTTPStepScorer(**{"url": "http://127.0.0.1:9", **settings})
+
+
+def pooled_text(data: object) -> Callable[[], Body]:
+    return lambda: {"data": [{"data": data}]}
+
+
+NO_SCORES: dict[str, tuple[Callable[[], Body], str]] = {
+    **NO_ANSWERS,
+    "no input": (lambda: {"data": []}, "not as vLLM's /pooling answers"),
+    "two inputs": (lambda: {"data": [{"data": ""}, {"data": ""}]}, "not as vLLM's /pooling answers"),
+    "no base64": (pooled_text("\x1b[31m"), "not as vLLM's /pooling answers"),
+    "a part of a number": (pooled_text("AAA="), "not as vLLM's /pooling answers"),
+    "numbers in place of base64": (pooled_text([[0.1, 0.9]]), "not as vLLM's /pooling answers"),
+    "texts in place of numbers": (pooled_text(["good"]), "not as vLLM's /pooling answers"),
+    "too few": (lambda: pooled([[0.5, 0.5]])[1], r"values of shape \[1, 2\] for 2 tokens"),
+    "too many": (lambda: pooled([[0.5, 0.5]] * 3)[1], r"values of shape \[3, 2\] for 2 tokens"),
+    **{
+        f"probabilities {pair}": (lambda pair=pair: pooled([[0.5, 0.5], pair])[1], "are no probabilities")
+        for pair in ([-1.0, 2.0], [0.1, 0.1], [1.0, 1.0], [math.nan, math.nan], [0.5, math.nan], [math.inf, -math.inf])
+    },
+}
+
+
+@pytest.mark.parametrize("fault", NO_SCORES)
+def test_what_is_no_answer_is_asked_for_again_and_then_ends_the_call_with_the_url(serve: Serve, fault: str) -> None:
+    body, message = NO_SCORES[fault]
+    answers = iter([body, body, body])
+    server = serve(lambda _: (200, made()) if (made := next(answers, None)) else pooled([[0.75, 0.25]] * 2))
+    scorer = HTTPStepScorer(server.url, timeout_s=1.0, retries=1)
+    solution = Solution("", ["3"])
+    assert len(scorer.step_encoder.encode_batch([solution])[0].input_ids) == 2
+    with pytest.raises(ServerError, match=rf"server {server.base_url}, .* no usable answer: .*{message}") as error:
+        scorer.score_steps([solution])
+    assert str(error.value).isprintable()
+    assert len(server.requests) == 2
+    assert scorer.score_steps([solution])[0].tolist() == [0.25]
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("context", [-1, 0, 1, 2**31, "512"])
+def test_an_impossible_context_is_the_servers_fault(serve: Serve, context: object) -> None:
+    with pytest.raises(ServerError, match=r"has the max_model_len .*; expected a whole number from 2 to 2147483647"):
+        HTTPStepScorer(serve(position_over_1000, max_model_len=context).url, retries=0)
+
+
+@pytest.mark.parametrize("fault", ["empty", "garbage", "HTML", "probabilities [nan, nan]"])
+def test_rows_skipped_are_never_those_of_a_bad_answer(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    body, _ = NO_SCORES[fault]
+    asked: list[int] = []
+
+    def well_for_8(request: dict[str, Any]) -> tuple[int, Body]:
+        asked.append(1)
+        return (200, body()) if 8 < len(asked) < 20 else position_over_1000(request)
+
+    rows = [{"id": number, "question": f"What is {number}?", "solution": str(number)} for number in range(24)]
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    server = serve(well_for_8)
+    command = ["score", "--model", server.url, "--jsonl", str(source), str(output), "--on_error", "skip"]
+    command += ["--rows_at_once", "8", "--server.retries", "1", "--server.concurrency", "1"]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert re.search(
+        rf"{source}, rows 9 to 16: server {server.base_url}, .* after up to 1 retries: no usable answer: .*\n"
+        r"8 row\(s\) are done; the same command goes on from there\.\n$",
+        error,
+    )
+    assert error.replace("\n", "").isprintable()
+    assert not output.exists()
+    asked += [1] * 20
+    assert main(command) == 0
+    scored = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["id"] for row in scored] == list(range(24))
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "out.jsonl"}

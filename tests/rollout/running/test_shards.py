@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -6,8 +7,10 @@ import datasets
 import pytest
 
 from erprm.data.records import RolloutRecord, read_records
-from erprm.rollout.running.shards import ShardStore
+from erprm.rollout.running.shards import ShardStore, run_folder
+from erprm.rollout.running.verification import verify
 from erprm.runs.folder import OutputFolderError
+from erprm.runs.identity import content_hash
 
 SETTINGS = {"seed": 0, "stop": ("\n",), "prompt": {"template": "{question}", "chat": False}}
 
@@ -125,3 +128,20 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("", "utf-8")
     with pytest.raises(OutputFolderError, match=r"not empty \(thesis\.tex\) and has no manifest\.json"):
         ShardStore(tmp_path, SETTINGS, num_shards=2)
+
+
+@pytest.mark.parametrize("shards", [10**9, -1, 2.5, "2", True, None])
+def test_a_manifest_of_an_impossible_number_of_shards_is_damaged(tmp_path: Path, shards: object) -> None:
+    filled(tmp_path)
+    settings = {**ShardStore.of_folder(tmp_path).settings, "num_shards": shards}
+    for path in run_folder(tmp_path).manifests:
+        path.write_text(json.dumps({"hash": content_hash(settings), "settings": settings}))
+    started = time.monotonic()
+    with pytest.raises(OutputFolderError, match=r"says .* shards; expected 0 to 1,000,000"):
+        verify(tmp_path)
+    assert time.monotonic() - started < 10.0
+
+
+def test_a_run_of_more_shards_than_a_folder_holds_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(OutputFolderError, match="would have 1,000,001 shards; a folder holds at most 1,000,000"):
+        ShardStore(tmp_path, SETTINGS, num_shards=1_000_001)
