@@ -32,7 +32,10 @@ def cut(file: Path, size: int = -10) -> None:
 
 
 def write(name: str, text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_text(text, encoding="utf-8") and None
+    def into(folder: Path) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return into
 
 
 def index(**weight_map: str) -> str:
@@ -213,7 +216,7 @@ def write_gguf(file: Path, quantization: str) -> dict[str, np.ndarray[Any, Any]]
 @pytest.mark.parametrize("quantization", K_QUANTS)
 def test_packed_gguf_weights_are_loaded_as_floats_that_can_be_trained(quantization: str, tmp_path: Path) -> None:
     expected = write_gguf(tmp_path / "m.gguf", quantization)
-    model = load_causal_lm(str(tmp_path), "m.gguf")
+    model: Any = load_causal_lm(str(tmp_path), "m.gguf")
     for part, weights in expected.items():
         loaded = model.get_submodule(f"model.layers.0.mlp.{part}_proj").weight
         assert loaded.requires_grad

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,9 @@ def test_what_is_no_answer_is_asked_for_again_and_then_ends_the_call_with_the_ur
     serve: Any, tokenizer_dir: str, fault: str
 ) -> None:
     body, message = NO_COMPLETIONS[fault]
-    answers = itertools.chain((lambda: (200, body()) for _ in range(3)), [lambda: one_completion(token_ids=[8])])
+    answers: Iterator[Callable[[], Any]] = itertools.chain(
+        (lambda: (200, body()) for _ in range(3)), [lambda: one_completion(token_ids=[8])]
+    )
     server = serve(lambda _: next(answers)())
     engine = make_engine(server, tokenizer_dir, timeout_s=1.0)
     started = time.monotonic()
@@ -198,6 +201,10 @@ def test_what_is_no_answer_is_asked_for_again_and_then_ends_the_call_with_the_ur
     assert (completion.token_ids, len(server.requests)) == ((8,), 4)
 
 
+def card(**fields: object) -> Body:
+    return {"data": [{"id": "policy", **fields}]}
+
+
 MALFORMED_CARDS: dict[str, tuple[Callable[[], Body], str]] = {
     **{name: (body, message) for name, (body, message) in NO_ANSWERS.items() if name != "drip-fed"},
     "no model": (lambda: {"data": []}, "not a list of models"),
@@ -205,12 +212,12 @@ MALFORMED_CARDS: dict[str, tuple[Callable[[], Body], str]] = {
     "id that is a number": (lambda: {"data": [{"id": 7}]}, "which is no model with an id"),
     "id that is empty": (lambda: {"data": [{"id": ""}]}, "which is no model with an id"),
     **{
-        f"context {context}": (lambda context=context: {"data": [{"id": "policy", "max_model_len": context}]}, message)
+        f"context {context}": (partial(card, max_model_len=context), message)
         for context in (-1, 0, 1, 2**31, 1e30, "4096", True, [4096], float("nan"))
         for message in ["has the max_model_len .*; expected a whole number from 2 to 2147483647"]
     },
     **{
-        f"root {root!r}": (lambda root=root: {"data": [{"id": "policy", "root": root}]}, "expected a path or a hub id")
+        f"root {root!r}": (partial(card, root=root), "expected a path or a hub id")
         for root in (7, "", {"path": "x"}, "\x1b[31m/models")
     },
 }

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.plugins.environments import SLURMEnvironment
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from erprm.models.distributed.checkpoint_folders import displaced_folders
 from erprm.models.distributed.strategy import METADATA_FILE
@@ -72,7 +72,7 @@ def continue_version(trainer: L.Trainer, ckpt_path: str | None) -> None:
             if run is not None and run.is_dir():
                 number = run.name.removeprefix("version_")
                 logger._version = int(number) if number.isdigit() and number != run.name else run.name
-                if isinstance(logger, CSVLogger) and rank_zero_only.rank == 0:
+                if isinstance(logger, CSVLogger) and trainer.is_global_zero:
                     logger._experiment = _ContinuedMetrics(logger.log_dir)
 
 
