@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from docstring_parser import DocstringStyle, parse
@@ -93,6 +94,15 @@ def _evaluate_annotations(settings: type[Any]) -> None:
                 _evaluate_annotations(member)
 
 
+def with_home(values: Any) -> Any:
+    """Settings with the home folder in the place of ``~`` at the start of a text, as a shell would have it."""
+    if isinstance(values, str):
+        return str(Path(values).expanduser()) if values.startswith("~/") else values
+    if isinstance(values, dict):
+        return {key: with_home(value) for key, value in values.items()}
+    return [with_home(value) for value in values] if isinstance(values, list) else values
+
+
 def _underscored(argument: str) -> str:
     """``--on-error=skip`` as ``--on_error=skip``: keys are names of fields, and many write options with dashes."""
     name, equals, value = argument.partition("=")
@@ -117,7 +127,7 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
     parser = CommandParser(settings, prog=f"erprm {command}", description=description)
     parsed = parser.parse_args(parser.with_values(keys))
     try:
-        values = parser.instantiate_classes(parsed).as_dict()
+        values = with_home(parser.instantiate_classes(parsed).as_dict())
         return settings(**{field.name: values[key_of(field)] for field in dataclasses.fields(settings)})  # type: ignore[arg-type]
     except ValueError as error:
         raise UsageError(str(error)) from error

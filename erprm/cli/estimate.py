@@ -17,6 +17,9 @@ def main(arguments: Sequence[str]) -> int:
     """Runs what is estimated: the second argument."""
     commands = {"fit": _fit, "rollout": _rollout}
     named = arguments[1] if len(arguments) > 1 else None
+    if named in ("-h", "--help"):
+        print(f"usage: erprm estimate {{{','.join(commands)}}} [--KEY VALUE ...]; add --help for the keys of each")
+        return 0
     if named not in commands:
         found = "nothing" if named is None else repr(named)
         print(f"erprm estimate: expected {' or '.join(map(repr, commands))} after it, found {found}", file=sys.stderr)

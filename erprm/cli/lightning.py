@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
 from erprm.callbacks.scoring import run_folder
+from erprm.cli.commands import with_home
 from erprm.cli.parser import ShortErrors
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
@@ -80,6 +81,13 @@ class ErprmCLI(LightningCLI):
         """Takes the one of Lightning's subcommands that is run; parsers for the others are not made."""
         self._command = command
         super().__init__(*args, **kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses the command line and the files it names; ``~`` at the start of a value is the home folder."""
+        super().parse_arguments(parser, args)
+        for key, value in list(self.config.items()):
+            if isinstance(value, str | list | dict):
+                self.config[key] = with_home(value)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The one that is run."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from erprm.cli.commands import PAIR, parse_settings
 from erprm.data.packing import Packing
+from erprm.errors import InputError
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.choices import Attention, Dtype
@@ -79,6 +80,9 @@ def main(arguments: Sequence[str]) -> int:
     """Scores, and prints or writes the scores."""
     config = parse_settings(ScoreConfig, arguments)
     solution = _solution(config)
+    if config.jsonl is not None and not Path(config.jsonl[0]).is_file():
+        problem = "is a folder; expected a file" if Path(config.jsonl[0]).is_dir() else "does not exist"
+        raise InputError(f"jsonl: {config.jsonl[0]!r} {problem}")
     model = _load(config)
     if solution is not None:
         from rich.console import Console

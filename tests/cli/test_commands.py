@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from erprm.cli.commands import POSITIONALS, key, parse_settings
+from erprm.cli.commands import POSITIONALS, key, parse_settings, with_home
 from erprm.errors import UsageError
 
 
@@ -86,3 +86,10 @@ def test_a_key_may_stand_in_a_file(tmp_path: Path) -> None:
 def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         parse_settings(Places, ["nothing", *arguments])
+
+
+def test_a_tilde_at_the_start_of_a_value_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    given = {"path": "~/a", "many": ["~/b", "c~/d"], "inner": {"model": "~/e"}, "number": 3, "text": "~ is no path"}
+    expected = {"path": "/home/me/a", "many": ["/home/me/b", "c~/d"], "inner": {"model": "/home/me/e"}, "number": 3}
+    assert with_home(given) == {**expected, "text": "~ is no path"}
