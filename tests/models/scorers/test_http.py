@@ -241,6 +241,10 @@ def pooled_text(data: object) -> Callable[[], Body]:
     return lambda: {"data": [{"data": data}]}
 
 
+def pooled_pairs(*pairs: Sequence[float]) -> Callable[[], Body]:
+    return lambda: pooled(pairs)[1]
+
+
 NO_SCORES: dict[str, tuple[Callable[[], Body], str]] = {
     **NO_ANSWERS,
     "no input": (lambda: {"data": []}, "not as vLLM's /pooling answers"),
@@ -249,10 +253,10 @@ NO_SCORES: dict[str, tuple[Callable[[], Body], str]] = {
     "a part of a number": (pooled_text("AAA="), "not as vLLM's /pooling answers"),
     "numbers in place of base64": (pooled_text([[0.1, 0.9]]), "not as vLLM's /pooling answers"),
     "texts in place of numbers": (pooled_text(["good"]), "not as vLLM's /pooling answers"),
-    "too few": (lambda: pooled([[0.5, 0.5]])[1], r"values of shape \[1, 2\] for 2 tokens"),
-    "too many": (lambda: pooled([[0.5, 0.5]] * 3)[1], r"values of shape \[3, 2\] for 2 tokens"),
+    "too few": (pooled_pairs(*[[0.5, 0.5]]), r"values of shape \[1, 2\] for 2 tokens"),
+    "too many": (pooled_pairs(*[[0.5, 0.5]] * 3), r"values of shape \[3, 2\] for 2 tokens"),
     **{
-        f"probabilities {pair}": (lambda pair=pair: pooled([[0.5, 0.5], pair])[1], "are no probabilities")
+        f"probabilities {pair}": (pooled_pairs([0.5, 0.5], pair), "are no probabilities")
         for pair in ([-1.0, 2.0], [0.1, 0.1], [1.0, 1.0], [math.nan, math.nan], [0.5, math.nan], [math.inf, -math.inf])
     },
 }
