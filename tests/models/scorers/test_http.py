@@ -8,7 +8,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -238,12 +237,12 @@ def test_impossible_settings_are_refused_before_the_server_is_asked(settings: di
         HTTPStepScorer(**{"url": "http://127.0.0.1:9", **settings})
 
 
-def second_token(probabilities: Sequence[float]) -> Body:
-    return pooled([[0.5, 0.5], probabilities])[1]
-
-
 def pooled_text(data: object) -> Callable[[], Body]:
     return lambda: {"data": [{"data": data}]}
+
+
+def pooled_pairs(*pairs: Sequence[float]) -> Callable[[], Body]:
+    return lambda: pooled(pairs)[1]
 
 
 NO_SCORES: dict[str, tuple[Callable[[], Body], str]] = {
@@ -254,10 +253,10 @@ NO_SCORES: dict[str, tuple[Callable[[], Body], str]] = {
     "a part of a number": (pooled_text("AAA="), "not as vLLM's /pooling answers"),
     "numbers in place of base64": (pooled_text([[0.1, 0.9]]), "not as vLLM's /pooling answers"),
     "texts in place of numbers": (pooled_text(["good"]), "not as vLLM's /pooling answers"),
-    "too few": (lambda: pooled([[0.5, 0.5]])[1], r"values of shape \[1, 2\] for 2 tokens"),
-    "too many": (lambda: pooled([[0.5, 0.5]] * 3)[1], r"values of shape \[3, 2\] for 2 tokens"),
+    "too few": (pooled_pairs(*[[0.5, 0.5]]), r"values of shape \[1, 2\] for 2 tokens"),
+    "too many": (pooled_pairs(*[[0.5, 0.5]] * 3), r"values of shape \[3, 2\] for 2 tokens"),
     **{
-        f"probabilities {pair}": (partial(second_token, pair), "are no probabilities")
+        f"probabilities {pair}": (pooled_pairs([0.5, 0.5], pair), "are no probabilities")
         for pair in ([-1.0, 2.0], [0.1, 0.1], [1.0, 1.0], [math.nan, math.nan], [0.5, math.nan], [math.inf, -math.inf])
     },
 }
