@@ -24,7 +24,7 @@ def test_a_round_decides_where_from_on_what_how_fast_and_how_long(tmp_path: Path
         "data": {"max_tokens": 512},
     }
     settings = sft_settings(config(sft=sft), 2, "run/round-1/policy", Path("kept.jsonl"), tmp_path)
-    export = {"class_path": "erprm.callbacks.ExportHF", "init_args": {"output": str(tmp_path)}}
+    export = {"class_path": "erprm.callbacks.ExportHF", "init_args": {"output": str(tmp_path), "overwrite": True}}
     assert settings == {
         "seed_everything": 5,
         "trainer": {

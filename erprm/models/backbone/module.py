@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from erprm.engines.model_files import model_path
+from erprm.engines.model_files import check_model_folder, model_path
 from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.beside import beside_backbone, load_beside, write_beside
 from erprm.models.backbone.embeddings import fit_embeddings
@@ -117,6 +117,8 @@ class BackboneModule(ResumableModule):
         Lightning calls this before fit, validate, test and predict.
         """
         if self.backbone is None:
+            if not Path(self.backbone_path).is_file():  # A loader of the user's own may read one.
+                check_model_folder(self.backbone_path, self.gguf_file)
             _ = self.backbone_tokenizer  # What is wrong with it is found before weights are loaded.
             self.set_up_backbone(self.build_backbone())
 

@@ -170,7 +170,7 @@ def test_a_configuration_without_an_architecture_is_refused(tmp_path: Path, conf
 @pytest.mark.parametrize("config", ["[]", "[1]", "null", "no JSON"])
 def test_a_configuration_that_is_no_object_is_refused(tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(AdapterError, match=r"config\.json: is no object of JSON"):
+    with pytest.raises(BackboneError, match=r"config\.json is damaged: it (is no JSON|holds)"):
         choose_adapter(str(tmp_path))
 
 

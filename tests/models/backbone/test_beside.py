@@ -157,13 +157,13 @@ def test_a_token_classifier_is_not_made_of_a_model_that_has_some(folder: Path, t
 def test_a_checkpoint_brings_its_step_format(folder: Path, tmp_path: Path) -> None:
     """Tags that were added to the tokenizer make the embedding grow."""
     step_format = StepFormat(tag="<step>", separator="\n\n", add_tokens=True)
-    for lora in (None, LoRA(r=2)):
-        model = trained(folder, tmp_path, lora=lora, step_format=step_format)
-        again = Headed.load_from_checkpoint(tmp_path / "trained.ckpt", backbone=str(folder / "lm"), lora=lora).eval()
+    for output, lora in ((tmp_path / "whole", None), (tmp_path / "lora", LoRA(r=2))):
+        model = trained(folder, output, lora=lora, step_format=step_format)
+        again = Headed.load_from_checkpoint(output / "trained.ckpt", backbone=str(folder / "lm"), lora=lora).eval()
         assert again.step_format == step_format
         (scores,) = again.score_steps([SOLUTION])
         torch.testing.assert_close(scores, model.score_steps([SOLUTION])[0], atol=1e-6, rtol=0)
         with pytest.raises(ValueError, match=r"step_format\.tag: '<step>' -> ' ки'"):
             Headed.load_from_checkpoint(
-                tmp_path / "trained.ckpt", backbone=str(folder / "lm"), lora=lora, step_format="er_prm"
+                output / "trained.ckpt", backbone=str(folder / "lm"), lora=lora, step_format="er_prm"
             )

@@ -380,8 +380,10 @@ def test_the_export_command_merges_adapters(ranks: list[dict[str, Any]], folder:
     }
 
 
-def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path, folder: Path) -> None:
+def test_a_checkpoint_that_is_not_there_is_named(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [f"--model.backbone={folder / 'lm'}", f"--ckpt_path={tmp_path / 'none'}", f"--output={tmp_path / 'o'}"]
-    with pytest.raises(FileNotFoundError, match=r"none is neither a checkpoint file nor a folder of one"):
-        main(["export", *arguments])
+    assert main(["export", *arguments]) != 0
+    assert "none is neither a checkpoint file nor a folder of one" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
