@@ -29,6 +29,8 @@ _RETRIES_ON_OPENING = 3
 _MOST_BYTES_OF_MODELS = 2**24
 _LONGEST_CONTEXT = 2**31 - 1
 _LONGEST_MESSAGE = 250
+# vLLM 0.32 finds out that a log probability is NaN when it writes its answer, and says status 400.
+_OF_NAN = "not JSON compliant"
 
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = 120
@@ -179,6 +181,11 @@ class OpenAIServer:
                         else:
                             await client.post(request.path, body=request.body, cast_to=bytes)
                     except (BadRequestError, UnprocessableEntityError) as error:
+                        if _OF_NAN in error.message:
+                            raise ServerError(
+                                f"{self.place}: the model's logits are not finite, as with NaN in its weights: "
+                                f"{_one_line(error.message)}"
+                            ) from None
                         raise PromptError(f"{self.place} refuses a request: {_one_line(error.message)}") from error
                     except APIError as error:
                         raise self._error(
@@ -188,7 +195,14 @@ class OpenAIServer:
                     result: Result = exchange.results[0]
                     return result
 
-            return await asyncio.gather(*map(answer, requests))
+            tasks = [asyncio.ensure_future(answer(request)) for request in requests]
+            try:
+                return await asyncio.gather(*tasks)
+            finally:
+                # Those under way when one has failed must end before the client does.
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     def _error(self, error: Any, retries: int, done: str) -> ServerError:
         status = getattr(error, "status_code", None)

@@ -96,4 +96,4 @@ def test_a_server_that_is_away_is_named(
         assert main([*command, "--config", str(config), "--engine=openai", "--device=auto", *keys]) == 1
     message = capsys.readouterr().err
     assert f"erprm {' '.join(command)}: server {url}" in message
-    assert "after up to 0 retries: no answer" in message
+    assert "after up to 0 retries: no usable answer" in message

@@ -276,6 +276,26 @@ def test_logprobs_are_asked_for_once_of_vllm_alone(serve: Any, tokenizer_dir: st
         assert sorted((request.get("logprobs") for request in server.requests), key=str) == asked
 
 
+def test_a_served_policy_with_nan_in_its_weights_ends_a_run_and_rejects_no_problem(
+    serve: Any, tokenizer_dir: str, tmp_path: Path
+) -> None:
+    # As vLLM 0.32 answers; without logprobs it gives the token 0 again and again.
+    refusal = {"error": {"message": "Out of range float values are not JSON compliant"}}
+
+    def broken(request: dict[str, Any]) -> tuple[int, Body]:
+        return (400, refusal) if "logprobs" in request else one_completion(text="", token_ids=[0])
+
+    server = serve(broken, max_model_len=64, owned_by="vllm")
+    engine = make_engine(server, tokenizer_dir, max_model_len=None)
+    problems = [Problem(str(number), f"{number} + 1 =", str(number + 1), "sums") for number in range(3)]
+    config = RolloutConfig("policy", str(tmp_path / "run"), source="jsonl")
+    with pytest.raises(
+        ServerError, match=r"model 'policy': the model's logits are not finite, as with NaN in its weights"
+    ):
+        run_rollouts(config, engine, problems)
+    assert not list(tmp_path.glob("run/**/*.parquet"))
+
+
 def test_a_redirection_is_not_followed_but_told(serve: Any, tokenizer_dir: str) -> None:
     with pytest.raises(ServerError, match=r"status 308: .* \(it redirects to None; give that address\)"):
         make_engine(serve(lambda _: (308, b"")), tokenizer_dir).generate(["so"], Sampling())
@@ -296,3 +316,17 @@ def test_a_message_of_the_server_cannot_take_hold_of_the_terminal(
     with pytest.raises((TooManyRejectedError, ServerError)):
         run_rollouts(config, engine, problems)
     assert all(record.getMessage().replace("\n", "").isprintable() for record in caplog.records)
+
+
+def test_requests_under_way_when_one_has_failed_end_without_a_word(
+    serve: Any, tokenizer_dir: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail_later(request: dict[str, Any]) -> tuple[int, Body]:
+        time.sleep(0.05 * len(request["prompt"]))
+        return 200, b""
+
+    engine = make_engine(serve(fail_later), tokenizer_dir, concurrency=3, retries=0)
+    with pytest.raises(ServerError, match="0 of 8 requests were answered"):
+        engine.generate(["so " * words for words in range(1, 9)], Sampling())
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert capfd.readouterr() == ("", "")

@@ -214,7 +214,9 @@ def test_scoring_of_a_file_goes_on_when_a_server_that_went_away_is_back(
     trainer = L.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[BestOfN(str(pool), kind="gsm8k")]
     )
-    with pytest.raises(ServerError, match=rf"server {server.url}/v1, .* no answer: .*; 0 of 2 requests were answered"):
+    with pytest.raises(
+        ServerError, match=rf"server {server.url}/v1, .* no usable answer: .*; 0 of 2 requests were answered"
+    ):
         trainer.validate(ScorerModule(scorer), DataLoader(TensorDataset(torch.zeros(1))), verbose=False)
 
     server.start()
