@@ -70,7 +70,7 @@ OWN_TEXTS = {
 }
 COMMANDS = {
     "rollout": "erprm.cli.rollout.RolloutCommand",
-    "estimate rollout": "erprm.cli.estimate_rollout.RolloutEstimateConfig",
+    "estimate rollout": "erprm.estimate.config.RolloutEstimateConfig",
     "raft": "erprm.raft.config.RaftConfig",
     "search": "erprm.search.config.SearchConfig",
 }

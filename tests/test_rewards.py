@@ -453,8 +453,6 @@ def test_jackknife_of_one_completion_is_refused() -> None:
 
 
 @pytest.mark.parametrize("function", ALL_FUNCTIONS)
-def test_rewards_that_are_no_real_tensor_are_refused(function: Any) -> None:
-    with pytest.raises(TypeError, match=r"must be a torch\.Tensor, got list"):
-        function([1.0, 0.0], 2.0)
+def test_rewards_that_are_no_real_numbers_are_refused(function: Any) -> None:
     with pytest.raises(TypeError, match="must hold real numbers"):
         function(torch.tensor([1.0 + 0j, 0.0]), 2.0)

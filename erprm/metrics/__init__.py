@@ -5,6 +5,7 @@ The functions hold the formulas; the ``Metric`` classes only hold states for tor
 :func:`bootstrap_interval` of it the curve's interval.
 
     >>> import torch
+    >>> from erprm.metrics import best_of_n_curves, bootstrap_interval
     >>> scores = torch.tensor([[0.9, 0.7, 0.2], [0.1, 0.8, 0.5]])
     >>> correct = torch.tensor([[False, True, False], [False, True, True]])
     >>> best_of_n_curves(scores, correct).mean(dim=0)

@@ -12,7 +12,7 @@ from erprm.models import ProcessRewardModel
 
 @pytest.mark.slow
 def test_the_quick_demo_runs_every_stage_and_is_continued_not_repeated(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "demo"
     assert main(["demo", "--quick", "--output_dir", str(folder)]) == 0
@@ -34,5 +34,6 @@ def test_the_quick_demo_runs_every_stage_and_is_continued_not_repeated(
     assert main(["demo", "--quick", "true", "--output_dir", str(folder)]) == 0
     assert (folder / "reward_model_er" / "model.safetensors").stat().st_mtime_ns == written
 
-    with pytest.raises(ValueError, match="holds a demo with another recipe or seed"):
-        main(["demo", "--quick", "true", "--seed", "1", "--output_dir", str(folder)])
+    capsys.readouterr()
+    assert main(["demo", "--quick", "true", "--seed", "1", "--output_dir", str(folder)]) == 1
+    assert "seed: 0 there, 1 now" in capsys.readouterr().err

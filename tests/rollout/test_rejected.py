@@ -187,12 +187,12 @@ def test_a_request_that_a_server_refuses_is_its_problems_error(tmp_path: Path) -
 
 
 def test_an_answer_for_which_the_grader_is_killed_is_reported_and_costs_nothing_else(tmp_path: Path) -> None:
-    # A power tower outlasts every limit where algebra is asked.
-    texts = ("so 3 \n The answer is $9^{9^{9^{9}}}$", "so 3 \n The answer is $x^2+1$")
-    problems = [Problem("p/0", "0 + 1 =", "x^2+1", "test"), Problem("p/1", "1 + 1 =", "x^2+1", "test")]
+    # No program finds the value of this sum.
+    texts = ("so 3 \n The answer is $\\sum_{k=1}^{\\infty} \\sin(k^k)$", "so 3 \n The answer is $\\sqrt{17}$")
+    problems = [Problem("p/0", "0 + 1 =", "\\sqrt{17}", "test"), Problem("p/1", "1 + 1 =", "\\sqrt{17}", "test")]
     summary = run(tmp_path, make_engine(texts=texts), problems, grading="math", completions_per_step=8)
     assert (summary.ungraded_answers, summary.rejected_problems) == (2, 0)
-    killed = {"gold": "x^2+1", "prediction": "$9^{9^{9^{9}}}$", "reason": "time", "shard": 0}
+    killed = {"gold": "\\sqrt{17}", "prediction": "$\\sum_{k=1}^{\\infty} \\sin(k^k)$", "reason": "time", "shard": 0}
     assert lines_of(tmp_path / "ungraded.jsonl") == [{"problem_id": "p/0", **killed}, {"problem_id": "p/1", **killed}]
     rewards = [reward for r in read_records(tmp_path) if r.problem_id == "p/0" for step in r.rewards for reward in step]
     assert {0.0, 1.0} == set(rewards)

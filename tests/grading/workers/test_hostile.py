@@ -142,11 +142,13 @@ def test_hostile_golds_are_no_danger_either(grader: Grader) -> None:
 
 def test_endless_computations_end_at_the_limit() -> None:
     pairs = [(text, "\\sqrt{17}") for text in ENDLESS.values()]
+    before_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     with Grader(timeout_s=LIMIT_S, workers=2) as grader:
         assert grader.grade_batch(pairs, "math") == [False] * len(pairs)
         assert ENDLESS["endless sum"] in {entry.prediction for entry in grader.killed}
         largest_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        assert largest_mb < grader.memory_mb
+        # The largest child of all so far: one of an earlier test may have been larger.
+        assert largest_mb == before_mb or largest_mb < grader.memory_mb
 
 
 @pytest.mark.parametrize("template", INJECTED)

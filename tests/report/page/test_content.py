@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from erprm.cli.report import main
+from erprm.cli import main
 from erprm.data.records import write_records
 from erprm.report.page.content import named_folders, page_content
 from erprm.report.page.label_histograms import ablation_histograms, label_histograms

@@ -12,7 +12,7 @@ from erprm.data.sources import Problem
 from erprm.engines.base import decode_after, encode_prompt, request_seed
 from erprm.engines.prompts import PromptFormat
 from erprm.engines.transformers import TransformersEngine
-from erprm.grading import Grader, grade
+from erprm.grading import Grader, extract_answer, grade
 from erprm.rollout import RolloutConfig, run_rollouts
 from erprm.rollout.labelling.label_problems import roll_out
 from erprm.runs.folder import OutputFolderError
@@ -67,6 +67,11 @@ def starts_of_steps(token_ids: tuple[int, ...]) -> list[int]:
     return starts
 
 
+def verdict(text: str, gold: str, finish_reason: str) -> bool:
+    """A text that was cut off counts only if it states its answer in a closed form."""
+    return extract_answer(text, "gsm8k", finish_reason == "length") is not None and grade(text, gold, "gsm8k")
+
+
 def test_rewards_of_a_step_are_the_outcomes_of_the_completions_of_its_prefix(
     finished: Any, engine: TransformersEngine
 ) -> None:
@@ -77,7 +82,7 @@ def test_rewards_of_a_step_are_the_outcomes_of_the_completions_of_its_prefix(
         prompt = encode_prompt(engine.tokenizer, questions[record.problem_id])
         [samples] = engine.generate([prompt], config.solution_sampling)
         [sample] = [s for k, s in enumerate(samples) if request_seed(config.seed, prompt, k) == record.seed]
-        assert record.correct == grade(sample.text, record.answer, "gsm8k")
+        assert record.correct == verdict(sample.text, record.answer, sample.finish_reason)
         assert record.rewards[-1] == [float(record.correct)]
 
         starts = starts_of_steps(sample.token_ids)
@@ -86,7 +91,7 @@ def test_rewards_of_a_step_are_the_outcomes_of_the_completions_of_its_prefix(
             prefix = sample.token_ids[:next_start]
             text = decode_after(engine.tokenizer, prompt, prefix)
             [completions] = engine.generate([[*prompt, *prefix]], config.completion_sampling)
-            assert rewards == [float(grade(text + c.text, record.answer, "gsm8k")) for c in completions]
+            assert rewards == [float(verdict(text + c.text, record.answer, c.finish_reason)) for c in completions]
             checked.update(rewards)
     assert checked[0.0] > 10
     assert checked[1.0] > 10
