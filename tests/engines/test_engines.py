@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from erprm.engines.base import Completion, PromptError
+from erprm.engines.model_files import BackboneError
 from erprm.engines.openai_client import ServerError
 from erprm.engines.registry import ENGINES, engine_content, resolve_engine
 from erprm.rollout import (
@@ -333,7 +334,7 @@ def test_a_server_that_is_killed_and_started_again_costs_no_completion(
 def test_a_model_that_is_not_there_is_named_before_anything_starts(name: Any, tmp_path: Path) -> None:
     if name == "vllm" and not VLLM_IS_INSTALLED:
         pytest.skip(NO_VLLM)
-    with pytest.raises(FileNotFoundError, match=r"model '.*nowhere' is neither a local model folder nor"):
+    with pytest.raises(BackboneError, match=r"'.*nowhere' does not exist"):
         open_engine(PoolSampling(str(tmp_path / "nowhere"), engine=name))
 
 

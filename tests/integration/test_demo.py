@@ -12,7 +12,7 @@ from erprm.models import ProcessRewardModel
 
 @pytest.mark.slow
 def test_the_quick_demo_runs_every_stage_and_is_continued_not_repeated(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "demo"
     assert main(["demo", "--quick", "--output_dir", str(folder)]) == 0

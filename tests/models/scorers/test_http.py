@@ -267,7 +267,7 @@ def test_what_is_no_answer_is_asked_for_again_and_then_ends_the_call_with_the_ur
     body, message = NO_SCORES[fault]
     answers = iter([body, body, body])
     server = serve(lambda _: (200, made()) if (made := next(answers, None)) else pooled([[0.75, 0.25]] * 2))
-    scorer = HTTPStepScorer(server.url, timeout_s=1.0, retries=1)
+    scorer = HTTPStepScorer(server.url, timeout_s=1.0 if fault == "drip-fed" else 60.0, retries=1)
     solution = Solution("", ["3"])
     assert len(scorer.step_encoder.encode_batch([solution])[0].input_ids) == 2
     with pytest.raises(ServerError, match=rf"server {server.base_url}, .* no usable answer: .*{message}") as error:
