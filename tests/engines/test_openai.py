@@ -185,17 +185,9 @@ def test_what_is_no_answer_is_asked_for_again_and_then_ends_the_call_with_the_ur
     serve: Any, tokenizer_dir: str, fault: str
 ) -> None:
     body, message = NO_COMPLETIONS[fault]
-<<<<<<< HEAD
     bad = iter([body] * 3)
     server = serve(lambda _: (200, made()) if (made := next(bad, None)) else one_completion(token_ids=[8]))
-    engine = make_engine(server, tokenizer_dir, timeout_s=1.0)
-=======
-    answers: Iterator[Callable[[], Any]] = itertools.chain(
-        (lambda: (200, body()) for _ in range(3)), [lambda: one_completion(token_ids=[8])]
-    )
-    server = serve(lambda _: next(answers)())
     engine = make_engine(server, tokenizer_dir, timeout_s=1.0 if fault == "drip-fed" else 60.0)
->>>>>>> wip/servers
     started = time.monotonic()
     with pytest.raises(ServerError, match=rf"server {server.base_url}, .* no usable answer: .*{message}") as error:
         engine.generate(["so"], Sampling(max_tokens=1))
