@@ -48,6 +48,7 @@ class ExportHF(L.Callback):
         self.which = which
         self.overwrite = overwrite
         self._run = uuid.uuid4().hex
+        self._is_written = False
 
     @property
     def state_key(self) -> str:
@@ -73,6 +74,7 @@ class ExportHF(L.Callback):
         """
         if stage != "fit":
             return
+        self._is_written = False
         if not callable(getattr(pl_module, "save_pretrained", None)):
             raise TypeError(
                 f"ExportHF needs a module with save_pretrained(folder); {type(pl_module).__name__} has none"
@@ -113,8 +115,15 @@ class ExportHF(L.Callback):
             self._write(trainer, pl_module, "last")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Loads and writes the best weights; nothing saves a checkpoint any more."""
-        if self.which != "best" or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        """Loads and writes the best weights; nothing saves a checkpoint any more.
+
+        Writes the last ones if the training was resumed after its end, when Lightning leaves out ``on_train_end``.
+        """
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if self.which != "best":
+            if not self._is_written:
+                self._write(trainer, pl_module, "last")
             return
         (callback,) = _monitored(trainer)
         path = trainer.strategy.broadcast(callback.best_model_path)
@@ -129,6 +138,7 @@ class ExportHF(L.Callback):
     def _write(self, trainer: L.Trainer, module: L.LightningModule, weights: str) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        self._is_written = True
         if trainer.is_global_zero:
             # First, so that a run that is killed while it writes finds the folder its own.
             content = {"run": self._run, "weights": weights, "trained_steps": trainer.global_step}

@@ -16,9 +16,12 @@ WAITING = (
     "def end(number, frame):\n    print('saved', flush=True)\n    sys.exit(0)\n"
     "signal.signal(signal.SIGTERM, end)\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
 )
+# Of a shell's background job a child inherits that interrupts are ignored.
 PARENT = f"""
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from erprm.runs.child import run_command
 run_command(["-c", {WAITING!r}], Path(sys.argv[1]), launcher=[sys.executable])
 """
