@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-# What names the run's own folder.
-OF_THE_FOLDER = {"sft.json", "sft.log", "resolved_config.yaml"}
+# What names the run's own folder, or the training that wrote the model.
+OF_THE_FOLDER = {"sft.json", "sft.log", "resolved_config.yaml", "export.json"}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
