@@ -88,11 +88,13 @@ def test_fewer_completions_by_a_rule_are_counted_as_the_run_counts_them(
 
 def test_intervals_of_a_probe_hold_the_counts_of_the_run(engine: KnownPolicy, run: Any) -> None:
     summary, sizes = run
-    found = estimate(engine, PROBLEMS, probe=25)
+    probes = [estimate(engine, PROBLEMS, probe=25, seed=seed) for seed in range(30)]
     for name in COUNTS:
-        expected = getattr(found, name)
-        assert expected.low <= getattr(summary, name) <= expected.high, name
-        assert expected.high <= 1.5 * expected.low, name
+        expected = [getattr(found, name) for found in probes]
+        # Of 30 intervals with a chance of 90%, less than what they promise, 13 miss once in a million runs.
+        assert sum(each.low <= getattr(summary, name) <= each.high for each in expected) >= 18, name
+        assert all(each.high <= 2 * each.low for each in expected), name
+    found = probes[0]
     assert found.completion_tokens.low < found.completion_tokens.high
     assert found.storage_bytes.value == pytest.approx(sum(sizes), rel=0.15)
     assert found.tokens_per_second == found.probe.completion_tokens / found.probe.seconds
