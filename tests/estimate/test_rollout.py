@@ -3,6 +3,7 @@ import math
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -88,11 +89,13 @@ def test_fewer_completions_by_a_rule_are_counted_as_the_run_counts_them(
 
 def test_intervals_of_a_probe_hold_the_counts_of_the_run(engine: KnownPolicy, run: Any) -> None:
     summary, sizes = run
-    found = estimate(engine, PROBLEMS, probe=25)
+    probes = [estimate(engine, PROBLEMS, probe=25, seed=seed) for seed in range(30)]
     for name in COUNTS:
-        expected = getattr(found, name)
-        assert expected.low <= getattr(summary, name) <= expected.high, name
-        assert expected.high <= 1.5 * expected.low, name
+        expected = [getattr(found, name) for found in probes]
+        # Of 30 intervals with a chance of 90%, less than what they promise, 14 miss less than once in a million runs.
+        assert sum(each.low <= getattr(summary, name) <= each.high for each in expected) >= 17, name
+        assert all(each.high <= 2 * each.low for each in expected), name
+    found = probes[0]
     assert found.completion_tokens.low < found.completion_tokens.high
     assert found.storage_bytes.value == pytest.approx(sum(sizes), rel=0.15)
     assert found.tokens_per_second == found.probe.completion_tokens / found.probe.seconds
@@ -116,18 +119,22 @@ def test_expected_solutions_are_exact(engine: KnownPolicy) -> None:
 
 def test_problems_that_fail_are_told_and_nothing_is_expected_of_them(engine: KnownPolicy) -> None:
     problems = [*PROBLEMS, *TOO_LONG]
-    first, second = (estimate(engine, problems, probe=20, seed=seed) for seed in (0, 1))
-    for found in (first, second):
+    probes = [estimate(engine, problems, probe=20, seed=seed) for seed in range(30)]
+    for found in probes:
         failed = 20 - found.probe.problems
         # The probe is drawn from the whole source: the first twenty problems do not fail.
         assert 0 < failed < 20
         assert found.failing.value == pytest.approx(10 * failed)
-        assert found.failing.low < 100 < found.failing.high
+        # Wilson's interval of so many of 20, with z = 1.96, times 200.
+        middle, half = failed + 1.9207, 1.95996 * math.sqrt(failed * (20 - failed) / 20 + 0.9604)
+        low, high = (200 * end / (20 + 3.8415) for end in (middle - half, middle + half))
+        assert (found.failing.low, found.failing.high) == pytest.approx((low, high), rel=1e-4)
         assert found.solutions.value == 3 * (200 - 10 * failed)
-        assert found.solutions.low < 300 < found.solutions.high
         assert found.first_failure is not None
         assert "its prompt has 81 tokens; the policy's context of 64" in found.first_failure
-    assert first.steps != second.steps
+    # As above.
+    assert sum(found.solutions.low < 300 < found.solutions.high for found in probes) >= 17
+    assert probes[0].steps != probes[1].steps
 
 
 def test_no_failure_among_a_few_problems_leaves_some_possible(engine: KnownPolicy) -> None:
@@ -157,11 +164,12 @@ def test_the_interval_of_a_total_widens_with_what_was_not_drawn(population: int,
 
 
 def test_nineteen_of_twenty_intervals_hold_the_total() -> None:
-    rng = random.Random(0)
-    population = torch.tensor([[math.exp(rng.gauss(5, 0.6))] for _ in range(200)], dtype=torch.float64)
+    rng, normal = random.Random(0), NormalDist(5, 0.6)
+    values = [math.exp(normal.inv_cdf((i + 0.5) / 200)) for i in range(200)]
+    population = torch.tensor(values, dtype=torch.float64)[:, None]
     held = 0
-    for _ in range(300):
+    for _ in range(2000):
         low, high = total_interval(population[rng.sample(range(200), 50)], 200)
         held += low.item() <= population.sum().item() <= high.item()
-    # Five standard errors of 95% of 300 are 19 intervals; percentile intervals of skewed values fall short by some.
-    assert 0.95 * 300 - 19 <= held <= 297
+    # Percentile intervals of skewed values fall short by some, here by two points; the standard error is 0.6 points.
+    assert 0.89 <= held / 2000 <= 0.97
