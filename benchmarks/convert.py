@@ -27,7 +27,7 @@ from erprm.data.files.row_files import write_rows
 from erprm.data.formats import RecordImport
 from erprm.data.formats.conversion import convert
 from erprm.data.records import read_records
-from erprm.data.statistics.summary import DataStatistics
+from erprm.data.statistics import DataStatistics
 
 
 def solutions(count: int) -> Iterator[tuple[str, list[str], list[float]]]:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from erprm.ablation.config import AblateConfig
-from erprm.ablation.figures import draw_ablation
+from erprm.ablation.report import ablation_markdown, ablation_tables, draw_ablation
 from erprm.ablation.results import (
     CostRow,
     LabelMethodScores,
@@ -24,14 +24,13 @@ from erprm.ablation.results import (
     histogram_in_json,
 )
 from erprm.ablation.runs import AblationFolder, Run, RunError, resolved_fit
-from erprm.ablation.tables import ablation_markdown, ablation_tables
 from erprm.callbacks.run_cost import Stopwatch
 from erprm.data.datamodule import default_cache_dir
 from erprm.data.labels import flat_step_labels, flattened_rewards
 from erprm.data.pools import GradedPool, grade_pool, pool_fingerprint, read_pool
 from erprm.data.records import read_records, records_fingerprint
 from erprm.data.sources import load_problems
-from erprm.data.statistics.summary import LabelHistogram
+from erprm.data.statistics import LabelHistogram
 from erprm.grading import check_grading
 from erprm.report.page.run_folders import ABLATION_FILE
 from erprm.report.pool_results import read_step_scores

@@ -5,12 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from erprm.ablation.methods import Method
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.rollout.pools import PoolSampling
 from erprm.steps import check_step_style
+
+if TYPE_CHECKING:
+    from erprm.data.labels import LabelMethod
+
+
+@dataclass(frozen=True)
+class Method:
+    """Labels to train on.
+
+    Attributes:
+        eta: of the entropy-regularized labels; None for labels of outcomes only.
+    """
+
+    eta: float | None
+
+    @property
+    def labels(self) -> LabelMethod:
+        """The label method of the data module."""
+        return "outcome" if self.eta is None else "er"
+
+    @property
+    def name(self) -> str:
+        """``eta 2`` or ``outcome``."""
+        return "outcome" if self.eta is None else f"eta {self.eta:g}"
 
 
 @dataclass

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from erprm.data.pools import GradedPool
-from erprm.data.statistics.summary import LABEL_BINS, LabelHistogram
+from erprm.data.statistics import LABEL_BINS, LabelHistogram
 from erprm.metrics.estimate import Curve
 from erprm.metrics.evaluation import pool_curves, powers_of_two
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool

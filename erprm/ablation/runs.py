@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from erprm.ablation.methods import Method
+from erprm.ablation.config import Method
 from erprm.callbacks.run_cost import Cost
 from erprm.errors import FailedRunError
 from erprm.report.pool_results import RESULTS_FILE

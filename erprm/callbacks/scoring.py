@@ -23,8 +23,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from erprm.callbacks.logged_media import log_figure, log_samples
 from erprm.report.samples import Sample
 from erprm.runs.progress import scoring_bar
-from erprm.scoring.progress import listening
-from erprm.scoring.scorer import StepScorer, checked_scores, refuse_nan
+from erprm.scoring import StepScorer, checked_scores, listening, refuse_nan
 from erprm.steps import Solution
 
 if TYPE_CHECKING:

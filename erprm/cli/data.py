@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     from erprm.data.formats.importing import ImportOptions
-    from erprm.data.statistics.summary import shared_problems
+    from erprm.data.statistics import shared_problems
     from erprm.report.data_comparison import Benchmarks, collect_statistics, write_numbers
     from erprm.report.data_statistics import draw_statistics, statistics_tables
 

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from rich.console import Console
 
-    from erprm.rollout.running.merging import merge
+    from erprm.rollout.running.reports import merge
 
     Console(stderr=True).print(merge(config.output, config.folders).render())
     return 0

@@ -135,7 +135,7 @@ def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig)
     from erprm.data.formats.conversion import rejected_path
     from erprm.models.scorers.scored_file import score_file
     from erprm.runs.progress import scoring_bar
-    from erprm.scoring.progress import listening
+    from erprm.scoring import listening
 
     assert config.jsonl is not None
     source, output = config.jsonl

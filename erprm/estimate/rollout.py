@@ -25,7 +25,7 @@ from erprm.data.records import RolloutRecord, write_records
 from erprm.data.sources import Problem
 from erprm.engines.base import Completion, Engine, Prompt, Sampling, encode_prompt
 from erprm.grading import BatchGrader, OutcomeGrader
-from erprm.metrics.functional.bootstrap import bootstrap_interval
+from erprm.metrics.functional.resampling import bootstrap_interval
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.labelling.label_problems import roll_out
 from erprm.rollout.labelling.summary import RolloutSummary

@@ -24,19 +24,16 @@ if TYPE_CHECKING:
     from erprm.metrics.functional.best_of_n import best_of_n_curves as best_of_n_curves
     from erprm.metrics.functional.best_of_n import pass_at_n as pass_at_n
     from erprm.metrics.functional.best_of_n import pass_at_n_curves as pass_at_n_curves
-    from erprm.metrics.functional.bootstrap import bootstrap_interval as bootstrap_interval
-    from erprm.metrics.functional.bootstrap import paired_bootstrap_interval as paired_bootstrap_interval
     from erprm.metrics.functional.majority_vote import majority_vote_accuracy as majority_vote_accuracy
     from erprm.metrics.functional.majority_vote import majority_vote_curves as majority_vote_curves
-    from erprm.metrics.functional.permutation import paired_permutation_test as paired_permutation_test
     from erprm.metrics.functional.processbench import best_threshold as best_threshold
     from erprm.metrics.functional.processbench import match_intervals as match_intervals
     from erprm.metrics.functional.processbench import processbench_score as processbench_score
     from erprm.metrics.functional.random_text import random_text_accuracy as random_text_accuracy
     from erprm.metrics.functional.random_text import random_text_curves as random_text_curves
-    from erprm.metrics.functional.rank_correlation import (
-        within_problem_rank_correlation as within_problem_rank_correlation,
-    )
+    from erprm.metrics.functional.resampling import bootstrap_interval as bootstrap_interval
+    from erprm.metrics.functional.resampling import paired_bootstrap_interval as paired_bootstrap_interval
+    from erprm.metrics.functional.resampling import paired_permutation_test as paired_permutation_test
     from erprm.metrics.functional.step_scores import binarize_labels as binarize_labels
     from erprm.metrics.functional.step_scores import calibration_curve as calibration_curve
     from erprm.metrics.functional.step_scores import first_error_accuracy as first_error_accuracy
@@ -44,6 +41,9 @@ if TYPE_CHECKING:
     from erprm.metrics.functional.step_scores import step_accuracy as step_accuracy
     from erprm.metrics.functional.step_scores import step_calibration_error as step_calibration_error
     from erprm.metrics.functional.step_scores import within_problem_auroc as within_problem_auroc
+    from erprm.metrics.functional.text_features import (
+        within_problem_rank_correlation as within_problem_rank_correlation,
+    )
     from erprm.metrics.functional.weighted_vote import weighted_vote_accuracy as weighted_vote_accuracy
     from erprm.metrics.functional.weighted_vote import weighted_vote_curves as weighted_vote_curves
     from erprm.metrics.selection import BestOfNAccuracy as BestOfNAccuracy

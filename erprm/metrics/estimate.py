@@ -36,7 +36,7 @@ class Estimate:
         """
         import torch
 
-        from erprm.metrics.functional.bootstrap import bootstrap_interval
+        from erprm.metrics.functional.resampling import bootstrap_interval
 
         values_P = torch.as_tensor(values_P, dtype=torch.float64)
         low, high = bootstrap_interval(values_P)

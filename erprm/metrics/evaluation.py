@@ -14,10 +14,9 @@ from torch import Tensor
 
 from erprm.metrics.estimate import Curve
 from erprm.metrics.functional.best_of_n import best_of_n_curves, pass_at_n_curves
-from erprm.metrics.functional.bootstrap import bootstrap_interval
 from erprm.metrics.functional.majority_vote import majority_vote_curves
-from erprm.metrics.functional.permutation import paired_permutation_test, without_rounding
 from erprm.metrics.functional.random_text import random_text_curves
+from erprm.metrics.functional.resampling import bootstrap_interval, paired_permutation_test, without_rounding
 from erprm.metrics.functional.weighted_vote import weighted_vote_curves
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from erprm.metrics.estimate import Curve, Estimate
 from erprm.metrics.evaluation import accuracy_curve
 from erprm.metrics.functional.best_of_n import best_of_n_curves, pass_at_n_curves, selected_value_curves
-from erprm.metrics.functional.bootstrap import percentile_interval, resampled_means
-from erprm.metrics.functional.rank_correlation import within_problem_rank_correlation
+from erprm.metrics.functional.resampling import percentile_interval, resampled_means
+from erprm.metrics.functional.text_features import within_problem_rank_correlation
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from erprm.lazy import public_names
 if TYPE_CHECKING:
     from erprm.models.adapters import AdaptedRewardModel as AdaptedRewardModel
     from erprm.models.backbone.lora import LoRA as LoRA
-    from erprm.models.distributed.checkpoint_io import WholeCheckpointIO as WholeCheckpointIO
+    from erprm.models.distributed.checkpoints import WholeCheckpointIO as WholeCheckpointIO
     from erprm.models.distributed.strategy import FSDP2Strategy as FSDP2Strategy
     from erprm.models.heads.two_class import TokenClassificationRewardModel as TokenClassificationRewardModel
     from erprm.models.policy import PolicyModel as PolicyModel
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from erprm.models.training.nonfinite import NonFiniteGradientError as NonFiniteGradientError
     from erprm.models.training.nonfinite import NonFiniteLossError as NonFiniteLossError
     from erprm.models.training.schedule import CosineWithWarmup as CosineWithWarmup
-    from erprm.scoring.scorer import ScorerError as ScorerError
-    from erprm.scoring.scorer import StepScorer as StepScorer
+    from erprm.scoring import ScorerError as ScorerError
+    from erprm.scoring import StepScorer as StepScorer
 
 __all__, __getattr__, __dir__ = public_names(__name__, __file__)

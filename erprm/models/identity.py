@@ -14,7 +14,7 @@ from erprm.models.distributed.sharding import gathered_state_dict, is_sharded
 from erprm.models.scorers import HTTPStepScorer
 from erprm.models.scorers.module import ScorerModule
 from erprm.runs.identity import described, module_fields, sha256_of, tokenizer_hash, weight_chunks
-from erprm.scoring.scorer import StepScorer
+from erprm.scoring import StepScorer
 from erprm.steps import StepEncoder, StepFormat
 
 _LIBRARIES = ("torch", "lightning", "transformers", "torchmetrics", "tokenizers", "math-verify")

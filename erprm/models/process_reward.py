@@ -40,7 +40,7 @@ from erprm.models.scorers.packs import scoring_packs
 from erprm.models.training.schedule import CosineWithWarmup
 from erprm.models.training.step_metrics import StepMetrics
 from erprm.runs.atomic import write_json
-from erprm.scoring.progress import tell_scored
+from erprm.scoring import tell_scored
 from erprm.steps import Solution, StepEncoder, StepFormat, StepFormatError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from erprm.models.scorers.opening import check_step_formats, named_scorer, opene
 from erprm.raft.config import OWN_SELECTOR
 from erprm.raft.selectors import Selector
 from erprm.runs.identity import content_hash, model_key, setting_content
-from erprm.scoring.scorer import StepScorer
+from erprm.scoring import StepScorer
 
 ScorerSetting = str | dict[str, Any]
 

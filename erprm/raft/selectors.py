@@ -1,6 +1,6 @@
 """Selectors, which judge solutions: a process reward model, the gold answers, or chance.
 
-A selector gives every candidate a score; :func:`erprm.raft.selection.keep_best` keeps the best. The selectors ``er``,
+A selector gives every candidate a score; :func:`keep_best` keeps the best. The selectors ``er``,
 ``soft``, ``hard`` and ``outcome`` are one class with different reward models.
 """
 
@@ -22,8 +22,43 @@ from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention.kernels import AttentionError
 from erprm.raft.config import SELECTORS, RaftConfig
 from erprm.raft.solutions import SampledProblem
-from erprm.scoring.scorer import ScorerError, StepScorer, checked_scores
+from erprm.scoring import ScorerError, StepScorer, checked_scores
 from erprm.steps import Solution, split_steps
+
+
+def keep_best(
+    scores: Sequence[float],
+    texts: Sequence[str],
+    finished: Sequence[bool],
+    *,
+    top_k: int = 1,
+    threshold: float | None = None,
+    deduplicate: bool = True,
+) -> list[int]:
+    """The places of the best solutions of a problem, the best first; of equally good ones the one sampled first.
+
+    Args:
+        scores: of each solution; one of ``-inf`` is not kept.
+        texts: of each solution.
+        finished: whether it ended; one that was cut off is not kept, since a policy would learn to break off.
+        top_k: so many at most.
+        threshold: keep only those that score at least this.
+        deduplicate: keep equal texts once.
+
+    Example:
+        >>> keep_best([0.2, 0.9, 0.9, 0.8], ["a", "b", "b", "c"], [True] * 4, top_k=2)
+        [1, 3]
+    """
+    kept: list[int] = []
+    seen: set[str] = set()
+    least = -math.inf if threshold is None else threshold
+    for place in sorted(range(len(scores)), key=lambda place: -scores[place]):
+        usable = finished[place] and texts[place].strip() and scores[place] > -math.inf and scores[place] >= least
+        if usable and not (deduplicate and texts[place] in seen):
+            kept.append(place)
+            seen.add(texts[place])
+    return kept[:top_k]
+
 
 log = logging.getLogger(__name__)
 

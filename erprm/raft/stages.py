@@ -20,12 +20,12 @@ from erprm.raft.config import SELECTORS, RaftConfig
 from erprm.raft.evaluation import EvaluatedProblem, Evaluation, evaluate
 from erprm.raft.log_probs import solution_log_probs
 from erprm.raft.scorers import open_scorer, scorer_config_key
-from erprm.raft.selection import keep_best
 from erprm.raft.selectors import (
     NEVER,
     RewardModelSelector,
     SelectionError,
     Selector,
+    keep_best,
     model_free_selector,
     outcomes,
 )

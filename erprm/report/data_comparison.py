@@ -15,7 +15,7 @@ from erprm.data.formats.importing import ImportOptions, RecordImport
 from erprm.data.formats.names import FormatName
 from erprm.data.labels import label_eta
 from erprm.data.sources import load_problems
-from erprm.data.statistics.summary import DataStatistics, TokenCounter, problem_fingerprint, shared_problems
+from erprm.data.statistics import DataStatistics, TokenCounter, problem_fingerprint, shared_problems
 from erprm.report.tables import short_names
 from erprm.runs.atomic import write_json
 from erprm.runs.lock import sole_writer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from erprm.data.statistics.summary import LABEL_BINS, DataStatistics, LabelHistogram, mean, quantile
+from erprm.data.statistics import LABEL_BINS, DataStatistics, LabelHistogram, mean, quantile
 from erprm.report.figures import dress, empty_figure
 from erprm.report.tables import Table
 from erprm.runs.atomic import write_figure

@@ -18,7 +18,6 @@ from erprm.data.files.row_files import write_rows
 from erprm.data.sources import validation_problems
 from erprm.data.step_labels import LabelledSolution
 from erprm.metrics.estimate import Estimate
-from erprm.metrics.functional.bootstrap import percentile_interval, resampled_means
 from erprm.metrics.functional.processbench import (
     MatchIntervals,
     best_threshold,
@@ -26,6 +25,7 @@ from erprm.metrics.functional.processbench import (
     match_intervals,
     processbench_score,
 )
+from erprm.metrics.functional.resampling import percentile_interval, resampled_means
 from erprm.metrics.functional.step_scores import (
     calibration_curve,
     first_error_index,

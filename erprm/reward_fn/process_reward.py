@@ -22,7 +22,7 @@ from erprm.reward_fn.credit import CreditForm, check_credit_form, step_credit
 from erprm.reward_fn.messages import completion_text, question_text
 from erprm.reward_fn.shared_model import SCORING, SharedModel
 from erprm.reward_fn.token_spans import Span, token_offsets, token_spans
-from erprm.scoring.scorer import checked_scores
+from erprm.scoring import checked_scores
 from erprm.steps import Solution, StepSplit, check_step_style, segment_steps
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from erprm.grading import KINDS, Kind, check_grading
 from erprm.inherited_help import inherits_help
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.runs.identity import described, setting_content
-from erprm.scoring.scorer import StepScorer
+from erprm.scoring import StepScorer
 from erprm.search.methods import DEFAULT_METHODS, SearchSetting, search_of
 from erprm.search.protocol import Decoding, Search
 from erprm.steps import check_step_style

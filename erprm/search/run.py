@@ -31,7 +31,7 @@ from erprm.runs.identity import content_hash
 from erprm.runs.lock import sole_use
 from erprm.runs.parts import Parts
 from erprm.runs.progress import progress_bar
-from erprm.scoring.scorer import StepScorer
+from erprm.scoring import StepScorer
 from erprm.search.config import SearchConfig
 from erprm.search.protocol import PartialSolution
 from erprm.search.results import SearchResults, summarize

@@ -16,7 +16,7 @@ from erprm.engines.base import Completion, Engine, FinishReason, Sampling, decod
 from erprm.errors import InputError
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.rollout.labelling.label_problems import problem_prompt
-from erprm.scoring.scorer import StepScorer, checked_scores, refuse_nan
+from erprm.scoring import StepScorer, checked_scores, refuse_nan
 from erprm.search.protocol import Budget, Decoding, Expand, PartialSolution, Search, SearchSteps
 from erprm.steps import Solution, StepFormat, split_steps
 

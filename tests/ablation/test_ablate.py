@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from erprm.ablation.config import AblateConfig, parsed_etas
-from erprm.ablation.methods import Method
+from erprm.ablation.config import AblateConfig, Method, parsed_etas
 from erprm.ablation.runs import AblationFolder, Run, RunError
 from erprm.callbacks.run_cost import Cost
 from erprm.cli import main

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from erprm.ablation.figures import draw_ablation
+from erprm.ablation.report import ablation_markdown, draw_ablation
 from erprm.ablation.results import (
     Ablation,
     CostRow,
@@ -18,9 +18,8 @@ from erprm.ablation.results import (
     cost_name,
     histogram_in_json,
 )
-from erprm.ablation.tables import ablation_markdown
 from erprm.data.pools import GradedPool, grade_pool, read_pool
-from erprm.data.statistics.summary import LABEL_BINS, LabelHistogram
+from erprm.data.statistics import LABEL_BINS, LabelHistogram
 
 COSTS = [
     CostRow("rollouts", "labelling", [60.0], [None], [None], [None]),

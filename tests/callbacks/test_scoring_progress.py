@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from erprm.callbacks import BestOfN
 from erprm.cli import main
 from erprm.models import ProcessRewardModel
-from erprm.scoring.progress import listening, tell_scored
+from erprm.scoring import listening, tell_scored
 from erprm.steps import Solution
 from tests.callbacks.test_best_of_n import POOL, ForeignModule, write_pool
 from tests.models.adapters.checkpoints import qwen_prm, tiny_tokenizer

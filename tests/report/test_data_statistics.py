@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from erprm.data.statistics.summary import DataStatistics, problem_fingerprint, shared_problems
+from erprm.data.statistics import DataStatistics, problem_fingerprint, shared_problems
 from erprm.report.data_statistics import draw_statistics, statistics_tables
 from tests.tiny import make_record
 

@@ -19,9 +19,15 @@ import torch
 from torch import Tensor
 
 from erprm.metrics.functional.best_of_n import selected_value_curves
-from erprm.metrics.functional.groups import group_candidates
 from erprm.metrics.functional.majority_vote import majority_vote_curves
-from erprm.metrics.functional.pools import check_ids, check_pool, check_scores, mean_at_n, raise_at_first
+from erprm.metrics.functional.pools import (
+    check_ids,
+    check_pool,
+    check_scores,
+    group_candidates,
+    mean_at_n,
+    raise_at_first,
+)
 from erprm.metrics.functional.weighted_vote import vote_curves
 from erprm.tensors import Numbers, as_tensor
 

@@ -27,8 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erprm.metrics.functional.groups import group_candidates
-from erprm.metrics.functional.pools import check_ids, check_pool, log_choose, mean_at_n
+from erprm.metrics.functional.pools import check_ids, check_pool, group_candidates, log_choose, mean_at_n
 from erprm.tensors import Numbers, as_tensor
 
 # Problems are taken in blocks whose polynomials together have up to this many coefficients. They stay in a processor's

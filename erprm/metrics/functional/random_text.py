@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from erprm.metrics.functional.best_of_n import curves_of_ranking
-from erprm.metrics.functional.groups import group_candidates
-from erprm.metrics.functional.pools import check_ids, check_pool, mean_at_n
+from erprm.metrics.functional.pools import check_ids, check_pool, group_candidates, mean_at_n
 from erprm.tensors import Numbers, as_tensor
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erprm.metrics.functional.bootstrap import bootstrap_interval
+from erprm.metrics.functional.resampling import bootstrap_interval
 from erprm.tensors import Numbers, as_tensor
 
 _MANY_DEGREES = 1000.0
@@ -29,7 +29,7 @@ def seeds_and_problems_interval(values_SPC: Numbers, level: float = 0.95) -> tup
     that comes out negative counts as zero. With few seeds that differ the t is large (4.3 at two degrees of freedom),
     as it must be: three models say little about all. A bootstrap over three seeds would not show this.
 
-    Of one seed: :func:`erprm.metrics.functional.bootstrap.bootstrap_interval`, over problems alone. Nothing is then
+    Of one seed: :func:`erprm.metrics.functional.resampling.bootstrap_interval`, over problems alone. Nothing is then
     known of other seeds.
 
     Seeds stand for what they vary in a training. What all trainings share (rollouts, the base model, the pool) is not

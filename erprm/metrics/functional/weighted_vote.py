@@ -8,8 +8,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from erprm.metrics.functional.groups import Groups, group_candidates
-from erprm.metrics.functional.pools import check_ids, check_pool, check_scores, mean_at_n, raise_at_first
+from erprm.metrics.functional.pools import (
+    Groups,
+    check_ids,
+    check_pool,
+    check_scores,
+    group_candidates,
+    mean_at_n,
+    raise_at_first,
+)
 from erprm.tensors import Numbers, as_tensor
 
 # Scores are put on a grid of 2^-40 of their problem's largest: integer sums do not depend on the order of the

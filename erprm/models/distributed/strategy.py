@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_distribu
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from erprm.models.distributed.checkpoint_folders import WholeCheckpointFolders
+from erprm.models.distributed.checkpoints import WholeCheckpointFolders
 
 METADATA_FILE = "meta.pt"
 """Files that Lightning adds to the folder of a sharded checkpoint, beside the parts of weights and optimizer states."""

@@ -19,8 +19,7 @@ from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.backbone.loading import BackboneError
 from erprm.models.scorers.served_classifier import ServedTokenClassifier, refuse_no_probabilities
 from erprm.models.scorers.settings import is_url
-from erprm.scoring.progress import tell_scored
-from erprm.scoring.scorer import ScorerError
+from erprm.scoring import ScorerError, tell_scored
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 from torch import Tensor, nn
 
-from erprm.scoring.scorer import StepScorer
+from erprm.scoring import StepScorer
 from erprm.steps import Solution
 
 

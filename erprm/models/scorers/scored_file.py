@@ -30,7 +30,7 @@ from erprm.runs.atomic import json_line, remove_leftovers, write_json
 from erprm.runs.folder import differing_lines
 from erprm.runs.identity import file_sha256
 from erprm.runs.lock import sole_use
-from erprm.scoring.scorer import ScorerError, StepScorer, checked_scores
+from erprm.scoring import ScorerError, StepScorer, checked_scores
 from erprm.steps import check_step_style
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from torch import Tensor
 from erprm.engines.model_files import load_tokenizer
 from erprm.models.adapters import AdapterError, choose_adapter
 from erprm.models.adapters.registry import AdapterSetting
-from erprm.scoring.scorer import ScorerError
+from erprm.scoring import ScorerError
 from erprm.steps import EncodedSolution, Solution, StepEncoder
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from erprm.engines.vllm_process import VLLMProcess
 from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.scorers.served_classifier import ServedTokenClassifier, refuse_no_probabilities
 from erprm.runs.identity import model_key, setting_content
-from erprm.scoring.scorer import ScorerError
+from erprm.scoring import ScorerError
 
 
 class VLLMStepScorer(ServedTokenClassifier):

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_warn
 
-from erprm.models.distributed.checkpoint_folders import displaced_folders
+from erprm.models.distributed.checkpoints import displaced_folders
 from erprm.models.distributed.strategy import METADATA_FILE
 
 _CHECKPOINTS = "checkpoints"

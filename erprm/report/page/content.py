@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import erprm
-from erprm.report.page.comparisons import differences_to_first_run
 from erprm.report.page.label_histograms import ablation_histograms, label_histograms
 from erprm.report.page.run_folders import Ablation, Evaluation, read_run, split_name
-from erprm.report.page.solutions import browsable_solutions, read_candidates
+from erprm.report.page.solutions import browsable_solutions, differences_to_first_run, read_candidates
 from erprm.report.pool_results import CANDIDATES_FILE
 from erprm.report.tables import short_names
 

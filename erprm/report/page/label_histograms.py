@@ -10,7 +10,7 @@ from typing import Any
 
 from erprm.data.formats.importing import RecordImport
 from erprm.data.labels import label_eta
-from erprm.data.statistics.summary import DataStatistics
+from erprm.data.statistics import DataStatistics
 from erprm.report.data_statistics import eta_name
 
 

@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from erprm.data.sources import Problem, ProblemSource, refuse_second
-from erprm.data.statistics.seen_names import SeenNames, hash_of
 from erprm.runs.identity import sha256_of
+
+
+class SeenNames:
+    """Detects repeated names by their hashes, at eight bytes per name: memory for ten million of them is 80 MB."""
+
+    def __init__(self) -> None:
+        self._hashes = array("Q")
+
+    def add(self, name: str) -> None:
+        """Takes note of a name."""
+        self._hashes.append(hash_of(name))
+
+    def doubled(self) -> frozenset[int]:
+        """Hashes that came more than once; two names share one by chance in about 1 of 2**64 pairs."""
+        hashes = np.frombuffer(self._hashes, dtype=np.uint64)
+        hashes.sort()  # in place: a copy would take as much again
+        return frozenset(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+
+
+def hash_of(name: str) -> int:
+    """The hash of a name, in [0, 2**64)."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
 
 _DIGEST_BYTES = 8
 

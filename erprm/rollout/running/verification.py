@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from erprm.data.statistics.seen_names import SeenNames, hash_of
 from erprm.rollout.labelling.summary import RolloutSummary
+from erprm.rollout.running.problem_shards import SeenNames, hash_of
 from erprm.rollout.running.reports import GATHERED, report_line
 from erprm.rollout.running.shards import ShardMark, ShardStore, run_folder
 from erprm.runs.folder import DamagedFileError, read_sealed

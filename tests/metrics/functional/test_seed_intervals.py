@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from erprm.metrics.functional.bootstrap import bootstrap_interval
+from erprm.metrics.functional.resampling import bootstrap_interval
 from erprm.metrics.functional.seed_intervals import seeds_and_problems_interval, student_t_quantile
 
 

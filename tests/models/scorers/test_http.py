@@ -20,7 +20,7 @@ from erprm.models import HTTPStepScorer, ProcessRewardModel
 from erprm.models.adapters import AdapterError
 from erprm.models.heads.export import save_token_classifier
 from erprm.raft.scorers import check_scorer, open_scorer
-from erprm.scoring.progress import listening
+from erprm.scoring import listening
 from erprm.steps import Solution
 from tests.failing_server import NO_ANSWERS, Body, FailingServer, failing_servers
 from tests.tiny import save_tiny_llama

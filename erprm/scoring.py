@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from erprm.errors import InputError
@@ -22,7 +24,7 @@ class StepScorer(Protocol):
 
     One that cannot score every solution may have ``too_long(solutions)``, which returns for each that is too long its
     number of tokens, by its place (see :mod:`erprm.callbacks.scoring`). One that scores in parts may call
-    :func:`erprm.scoring.progress.tell_scored` after each, for progress bars.
+    :func:`erprm.scoring.tell_scored` after each, for progress bars.
     """
 
     def score_steps(self, solutions: Sequence[Solution]) -> Sequence[Tensor]:
@@ -78,3 +80,30 @@ def refuse_nan(scores: Sequence[Tensor], solutions: Sequence[Solution]) -> None:
                 f"score_steps returned NaN for step {int(is_nan.nonzero()[0])} (from 0) of a solution of "
                 f"{solution.question[:60]!r}; its steps begin {[step[:40] for step in solution.steps[:3]]}"
             )
+
+
+Listener = Callable[[int], object]
+_listener: ContextVar[Listener | None] = ContextVar("listener of scoring progress", default=None)
+
+
+def tell_scored(solutions: int) -> None:
+    """To be called in ``score_steps`` after each part of its solutions, in the thread that called it.
+
+    A scorer that does not is shown as done when all its solutions are.
+
+    Args:
+        solutions: how many more are scored.
+    """
+    listener = _listener.get()
+    if listener is not None:
+        listener(solutions)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hands what scorers tell to the listener."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)

@@ -15,7 +15,7 @@ from erprm.data.records import read_records
 from erprm.data.sources import Problem
 from erprm.rollout import RolloutConfig, run_rollouts
 from erprm.rollout.labelling.summary import RolloutSummary
-from erprm.rollout.running.merging import merge
+from erprm.rollout.running.reports import merge
 from erprm.rollout.running.shards import ShardStore
 from erprm.rollout.running.verification import verify
 from erprm.runs.folder import OutputFolderError
@@ -78,7 +78,7 @@ def test_a_part_without_a_shard_has_nothing_to_do_and_binds_nobody(tmp_path: Pat
 
 
 def test_parts_at_the_same_time_into_one_folder_make_the_run(tmp_path: Path, whole: Path) -> None:
-    code = "import sys, pathlib, tests.rollout.running.test_merging as t; t.run(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    code = "import sys, pathlib, tests.rollout.running.test_reports as t; t.run(pathlib.Path(sys.argv[1]), sys.argv[2])"
     jobs = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run"), f"{index}/{PARTS}"], cwd=REPOSITORY)
         for index in range(PARTS)

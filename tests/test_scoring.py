@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from erprm.models import ScorerError, ScorerModule
-from erprm.scoring.scorer import checked_scores
+from erprm.scoring import checked_scores
 from erprm.steps import Solution
 
 SOLUTIONS = [Solution("one?", ["a", "b"]), Solution("two?", ["c"]), Solution("three?", ["d"])]

@@ -13,7 +13,7 @@ from rich.console import Console
 from erprm.data.records import read_records
 from erprm.rollout import RolloutConfig, run_rollouts
 from erprm.rollout.labelling.summary import RolloutSummary
-from erprm.rollout.running.ray_executor import ActorError
+from erprm.rollout.running.executors import ActorError
 from erprm.rollout.running.shard_maker import TooManyRejectedError
 from erprm.rollout.running.verification import verify
 from tests.rollout.conftest import make_taught_policy, make_word_tokenizer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from erprm.models.distributed.checkpoint_folders import exchange_folder, restore_folders
+from erprm.models.distributed.checkpoints import exchange_folder, restore_folders
 
 
 def make_folder(path: Path, content: str) -> Path:

@@ -1,1 +1,0 @@
-"""Step scorers, and checks of their scores."""
