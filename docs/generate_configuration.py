@@ -1,15 +1,18 @@
 """Writes docs/configuration.md from the signatures and docstrings of the classes that the configuration files set up.
 
-python docs/generate_configuration.py           writes the page
-python docs/generate_configuration.py --check   fails if the page is out of date
+python docs/generate_configuration.py           writes the page, and the stored help of the LightningCLI commands
+python docs/generate_configuration.py --check   fails if one of them is out of date
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
+import io
 import json
+import os
 import re
 import sys
 import types
@@ -33,6 +36,7 @@ from erprm.cli.merge import MergeConfig
 from erprm.cli.report import ReportConfig
 from erprm.cli.rollout import RolloutCommand
 from erprm.cli.score import ScoreConfig
+from erprm.cli.stored_help import FOLDER, versions
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.estimate.config import EstimateConfig, RolloutEstimateConfig
@@ -273,14 +277,27 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def built_help(command: str) -> str:
+    """The help of a command as its parser prints it, at most 120 columns wide, below the versions that made it."""
+    printed = io.StringIO()
+    os.environ["COLUMNS"] = "120"
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        importlib.import_module(COMMANDS[command][0]).main([command, "--help"])
+    return f"{versions()}\n{printed.getvalue()}"
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Writes or checks the page."""
+    """Writes or checks the generated files."""
     if list(arguments) not in ([], ["--check"]):
         raise SystemExit(f"usage: {Path(__file__).name} [--check]; got {' '.join(arguments)}")
-    if not arguments:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
-        raise SystemExit(f"{PAGE} is out of date: run `python {Path(__file__)}`")
+    generated = {PAGE: page()}
+    generated |= {FOLDER / f"{command}.txt": built_help(command) for command in (*LIGHTNING_COMMANDS, "sft")}
+    for file, text in generated.items():
+        if not arguments:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            raise SystemExit(f"{file} is out of date: run `python {Path(__file__)}`")
     return 0
 
 

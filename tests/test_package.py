@@ -9,6 +9,7 @@ from importlib.resources import files
 import pytest
 
 import erprm
+from erprm.cli.stored_help import read_help
 
 # What takes seconds to import, and which `import erprm` and `erprm --help` must therefore do without.
 HEAVY_LIBRARIES = ["torch", "lightning", "transformers", "torchmetrics", "datasets", "jsonargparse", "numpy"]
@@ -55,7 +56,7 @@ except SystemExit as leaving:
 @pytest.mark.parametrize(
     "command",
     ["score", "ablate", "export", "raft", "rollout", "search", "merge", "convert", "data stats", "estimate fit",
-     "estimate rollout", "report", "demo"],
+     "estimate rollout", "report", "demo", "fit", "validate", "test", "predict", "sft"],
 )  # fmt: skip
 def test_help_of_a_command_loads_neither_torch_nor_what_is_built_on_it(command: str) -> None:
     code = f"""
@@ -66,6 +67,12 @@ except SystemExit as leaving:
     assert not leaving.code, leaving.code
 """
     assert set(heavy_libraries_loaded_by(code)) <= {"jsonargparse", "numpy"}
+
+
+def test_stored_help_of_other_versions_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--trainer.max_epochs" in (read_help("fit") or "")
+    monkeypatch.setattr("erprm.cli.stored_help.versions", lambda: "lightning 2.6.5, jsonargparse 4.48.0")
+    assert read_help("fit") is None
 
 
 @pytest.mark.parametrize("package", ["metrics", "rewards", "losses"])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from erprm import __version__
 from erprm.cli import failures
+from erprm.cli.stored_help import read_help
 from erprm.cli.working_folder import find_modules_in_working_folder
 
 # command -> (module with a main(arguments), what it does)
@@ -91,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         print(f"erprm: unknown command {command!r}{hint} (known: {', '.join(COMMANDS)})", file=sys.stderr)
         return 2
+    if arguments[1:] in (["-h"], ["--help"]) and (text := read_help(command)):
+        print(text, end="")
+        return 0
     find_modules_in_working_folder()
     name = " ".join(arguments[:2] if command in _WITH_SUBCOMMANDS else arguments[:1])
     on_interrupt = "; the same command continues the run" if command in _RESUMABLE else ""
