@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import subprocess
-import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,17 +15,20 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_info
 
+from erprm.runs.signals import STOPPING, Stopped, hand_back, take_over
+
 log = logging.getLogger(__name__)
 
 _PREFIX = "hpc_ckpt_"
 
 
 class SaveOnSignal(L.Callback):
-    """On SIGTERM or SIGUSR1 finishes the running batch, saves a checkpoint, and ends with status 128 + the signal.
+    """On SIGINT, SIGTERM or SIGUSR1 finishes the running batch, saves a checkpoint, and ends with 128 + the signal.
 
     The file is ``<default_root_dir>/hpc_ckpt_<n>.ckpt``, a name Lightning knows: ``ckpt_path="hpc"`` finds it, and in a
     SLURM job so does every ``fit`` without a ``ckpt_path``. It is removed once a run resumed from it has saved its own,
-    or has ended. A signal during a validation ends that after its running batch; the validation is then repeated.
+    or has ended. A signal during a validation ends that after its running batch; the validation is then repeated. A
+    second signal does not wait for the batch, and nothing is saved.
 
     In a SLURM job, SIGUSR1 (or the environment's ``requeue_signal``) also puts the job back into the queue, unless the
     environment says ``auto_requeue=False``. While it trains this replaces Lightning 2.6's own handlers, which save in
@@ -35,17 +37,20 @@ class SaveOnSignal(L.Callback):
 
     def __init__(self) -> None:
         self._received = 0
+        self._is_training = False
         self._earlier_handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes over the signals."""
         self._received = 0
-        if threading.current_thread() is not threading.main_thread():
-            return  # Python lets no other thread handle signals.
-        for number in {signal.SIGTERM, signal.SIGUSR1, _requeue_signal(trainer) or signal.SIGUSR1}:
-            self._earlier_handlers[number] = signal.signal(number, self._note)
+        self._earlier_handlers = take_over(self._note, STOPPING | {_requeue_signal(trainer) or signal.SIGTERM})
+        self._is_training = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._received:
+            if callable(earlier := self._earlier_handlers.get(number)):
+                earlier(number, frame)
+            raise Stopped(number)
         self._received = number
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
@@ -54,7 +59,7 @@ class SaveOnSignal(L.Callback):
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
         """Saves and ends, if there was a signal."""
-        if trainer.validating and self._earlier_handlers:
+        if trainer.validating and self._is_training:
             self._end_if_told(trainer)
 
     def _end_if_told(self, trainer: L.Trainer) -> None:
@@ -82,15 +87,18 @@ class SaveOnSignal(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Hands the signals back."""
-        self._restore_handlers()
+        self._end_training()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Hands the signals back."""
-        self._restore_handlers()
+        """Hands the signals back; before the training and after it, there is nothing to save but a job to requeue."""
+        self._end_training()
+        if isinstance(exception, Stopped) and trainer.is_global_zero and exception.number == _requeue_signal(trainer):
+            _requeue()
 
-    def _restore_handlers(self) -> None:
-        while self._earlier_handlers:
-            signal.signal(*self._earlier_handlers.popitem())
+    def _end_training(self) -> None:
+        self._is_training = False
+        hand_back(self._earlier_handlers)
+        self._earlier_handlers = {}
 
 
 def _next_path(folder: str) -> str:

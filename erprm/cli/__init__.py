@@ -39,8 +39,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 _WITH_SUBCOMMANDS = {"data", "estimate"}
-# Commands that continue where they were interrupted when they are run again.
-_RESUMABLE = {"ablate", "demo", "raft", "rollout", "score", "search"}
+# What to do when a command was stopped by a signal. Trainings say another thing when they have saved.
+_CONTINUES = "the same command continues the run"
+_RESUMES = "nothing was saved; --ckpt_path=last goes on from the newest checkpoint, if any"
+_WHEN_STOPPED = {
+    **dict.fromkeys(("ablate", "demo", "raft", "rollout", "score", "search"), _CONTINUES),
+    **dict.fromkeys(("fit", "sft"), _RESUMES),
+}
+_BEGINS_AGAIN = "the same command begins again"
 
 
 def usage() -> str:
@@ -69,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: command and its arguments; by default those of the process.
 
     Returns:
-        The exit status: 0, 1 after an error of the user's, 2 for a command that does not exist, 130 if interrupted.
+        The exit status: 0, 1 after an error of the user's, 2 for a command that does not exist, 128 + the
+        number of the signal that stopped it: 130 for the interrupt key, 143 for SIGTERM.
 
     Raises:
         SystemExit: with status 2 for arguments that the command does not take.
@@ -97,9 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     find_modules_in_working_folder()
     name = " ".join(arguments[:2] if command in _WITH_SUBCOMMANDS else arguments[:1])
-    on_interrupt = "; the same command continues the run" if command in _RESUMABLE else ""
     with failures.debugging(wants_debugging):
-        return failures.run(name, lambda: _run(command, arguments), on_interrupt)
+        return failures.run(name, lambda: _run(command, arguments), f"; {_WHEN_STOPPED.get(command, _BEGINS_AGAIN)}")
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from erprm.errors import UsageError, UserError, printable
+from erprm.runs.signals import stop_on_signals
 
 DEBUG_OPTION, DEBUG_VARIABLE = "--debug", "ERPRM_DEBUG"
 _MOST_LINES, _MOST_CHARACTERS = 5, 500
@@ -21,37 +23,41 @@ _READERS = {"binascii", "huggingface_hub", "json", "jsonargparse", "pyarrow", "s
 _MISCONFIGURATION = "lightning.fabric.utilities.exceptions"
 
 
-def run(name: str, command: Callable[[], int], on_interrupt: str = "") -> int:
-    """Runs a command and says why it failed, if it did.
+def run(name: str, command: Callable[[], int], when_stopped: str = "") -> int:
+    """Runs a command and says why it failed or was stopped, if so.
 
     Args:
         name: its name, such as ``data stats``, which opens the lines.
         command: what to run; returns the exit status.
-        on_interrupt: what else to say when the user interrupts it.
+        when_stopped: what else to say when a signal stops it, such as how to go on.
 
     Returns:
-        The exit status: 1 for an error of the user's, 130 for an interrupt.
+        The exit status: 1 for an error of the user's, 128 + its number for a signal.
 
     Raises:
         SystemExit: with status 2 for a usage error, as parsers do.
         Exception: an error that is none of the user's.
     """
-    try:
-        return command()
-    except KeyboardInterrupt:
-        if is_debugging():
-            traceback.print_exc()
-        print(f"erprm {name}: interrupted{on_interrupt}", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not is_of_the_user(error):
-            raise
-        if is_debugging():
-            traceback.print_exc()
-        print("\n".join(lines_of(error, f"erprm {name}: ")), file=sys.stderr)
-        if isinstance(error, UsageError):
-            raise SystemExit(2) from error
-        return 1
+    with stop_on_signals() as received:
+        try:
+            return command()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not received:
+                received.append(signal.SIGINT)  # not from a handler of this package
+            if not (received or (isinstance(error, Exception) and is_of_the_user(error))):
+                raise
+            if is_debugging():
+                traceback.print_exc()
+            if received:
+                # Whatever was raised comes of it: Lightning makes an exit of an interrupt.
+                number = signal.Signals(received[0])
+                what = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+                print(f"erprm {name}: {what}{when_stopped}", file=sys.stderr)
+                return 128 + number
+            print("\n".join(lines_of(error, f"erprm {name}: ")), file=sys.stderr)
+            if isinstance(error, UsageError):
+                raise SystemExit(2) from error
+            return 1
 
 
 def is_debugging() -> bool:

@@ -10,12 +10,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+
+from erprm.runs.signals import stop_on_signals
 
 _PACKAGE = str(Path(__file__).resolve().parents[2])
 
@@ -50,7 +49,7 @@ def run_command(
     # A negative number stands for the whole session.
     watch = kill_when_this_process_ends([-process.pid])
     try:
-        with _termination_as_interrupt():
+        with stop_on_signals():
             return process.wait()
     except BaseException:
         with suppress(ProcessLookupError):  # it has just ended
@@ -93,20 +92,3 @@ def _environment() -> dict[str, str]:
     """
     path = os.pathsep.join(filter(None, [_PACKAGE, os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Raises KeyboardInterrupt on SIGTERM, as Python does on SIGINT; only the main thread can have that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    earlier = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)

@@ -74,7 +74,7 @@ def test_output_and_status_of_a_command_are_kept(tmp_path: Path) -> None:
     assert last == f"erprm {erprm.__version__}"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_command_is_told_to_end_with_this_process_and_saves(tmp_path: Path, number: signal.Signals) -> None:
     parent = start_parent(tmp_path / "log")
     pid = int(first_line_of(tmp_path / "log"))

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from erprm.data.batching.sampler import SolutionGroups, TokenBudgetSampler, replicas
 from erprm.errors import InputError
+from erprm.runs.signals import leave_signals_to_parent
 
 
 class ResumeError(InputError):
@@ -141,6 +142,7 @@ class ResumableDataModule(L.LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=leave_signals_to_parent,
             # Its own, so that loading leaves the random numbers of the training alone.
             generator=torch.Generator(),
         )

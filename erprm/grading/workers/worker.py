@@ -17,6 +17,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from erprm.runs.signals import STOPPING
+
 # Audit events, by prefix: processes, sockets and changes to files.
 _FORBIDDEN_EVENTS = (
     *("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.kill", "subprocess.", "pty.", "ctypes."),
@@ -65,7 +67,8 @@ def main(timeout_s: float, memory_mb: int) -> None:
     """
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # a library that prints must not garble the replies
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
+    for number in STOPPING:  # the parent's to handle: it ends this process in its own way
+        signal.signal(number, signal.SIG_IGN)
     _limit_memory(memory_mb)
     from erprm.grading.answers.compare import equal_answers
 

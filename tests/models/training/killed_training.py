@@ -4,9 +4,9 @@ Usage: python -m tests.models.training.killed_training FOLDER KILLS SCENARIO...
 
 FOLDER/<scenario>/whole is the uninterrupted run. In FOLDER/<scenario>/killed the process gets a signal KILLS times, at
 a random batch: SIGKILL in the middle of the batch, or when a checkpoint has been written but not yet renamed; or
-SIGTERM or SIGUSR1, after which it saves by itself. Each time it is resumed from the newest checkpoint there is. Each
-run appends to ``losses.jsonl`` the loss of every batch it trains on and the metrics of every validation, and ends by
-writing ``weights.txt``, a hash of all weights.
+SIGINT, SIGTERM or SIGUSR1, after which it saves by itself. Each time it is resumed from the newest checkpoint there is.
+Each run appends to ``losses.jsonl`` the loss of every batch it trains on and the metrics of every validation, and ends
+by writing ``weights.txt``, a hash of all weights.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ SCENARIOS = {
     "signals": Scenario(
         {"max_epochs": 4, "accumulate_grad_batches": 2, "val_check_interval": 3},
         {"save_top_k": 0},
-        ends=("SIGTERM", "SIGUSR1"),
+        ends=("SIGINT", "SIGTERM", "SIGUSR1"),
     ),
     # Checkpoints are folders, and one of them is overwritten again and again.
     "folders": Scenario(
@@ -85,7 +85,10 @@ class Journal(L.Callback):
     def die_at(self, batch: int, place: str) -> None:
         if self.kill_at is not None and batch >= self.kill_at[0] and place == self.kill_at[1]:
             self.kill_at = None
-            os.kill(os.getpid(), signal.Signals[place] if place.startswith("SIG") else signal.SIGKILL)
+            if place.startswith("SIG"):
+                os.killpg(0, signal.Signals[place])  # data-loading processes, too, as a terminal and SLURM do it
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def on_before_backward(self, trainer: L.Trainer, module: L.LightningModule, loss: torch.Tensor) -> None:
         batch = trainer.fit_loop.total_batch_idx
@@ -93,6 +96,7 @@ class Journal(L.Callback):
         logged_at = trainer.fit_loop.epoch_loop._batches_that_stepped
         self.write(batch=batch, loss=float(loss).hex(), rate=rate, epoch=trainer.current_epoch, logged_at=logged_at)
         self.die_at(batch, "middle")
+        self.die_at(batch, "SIGINT")
         self.die_at(batch, "SIGTERM")
 
     def on_validation_batch_start(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
@@ -161,6 +165,7 @@ def in_child(*arguments: Any) -> int:
     """Exit status of a run in a process of its own; negative if a signal ended it."""
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)
         status = 1
         try:
             train(*arguments)
@@ -207,5 +212,6 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     # One thread: a forked process has no others.
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
     for scenario_name in sys.argv[3:]:
         main(Path(sys.argv[1]) / scenario_name, scenario_name, int(sys.argv[2]))
