@@ -34,9 +34,8 @@ from erprm.data.statistics import LabelHistogram
 from erprm.grading import check_grading
 from erprm.report.page.run_folders import ABLATION_FILE
 from erprm.report.pool_results import read_step_scores
-from erprm.report.result_files import write_json
 from erprm.rollout.pools import PoolSampling, cached_pool
-from erprm.runs.atomic import write_text
+from erprm.runs.atomic import write_finite_json, write_text
 from erprm.runs.identity import model_key
 
 _RECORDS_AT_ONCE = 1024
@@ -141,7 +140,7 @@ class _Ablation:
             }
             for run in runs
         ]
-        write_json(ablation_content(ablation, rows, histograms, costs, seeds), folder / ABLATION_FILE)
+        write_finite_json(ablation_content(ablation, rows, histograms, costs, seeds), folder / ABLATION_FILE)
         introduction = (
             f"{len(self.graded.problem_ids)} problems, seeds {', '.join(map(str, seeds))}. Intervals are 95%, over "
             f"{'seeds and problems' if len(seeds) > 1 else 'the problems of one seed'}.\n"

@@ -21,7 +21,7 @@ from erprm.metrics.estimate import Curve
 from erprm.metrics.evaluation import pool_curves, powers_of_two
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
 from erprm.metrics.functional.best_of_n import best_of_n_curves
-from erprm.metrics.functional.seed_intervals import seeds_and_problems_interval
+from erprm.metrics.functional.resampling import seeds_and_problems_interval
 from erprm.report.pool_results import score_aggregations
 
 
@@ -112,7 +112,7 @@ def compare(methods: Sequence[LabelMethodScores], graded: GradedPool, aggregatio
     """Compares ways of making labels on one pool.
 
     Accuracies, differences and doublings come with 95% intervals by
-    :func:`erprm.metrics.functional.seed_intervals.seeds_and_problems_interval`, those of accuracies cut off at 0 and 1.
+    :func:`erprm.metrics.functional.resampling.seeds_and_problems_interval`, those of accuracies cut off at 0 and 1.
     Differences are paired: the same problems, the same candidates, and the same seed, hence the same order of the
     training data.
 

@@ -24,9 +24,9 @@ from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool, ag
 from erprm.models.identity import model_identity, versions
 from erprm.report.figures import curves_figure
 from erprm.report.pool_results import pool_results, read_step_scores, write_pool_results
-from erprm.report.result_files import write_json
 from erprm.report.samples import pool_samples
 from erprm.rollout.pools import PoolSampling, cached_pool
+from erprm.runs.atomic import write_finite_json
 from erprm.steps import Solution, check_step_style
 
 log = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class BestOfN(ScoringCallback):
         step_scores = self.evaluate(trainer, pl_module)
         if self.cost_file is not None and trainer.is_global_zero:
             assert self._cost is not None
-            write_json(asdict(self._cost), Path(self.cost_file))
+            write_finite_json(asdict(self._cost), Path(self.cost_file))
         model, folder = model_identity(pl_module), self.log_folder(trainer)  # The first takes all processes.
         if folder is None:
             return
@@ -279,4 +279,4 @@ class BestOfN(ScoringCallback):
             "problems": len(self._pool),
             "curves": {method: asdict(curve) for method, curve in self.results.items()},
         }
-        write_json(content, self.step_file(folder, trainer, ".json"))
+        write_finite_json(content, self.step_file(folder, trainer, ".json"))

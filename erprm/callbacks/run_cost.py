@@ -11,7 +11,7 @@ import lightning as L
 import torch
 
 from erprm.data.process_memory import peak_memory
-from erprm.report.result_files import write_json
+from erprm.runs.atomic import write_finite_json
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class RunCost(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the file."""
         if trainer.is_global_zero:
-            write_json(asdict(self._total()), self.output)
+            write_finite_json(asdict(self._total()), self.output)
 
     def _total(self) -> Cost:
         assert self._stopwatch is not None, "training has not begun"

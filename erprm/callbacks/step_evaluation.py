@@ -13,7 +13,6 @@ from erprm.callbacks.scoring import ScoringCallback, TooLong
 from erprm.data.step_labels import LabelledSolution, labels_fingerprint, read_step_labels
 from erprm.models.identity import model_identity, versions
 from erprm.report.figures import calibration_figure
-from erprm.report.result_files import write_json
 from erprm.report.samples import labelled_samples
 from erprm.report.step_results import (
     ScoredSolutions,
@@ -23,6 +22,7 @@ from erprm.report.step_results import (
     step_results,
     write_step_results,
 )
+from erprm.runs.atomic import write_finite_json
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class StepEvaluation(ScoringCallback):
             self.show(trainer, folder, "calibration", draw, labelled_samples(judged, threshold.value, self.samples))
             if not trainer.testing:  # A test writes more, in a folder of its own.
                 at = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-                write_json({**at, **self.results}, self.step_file(folder, trainer, ".json"))
+                write_finite_json({**at, **self.results}, self.step_file(folder, trainer, ".json"))
         return scored, threshold.value
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from erprm.cli.commands import POSITIONAL, key, parse_settings
 from erprm.data.files.json_rows import MAX_ROW_BYTES
-from erprm.data.formats.names import ExportLabels, FormatName, TargetName
+from erprm.data.formats import ExportLabels, FormatName, TargetName
 
 if TYPE_CHECKING:
     from erprm.data.formats.conversion import Conversion

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from erprm.cli.commands import POSITIONALS, key, parse_settings
-from erprm.data.formats.names import FormatName
+from erprm.data.formats import FormatName
 
 
 @dataclass
@@ -59,8 +59,13 @@ def main(arguments: Sequence[str]) -> int:
 
     from erprm.data.formats.importing import ImportOptions
     from erprm.data.statistics import shared_problems
-    from erprm.report.data_comparison import Benchmarks, collect_statistics, write_numbers
-    from erprm.report.data_statistics import draw_statistics, statistics_tables
+    from erprm.report.data_statistics import (
+        Benchmarks,
+        collect_statistics,
+        draw_statistics,
+        statistics_tables,
+        write_numbers,
+    )
 
     console = Console()
     data = collect_statistics(

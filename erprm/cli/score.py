@@ -11,8 +11,8 @@ from erprm.cli.commands import PAIR, parse_settings
 from erprm.data.packing import Packing
 from erprm.errors import InputError
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
+from erprm.models import Attention, Dtype
 from erprm.models.adapters.registry import AdapterSetting
-from erprm.models.choices import Attention, Dtype
 from erprm.models.scorers.settings import ServedModel, is_url
 from erprm.steps import Solution, check_step_style, split_steps
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     if solution is not None:
         from rich.console import Console
 
-        from erprm.report.scored_solution import print_scored_solution
+        from erprm.report.samples import print_scored_solution
 
         (scores,) = model.score_steps([solution])
         print_scored_solution(solution, scores, config.aggregation, Console(highlight=False, soft_wrap=True))

@@ -1,6 +1,6 @@
 """Process reward models and policies as LightningModules."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from erprm.lazy import public_names
 
@@ -21,5 +21,9 @@ if TYPE_CHECKING:
     from erprm.models.training.schedule import CosineWithWarmup as CosineWithWarmup
     from erprm.scoring import ScorerError as ScorerError
     from erprm.scoring import StepScorer as StepScorer
+
+# Names of options: here, where they load nothing, so that `--help` is fast.
+Attention = Literal["auto", "sdpa", "eager", "flex_attention", "flash_attention_2"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 __all__, __getattr__, __dir__ = public_names(__name__, __file__)

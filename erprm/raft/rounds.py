@@ -34,8 +34,7 @@ from erprm.raft.fine_tuning import (
     run_in_process_of_its_own,
     sft_settings,
 )
-from erprm.raft.scorers import check_scorer, scorer_config_key, scorer_key
-from erprm.raft.selectors import model_free_selector
+from erprm.raft.selectors import check_scorer, model_free_selector, scorer_config_key, scorer_key
 from erprm.raft.stages import (
     KEPT_FILE,
     OpenedWhenAsked,

@@ -19,7 +19,6 @@ from erprm.models.scorers.opening import check_step_formats, device_named
 from erprm.raft.config import SELECTORS, RaftConfig
 from erprm.raft.evaluation import EvaluatedProblem, Evaluation, evaluate
 from erprm.raft.log_probs import solution_log_probs
-from erprm.raft.scorers import open_scorer, scorer_config_key
 from erprm.raft.selectors import (
     NEVER,
     RewardModelSelector,
@@ -27,11 +26,13 @@ from erprm.raft.selectors import (
     Selector,
     keep_best,
     model_free_selector,
+    open_scorer,
     outcomes,
+    scorer_config_key,
 )
 from erprm.raft.solutions import SampledProblem, read_rows, read_solutions, sample
 from erprm.runs.atomic import write_json, write_json_lines
-from erprm.runs.parts import Parts
+from erprm.runs.folder import Parts
 
 EVALUATION_FILE, KEPT_FILE = "evaluation.json", "samples.jsonl"
 

@@ -31,7 +31,7 @@ from erprm.metrics.evaluation import (
 from erprm.metrics.functional.aggregation import AGGREGATIONS, OF_SHARES_ONLY, Aggregation, aggregate_pool
 from erprm.metrics.functional.text_features import repeated_share
 from erprm.metrics.reward_hacking import favoured_features, reward_hacking
-from erprm.report.result_files import encodable, write_json
+from erprm.runs.atomic import encodable, write_finite_json
 
 RESULTS_FILE, CANDIDATES_FILE = "results.json", "candidates.parquet"
 
@@ -208,7 +208,7 @@ def write_pool_results(
     scores_PN = aggregate_pool(step_scores, graded.valid_PN, results["aggregation"])
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(_rows(pool, graded, step_scores, scores_PN), folder / CANDIDATES_FILE, CANDIDATE_SCHEMA)
-    write_json(results, folder / RESULTS_FILE)
+    write_finite_json(results, folder / RESULTS_FILE)
 
 
 def _rows(

@@ -1,4 +1,4 @@
-"""Some scored solutions to look at, as rows, as a table, and as Markdown."""
+"""Some scored solutions to look at: as rows, as a table, as Markdown, or in colour."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.text import Text
 from torch import Tensor
 
 from erprm.data.pools import GradedPool, PoolProblem
+from erprm.errors import printable
+from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.metrics.functional.step_scores import first_error_index
-from erprm.report.result_files import encodable
 from erprm.report.step_results import ScoredSolutions
 from erprm.report.tables import Table
-from erprm.runs.atomic import write_json_lines
+from erprm.runs.atomic import encodable, write_json_lines
+from erprm.steps import Solution
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+.!|-])")
 
@@ -139,3 +143,30 @@ def samples_markdown(samples: Sequence[Sample]) -> str:
 def _cell(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
     return _MARKUP.sub(r"\\\1", html.escape(text, quote=False)).replace("\n", "<br>")
+
+
+def print_scored_solution(solution: Solution, scores: Tensor, aggregation: Aggregation, console: Console) -> None:
+    """Prints the question, and every step behind its score, from red at 0 to green at 1.
+
+    Args:
+        solution: what was scored.
+        scores: scores of its steps ``[steps]``.
+        aggregation: the score of the solution, in the last line.
+        console: where to print.
+    """
+    console.print(Text(printable(solution.question), style="bold"))
+    for number, (step, score) in enumerate(zip(solution.steps, scores.tolist(), strict=True), 1):
+        text = printable(step).replace("\n", "\n" + " " * 14)
+        console.print(_scored(str(number), score).append(f"  {text}", style=_colour(score)))
+    console.print(_scored(aggregation, aggregate_steps(scores, aggregation).item()))
+
+
+def _scored(name: str, score: float) -> Text:
+    return Text.assemble(f"{name:>4}  ", (f"{score:.4f}", f"bold {_colour(score)}"))
+
+
+def _colour(score: float) -> str:
+    """From red at 0 over yellow at one half to green at 1."""
+    share = min(max(score, 0.0), 1.0)
+    red, green = min(1.0, 2 - 2 * share), min(1.0, 2 * share)
+    return f"rgb({round(220 * red)},{round(180 * green)},0)"

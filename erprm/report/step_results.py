@@ -33,7 +33,7 @@ from erprm.metrics.functional.step_scores import (
     step_calibration_error,
     within_problem_auroc,
 )
-from erprm.report.result_files import encodable, write_json
+from erprm.runs.atomic import encodable, write_finite_json
 
 RESULTS_FILE, SOLUTIONS_FILE = "results.json", "solutions.parquet"
 _SWEEP = 101
@@ -201,7 +201,7 @@ def write_step_results(
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(_rows(scored, threshold, chose), folder / SOLUTIONS_FILE, SOLUTION_SCHEMA)
-    write_json(results, folder / RESULTS_FILE)
+    write_finite_json(results, folder / RESULTS_FILE)
 
 
 def _rows(

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions, aggregator
 from erprm.models import StepScorer
+from erprm.reward_fn.completions import Span, completion_text, question_text, token_offsets, token_spans
 from erprm.reward_fn.credit import CreditForm, check_credit_form, step_credit
-from erprm.reward_fn.messages import completion_text, question_text
 from erprm.reward_fn.shared_model import SCORING, SharedModel
-from erprm.reward_fn.token_spans import Span, token_offsets, token_spans
 from erprm.scoring import checked_scores
 from erprm.steps import Solution, StepSplit, check_step_style, segment_steps
 
@@ -41,7 +40,7 @@ class StepRewards:
         rewards: what each step is credited with, see :func:`erprm.reward_fn.step_credit`.
         char_spans: start and stop of each step in ``text``.
         token_spans: first token and the one after the last of each step, in the policy's tokens of the completion (see
-            :func:`erprm.reward_fn.token_spans.token_spans`); None if nothing was given to find them by.
+            :func:`erprm.reward_fn.completions.token_spans`); None if nothing was given to find them by.
     """
 
     text: str

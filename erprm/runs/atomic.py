@@ -105,6 +105,16 @@ def finite(value: Any) -> Any:
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def write_finite_json(content: Mapping[str, Any], path: Path) -> None:
+    """Writes a JSON file that any reader accepts: numbers that are not finite become null."""
+    write_json(finite(content), path)
+
+
+def encodable(text: str) -> str:
+    """The text with ``?`` for halves of surrogate pairs, which no file takes."""
+    return text.encode(errors="replace").decode()
+
+
 def write_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Draws a figure into a file, PNG unless its name says otherwise."""
     path = path if path.suffix else path.with_suffix(".png")

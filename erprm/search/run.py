@@ -26,10 +26,9 @@ from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewar
 from erprm.models.identity import scorer_identity, versions
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
 from erprm.runs.atomic import write_json
-from erprm.runs.folder import RunFolder, as_json
+from erprm.runs.folder import Parts, RunFolder, as_json
 from erprm.runs.identity import content_hash
 from erprm.runs.lock import sole_use
-from erprm.runs.parts import Parts
 from erprm.runs.progress import progress_bar
 from erprm.scoring import StepScorer
 from erprm.search.config import SearchConfig

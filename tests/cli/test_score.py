@@ -9,7 +9,7 @@ import torch
 from erprm.cli import main
 from erprm.errors import printable
 from erprm.models import AdaptedRewardModel
-from erprm.report.scored_solution import _colour
+from erprm.report.samples import _colour
 from erprm.steps import Solution
 from tests.models.adapters.checkpoints import causal_lm, qwen_prm, tiny_tokenizer
 

@@ -25,7 +25,7 @@ from erprm.data.pools import PoolProblem, pool_fingerprint
 from erprm.data.sources import Problem
 from erprm.data.step_labels import LabelledSolution, labels_fingerprint
 from erprm.models.identity import model_identity, scorer_identity
-from erprm.raft.scorers import scorer_key
+from erprm.raft.selectors import scorer_key
 from erprm.runs.identity import (
     IdentityError,
     content_hash,

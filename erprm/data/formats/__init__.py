@@ -1,6 +1,6 @@
 """Step-labelled data of other projects, read as rollout records and written from them; one module a layout."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from erprm.lazy import public_names
 
@@ -15,5 +15,10 @@ if TYPE_CHECKING:
     from erprm.data.formats.importing import import_prm800k as import_prm800k
     from erprm.data.formats.importing import import_processbench as import_processbench
     from erprm.data.formats.importing import import_trl as import_trl
+
+# Names of layouts and of the ways to make labels for them: here, where they load nothing, so that `--help` is fast.
+FormatName = Literal["auto", "records", "official", "math_shepherd", "prm800k", "trl", "processbench"]
+TargetName = Literal["records", "trl", "official"]
+ExportLabels = Literal["er", "soft", "hard"]
 
 __all__, __getattr__, __dir__ = public_names(__name__, __file__)

@@ -12,9 +12,9 @@ from typing import BinaryIO, TypeVar
 
 from erprm.data.files.json_rows import MAX_ROW_BYTES, Place, Reject, stop
 from erprm.data.files.row_files import layout_of, write_rows
+from erprm.data.formats import TargetName as TargetName
 from erprm.data.formats.exporting import Exporter, ExportOptions
 from erprm.data.formats.importing import ImportOptions, RecordImport
-from erprm.data.formats.names import TargetName as TargetName
 from erprm.data.records import write_records
 from erprm.runs.atomic import whole_file
 from erprm.runs.lock import sole_writer

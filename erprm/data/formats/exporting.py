@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from erprm.data.files.json_rows import Place, Reject, RowError, stop
 from erprm.data.files.row_files import layout_of, write_rows
+from erprm.data.formats import ExportLabels as ExportLabels
 from erprm.data.formats.labelled import RowParser, shortened
-from erprm.data.formats.names import ExportLabels as ExportLabels
 from erprm.data.formats.official import official_parser, official_row
 from erprm.data.formats.trl import trl_parser, trl_row, trl_schema
 from erprm.data.labels import label_eta, solution_labels

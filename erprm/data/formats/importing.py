@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 from erprm.data.files.json_rows import MAX_ROW_BYTES, Place, Reject, RowError, stop
 from erprm.data.files.row_files import read_rows
+from erprm.data.formats import FormatName as FormatName
 from erprm.data.formats import math_shepherd, official, prm800k, processbench, trl
 from erprm.data.formats.labelled import RowParser
-from erprm.data.formats.names import FormatName as FormatName
 from erprm.data.records import ROLLOUT_SCHEMA, RolloutRecord, validate_record
 
 

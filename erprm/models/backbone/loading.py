@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from erprm.engines.model_files import BackboneError as BackboneError
 from erprm.engines.model_files import check_model_folder, load_model, model_path
+from erprm.models import Attention
+from erprm.models import Dtype as Dtype
 from erprm.models.backbone.sharded_loading import NotDeferrableError, empty_causal_lm
-from erprm.models.choices import Attention
-from erprm.models.choices import Dtype as Dtype
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from erprm.engines.registry import require_package
 from erprm.engines.settings import VLLMOptions
-from erprm.engines.vllm_process import VLLMProcess
+from erprm.engines.vllm import VLLMProcess
 from erprm.models.adapters.registry import AdapterSetting
 from erprm.models.scorers.served_classifier import ServedTokenClassifier, refuse_no_probabilities
 from erprm.runs.identity import model_key, setting_content

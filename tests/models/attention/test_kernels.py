@@ -8,8 +8,7 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from erprm.data.packing import PackedRows, StepBatch, pack_rows
 from erprm.models import ProcessRewardModel
-from erprm.models.attention.kernels import AttentionError, block_mask, choose_kernel, pair_mask
-from erprm.models.attention.paths import PATHS
+from erprm.models.attention.kernels import PATHS, AttentionError, block_mask, choose_kernel, pair_mask
 from erprm.steps import Solution
 from tests.models.attention.test_trees import SOLUTIONS, packed, tiny_model
 from tests.tiny import make_tokenizer

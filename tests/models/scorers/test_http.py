@@ -18,8 +18,8 @@ from erprm.cli import main
 from erprm.engines.openai_client import ServerError
 from erprm.models import HTTPStepScorer, ProcessRewardModel
 from erprm.models.adapters import AdapterError
-from erprm.models.heads.export import save_token_classifier
-from erprm.raft.scorers import check_scorer, open_scorer
+from erprm.models.heads.two_class import save_token_classifier
+from erprm.raft.selectors import check_scorer, open_scorer
 from erprm.scoring import listening
 from erprm.steps import Solution
 from tests.failing_server import NO_ANSWERS, Body, FailingServer, failing_servers

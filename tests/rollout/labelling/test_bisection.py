@@ -9,8 +9,7 @@ from erprm.data.labels import step_labels
 from erprm.data.sources import Problem
 from erprm.grading import Grader
 from erprm.rollout import RolloutConfig
-from erprm.rollout.labelling.bisection import FirstErrorSearch
-from erprm.rollout.labelling.label_problems import roll_out
+from erprm.rollout.labelling.label_problems import FirstErrorSearch, roll_out
 from tests.engines.known_policy import KnownPolicy, Words
 from tests.rollout.conftest import make_word_tokenizer
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from erprm.reward_fn.token_spans import token_offsets, token_spans
+from erprm.reward_fn.completions import token_offsets, token_spans
 from erprm.steps import segment_steps
 from tests.steps.real_tokenizers import mistral_tokenizer
 from tests.tiny import make_tokenizer
