@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from erprm.metrics.functional.pools import check_pool, check_same_shape, check_scores, log_choose, mean_at_n
-from erprm.tensors import Numbers, as_tensor
+from erprm.tensors import Numbers
 
 
 def best_of_n_accuracy(scores_PN: Numbers, correct_PN: Numbers, n: int, valid_PN: Numbers | None = None) -> Tensor:
@@ -61,13 +61,11 @@ def best_of_n_curves(scores_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers 
         >>> best_of_n_curves(torch.tensor([[0.9, 0.7, 0.2]]), torch.tensor([[False, True, False]]))
         tensor([[0.3333, 0.3333, 0.0000]], dtype=torch.float64)
     """
-    scores_PN = as_tensor(scores_PN, "scores_PN")
-    correct_PN = as_tensor(correct_PN, "correct_PN")
-    valid_PN = as_tensor(valid_PN, "valid_PN")
-    return selected_value_curves(scores_PN, correct_PN, check_pool(correct_PN, valid_PN))
+    correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
+    return selected_value_curves(scores_PN, correct_PN, valid_PN)
 
 
-def selected_value_curves(scores_PN: Tensor, values_PN: Tensor, valid_PN: Tensor) -> Tensor:
+def selected_value_curves(scores_PN: Numbers, values_PN: Tensor, valid_PN: Tensor) -> Tensor:
     """Expected value of the best-scored of n candidates, of every problem for every n.
 
     Args:
@@ -81,7 +79,7 @@ def selected_value_curves(scores_PN: Tensor, values_PN: Tensor, valid_PN: Tensor
     Raises:
         ValueError: for mismatched shapes or a NaN score.
     """
-    check_scores(scores_PN, valid_PN)
+    scores_PN = check_scores(scores_PN, valid_PN)
     check_same_shape("values_PN", values_PN, valid_PN)
 
     # Two stable sorts put the candidates in order of score and all padding behind them, even behind scores of -inf.
@@ -137,9 +135,7 @@ def pass_at_n_curves(correct_PN: Numbers, valid_PN: Numbers | None = None) -> Te
     Raises:
         ValueError: as :func:`pass_at_n`.
     """
-    correct_PN = as_tensor(correct_PN, "correct_PN")
-    valid_PN = as_tensor(valid_PN, "valid_PN")
-    valid_PN = check_pool(correct_PN, valid_PN)
+    correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
     return best_of_n_curves(correct_PN.double(), correct_PN, valid_PN)
 
 

@@ -29,7 +29,7 @@ from erprm.metrics.functional.pools import (
     raise_at_first,
 )
 from erprm.metrics.functional.weighted_vote import vote_curves
-from erprm.tensors import Numbers, as_tensor
+from erprm.tensors import Numbers
 
 # Logarithms of totals are put on a grid of 2^-32, so that the order in which candidates are drawn, which changes the
 # last bits of a sum, does not break ties. Below the floor nothing is told apart.
@@ -112,16 +112,12 @@ def entropic_vote_curves(
     Raises:
         ValueError: as :func:`entropic_vote_accuracy`.
     """
-    scores_PN = as_tensor(scores_PN, "scores_PN")
-    answers_PN = as_tensor(answers_PN, "answers_PN")
-    correct_PN = as_tensor(correct_PN, "correct_PN")
-    valid_PN = as_tensor(valid_PN, "valid_PN")
     if not eta >= 0.0:
         raise ValueError(f"eta is {eta}; a vote needs one of at least 0 (0 is majority vote, inf is best-of-n)")
-    valid_PN = check_pool(correct_PN, valid_PN)
-    check_scores(scores_PN, valid_PN)
+    correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
+    scores_PN = check_scores(scores_PN, valid_PN)
     raise_at_first("scores_PN", scores_PN, valid_PN & scores_PN.isposinf(), "a vote's weight is finite")
-    check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
+    answers_PN = check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
     if eta == 0.0:
         return majority_vote_curves(answers_PN, correct_PN, valid_PN)
 

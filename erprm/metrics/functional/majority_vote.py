@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from erprm.metrics.functional.pools import check_ids, check_pool, group_candidates, log_choose, mean_at_n
-from erprm.tensors import Numbers, as_tensor
+from erprm.tensors import Numbers
 
 # Problems are taken in blocks whose polynomials together have up to this many coefficients. They stay in a processor's
 # cache, and below the size from which torch splits an operation over threads: there are very many small operations, and
@@ -85,11 +85,8 @@ def majority_vote_curves(answers_PN: Numbers, correct_PN: Numbers, valid_PN: Num
     Raises:
         ValueError: as :func:`majority_vote_accuracy`.
     """
-    answers_PN = as_tensor(answers_PN, "answers_PN")
-    correct_PN = as_tensor(correct_PN, "correct_PN")
-    valid_PN = as_tensor(valid_PN, "valid_PN")
-    valid_PN = check_pool(correct_PN, valid_PN)
-    check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
+    correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
+    answers_PN = check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
     n_candidates = correct_PN.shape[1]
     if n_candidates > LARGEST_POOL:
         raise ValueError(f"pools may have up to {LARGEST_POOL} candidates, found {n_candidates}")

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from erprm.tensors import Numbers, as_tensor
+
 
 class Groups(NamedTuple):
     """Groups of candidates.
@@ -55,7 +57,7 @@ def group_candidates(ids_PN: Tensor, correct_PN: Tensor, counted_PN: Tensor) -> 
     return Groups(index_PN, sizes_PC.long(), sums_PC / sizes_PC.clamp(min=1))
 
 
-def check_pool(correct_PN: Tensor, valid_PN: Tensor | None) -> Tensor:
+def check_pool(correct_PN: Numbers, valid_PN: Numbers | None) -> tuple[Tensor, Tensor]:
     """Check the correctness and the mask of a pool.
 
     Args:
@@ -63,11 +65,12 @@ def check_pool(correct_PN: Tensor, valid_PN: Tensor | None) -> Tensor:
         valid_PN: boolean mask of the real candidates, shape [P, N]; None when all are.
 
     Returns:
-        The mask, boolean, shape [P, N].
+        Both as tensors of shape [P, N], the mask boolean.
 
     Raises:
         ValueError: for a wrong shape or mask type, an empty pool, or correctness outside [0, 1].
     """
+    correct_PN, valid_PN = as_tensor(correct_PN, "correct_PN"), as_tensor(valid_PN, "valid_PN")
     if correct_PN.ndim != 2:
         raise ValueError(f"correct_PN must have shape [problems, candidates], found {list(correct_PN.shape)}")
     if correct_PN.numel() == 0:
@@ -83,21 +86,25 @@ def check_pool(correct_PN: Tensor, valid_PN: Tensor | None) -> Tensor:
     without_candidates = (~valid_PN.any(dim=1)).nonzero()
     if len(without_candidates):
         raise ValueError(f"valid_PN leaves problem {int(without_candidates[0])} without a candidate")
-    return valid_PN
+    return correct_PN, valid_PN
 
 
-def check_scores(scores_PN: Tensor, valid_PN: Tensor) -> None:
-    """Raise a ValueError unless scores have the mask's shape and no valid candidate's score is NaN."""
+def check_scores(scores_PN: Numbers, valid_PN: Tensor) -> Tensor:
+    """Scores as a tensor; a ValueError unless they have the mask's shape and no valid candidate's score is NaN."""
+    scores_PN = as_tensor(scores_PN, "scores_PN")
     check_same_shape("scores_PN", scores_PN, valid_PN)
     raise_at_first("scores_PN", scores_PN, valid_PN & scores_PN.isnan(), "every candidate needs a number")
+    return scores_PN
 
 
-def check_ids(name: str, ids_PN: Tensor, valid_PN: Tensor, lowest: int) -> None:
-    """Raise a ValueError unless ids have the mask's shape, are integers, and none is below ``lowest``."""
+def check_ids(name: str, ids_PN: Numbers, valid_PN: Tensor, lowest: int) -> Tensor:
+    """Ids as a tensor; a ValueError unless they have the mask's shape, are integers, and none is below ``lowest``."""
+    ids_PN = as_tensor(ids_PN, name)
     check_same_shape(name, ids_PN, valid_PN)
     if ids_PN.is_floating_point() or ids_PN.is_complex() or ids_PN.dtype == torch.bool:
         raise ValueError(f"{name} must hold integers, found {ids_PN.dtype}")
     raise_at_first(name, ids_PN, valid_PN & (ids_PN < lowest), f"ids start at {lowest}")
+    return ids_PN
 
 
 def check_same_shape(name: str, tensor: Tensor, reference: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from erprm.metrics.functional.best_of_n import curves_of_ranking
 from erprm.metrics.functional.pools import check_ids, check_pool, group_candidates, mean_at_n
-from erprm.tensors import Numbers, as_tensor
+from erprm.tensors import Numbers
 
 
 def random_text_accuracy(
@@ -76,11 +76,8 @@ def random_text_curves(
     Raises:
         ValueError: as :func:`random_text_accuracy`.
     """
-    texts_PN = as_tensor(texts_PN, "texts_PN")
-    correct_PN = as_tensor(correct_PN, "correct_PN")
-    valid_PN = as_tensor(valid_PN, "valid_PN")
-    valid_PN = check_pool(correct_PN, valid_PN)
-    check_ids("texts_PN", texts_PN, valid_PN, lowest=0)
+    correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
+    texts_PN = check_ids("texts_PN", texts_PN, valid_PN, lowest=0)
     if n_draws < 1:
         raise ValueError(f"n_draws must be at least 1, found {n_draws}")
 

@@ -50,10 +50,9 @@ def within_problem_rank_correlation(scores_PN: Numbers, features_PN: Numbers, co
         >>> within_problem_rank_correlation(scores, lengths, torch.ones(1, 3, dtype=torch.bool))
         tensor([0.5000], dtype=torch.float64)
     """
-    scores_PN = as_tensor(scores_PN, "scores_PN")
     features_PN = as_tensor(features_PN, "features_PN")
     counted_PN = as_tensor(counted_PN, "counted_PN")
-    check_scores(scores_PN, counted_PN)
+    scores_PN = check_scores(scores_PN, counted_PN)
     check_same_shape("features_PN", features_PN, counted_PN)
     correlations = [
         _correlation(_ranks(scores_N[counted_N]), _ranks(features_N[counted_N]))

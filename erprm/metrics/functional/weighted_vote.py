@@ -17,7 +17,7 @@ from erprm.metrics.functional.pools import (
     mean_at_n,
     raise_at_first,
 )
-from erprm.tensors import Numbers, as_tensor
+from erprm.tensors import Numbers
 
 # Scores are put on a grid of 2^-40 of their problem's largest: integer sums do not depend on the order of the
 # candidates, so equal totals are equal and tie fairly.
@@ -94,15 +94,11 @@ def weighted_vote_curves(
     Raises:
         ValueError: as :func:`weighted_vote_accuracy`.
     """
-    scores_PN = as_tensor(scores_PN, "scores_PN")
-    answers_PN = as_tensor(answers_PN, "answers_PN")
-    correct_PN = as_tensor(correct_PN, "correct_PN")
-    valid_PN = as_tensor(valid_PN, "valid_PN")
-    valid_PN = check_pool(correct_PN, valid_PN)
-    check_scores(scores_PN, valid_PN)
+    correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
+    scores_PN = check_scores(scores_PN, valid_PN)
     outside_PN = (scores_PN < 0) | scores_PN.isinf()
     raise_at_first("scores_PN", scores_PN, valid_PN & outside_PN, "a vote's weight is finite and not negative")
-    check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
+    answers_PN = check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
 
     votes_PN = valid_PN & (answers_PN != -1)
     groups = group_candidates(answers_PN, correct_PN, votes_PN)

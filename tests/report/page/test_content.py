@@ -9,8 +9,7 @@ import pytest
 
 from erprm.cli import main
 from erprm.data.records import write_records
-from erprm.report.page.content import named_folders, page_content
-from erprm.report.page.label_histograms import ablation_histograms, label_histograms
+from erprm.report.page.content import ablation_histograms, label_histograms, named_folders, page_content
 from tests.report.page.example_runs import (
     FOOLED,
     RIGHT,
