@@ -59,8 +59,9 @@ _END_OF_TURN = re.compile(
 _ASSISTANT = re.compile(r"<\|im_start\|>assistant|<\|assistant\|>|<start_of_turn>model|\[/INST\]|<｜Assistant｜>")
 _NEXT_QUESTION = re.compile(
     r"^[ \t]{0,3}(?:#{1,6}[ \t]{0,3}|\*\*)?"
-    r"(?:(?:Next |New )?(?:Question|Problem|Exercise|Example)(?P<numbered>[ \t]{0,3}\d*)|Q|题目|问题|问)"
-    r"[ \t]{0,3}(?:\*\*)?[ \t]{0,3}[:：.](?!\d)",
+    r"(?:(?:(?:Next |New |Your )?(?:Question|Problem|Exercise|Example|Task)(?P<numbered>[ \t]{0,3}\d*)|Q\d{0,2}"
+    r"|题目|问题|问)"
+    r"[ \t]{0,3}(?:\*\*)?[ \t]{0,3}(?:[:：.](?!\d)|(?P<weak>$))|(?P<turn>(?:user|human)$|\[(?:question|problem)\]))",
     re.MULTILINE | re.IGNORECASE,
 )
 
@@ -74,7 +75,7 @@ _BOX_JOIN = re.compile(
 _JOINING_WORDS = re.compile(r"[\s$,]*(?:(?:[A-Za-z'-]+|\d{0,3})[\s$,]+){1,10}[\s$]*")
 _NEW_THOUGHT = re.compile(
     r"\b(?:then|so|hence|therefore|thus|gives?|gets?|no|not|wait|but|instead|becomes?|check|verify|actually|now|next"
-    r"|which|simplif\w+|equals?|is|are|yields?|from|since|because|to|correct\w*|again|final\w*|answer)\b",
+    r"|which|simplif\w+|equals?|is|are|yields?|from|since|because|to|correct\w*|again|final\w*|answer|total|sum|product)\b",
     re.IGNORECASE,
 )
 _APPROXIMATELY = re.compile(
@@ -90,24 +91,35 @@ _HASH_HEADING = re.compile(
 _PHRASE = re.compile(
     r"\bfinal answer(?: is)?\s*[:：]?\s*"
     r"|\b(?:correct|right) (?:option|choice|answer) is\s*:?\s*"
-    r"|(?:最终)?(?:答案|结果)\s*(?:应该|应|就)?(?:是|为|等于|:|：)\s*[:：]?\s*"
-    r"|(?:故选|应选|因此选|所以选|正确选项是|选择)\s*[:：]?\s*"
+    r"|(?:答案|结果|結果|答え)\s*(?:应该|應該|应|就)?(?:是|为|為|等于|选|は|:|：)\s*[:：]?\s*|^答\s*[:：]\s*"
+    r"|(?:故选|应选|因此选|所以选|本题选|正确选项是|选择|[，,]选(?=\s*[（(]?[A-J]))\s*[:：]?\s*"
+    r"|(?:정답|respuesta|réponse|antwort|risposta|ответ)\s*(?:[:：]|은|는|es\b|est\b|ist\b|è)\s*[:：]?\s*"
     r"|\banswer(?: to (?:the|this) (?:question|problem))? (?:is|should be|must be|equals)\s*:?\s*"
     r"|\banswer\s*[:：]\s*"
-    r"|\bthe answer\b[^.:=\n]{1,60}?\bis\b\s*:?\s*"
-    r"|^(?P<short>[ \t]{0,3}A:[ \t]{0,3})",
+    r"|\bthe answer\b[^.:=\n]{1,60}?\bis\b\s*:?\s*",
     re.IGNORECASE | re.MULTILINE,
 )
+_SHORT_PHRASE = re.compile(r"^[ \t]{0,3}A:[ \t]{0,3}", re.IGNORECASE | re.MULTILINE)
+# Every phrase, and every heading, holds one of these; few texts hold one before their last lines.
+_PHRASE_WORDS = (
+    *("answer", "option", "choice", "答", "结果", "結果", "选", "正确", "정답"),
+    *("respuesta", "réponse", "antwort", "risposta", "ответ"),
+)
+# A phrase starts at most so far before its word: a formula, and "is therefore our final".
+_BEFORE_PHRASE_WORD = 300
 _HEADING = re.compile(
     r"^[ \t]{0,3}(?:(?P<hashes>#{1,6})[ \t]{0,3})?(?P<stars>[*_]{1,3})?[ \t]{0,3}(?:the[ \t]{1,3})?"
     r"(?P<final>final[ \t]{1,3})?answer[ \t]{0,3}(?P<colon>[:：]?)[ \t]{0,3}[*_]{0,3}[ \t]{0,3}[:：]?[ \t]{0,3}$",
     re.IGNORECASE | re.MULTILINE,
 )
 _VALUE_FIRST = re.compile(
-    r"(?P<value>\$[^$\n]{1,200}\$|\\\([^()\n]{1,200}\\\)|(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?|\([A-J]\)|\b[A-J])"
-    r"\s+(?:is|must be|will be|would be)\s+(?:therefore\s+|thus\s+)?(?:our|the|my)\s+(?:final\s+|correct\s+)?answer\b",
+    r"(?P<value>\$[^$\n]{1,200}\$|\\\([^()\n]{1,200}\\\)"
+    r"|(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?|\([A-J]\)"
+    r"|(?<![A-Za-z0-9_])[A-J])"
+    r"(?:\s+(?:is|must be|will be|would be)\s+(?:therefore\s+|thus\s+)?(?:our|the|my)\s+"
+    r"(?:final\s+|correct\s+)?answer\b|\s*(?:是)?正确)",
 )
-_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z]|\s*$|\s*\n)|\n|[。！；]|(?<=\s)I hope\b")
+_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z(]|\s*$|\s*\n)|\n|[。！；]|(?<=\s)I hope\b")
 # What explains the answer in the same sentence: "42, which is even", "$x=2$ since $2x=4$", "$18$ (see part 2)".
 _EXPLANATION = re.compile(
     r"(?<=[\w$)}\]%*])(?:\s*,\s*|\s+)"
@@ -115,7 +127,18 @@ _EXPLANATION = re.compile(
     r"|(?<=[\w$)}\]%*])\s*[，,]\s*(?:因为|由于|其中|所以)",
     re.IGNORECASE,
 )
-_REMARK = re.compile(r"(?<=[\w$)}\]%*])(?:\s+|\\[ ,])[(\[](?P<remark>[^()\[\]$\\]*[a-z]{2,}[^()\[\]]*)[)\]]")
+# A condition or contrast behind a value: "$7$ when $n=4$", "7, not 8", "$7$ - the sum of $3$ and $4$".
+_CONDITION = re.compile(
+    r"(?<=[\w$)}\]%*])(?:[,;]?\s+(?:when|if|for|after|where|with(?! remainder)|not|but|meaning|provided|given|assuming"
+    r"|using)\b|\s+[—–]\s+(?=[A-Za-z]))",
+    re.IGNORECASE,
+)
+_LEADING_NUMBER = re.compile(r"-?\\?\$?\d[\d,.]*(?=[\s,;])")
+_ORNAMENTS = "✅✔✓☑🎯📌👉➡\ufe0f"
+_REMARK = re.compile(
+    r"(?<=[\w$)}\]%*])(?:\s+|\\[ ,])[(\[](?P<remark>[^()\[\]$\\]*[a-z]{2,}[^()\[\]]*)[)\]]"
+    r"|(?<=[\w$)}\]%*])\s*（[^（）]*[\u4e00-\u9fff]{2,}[^（）]*）"
+)
 _PART_OF_ANSWER = re.compile(r"\s*(?:base|mod|or|and|in|to)\b", re.IGNORECASE)
 _SELF_CHECK = re.compile(
     r"\s*(?:indeed |also |clearly |therefore |thus |now |then )*"
@@ -126,7 +149,7 @@ _SELF_CHECK = re.compile(
     re.IGNORECASE,
 )
 _LEADING_FORMULA = re.compile(
-    r"\$\$[^$]+\$\$|\$[^$]+\$|\\\((?:[^\\]|\\(?![()]))+\\\)|\\\[(?:[^\\]|\\(?![\[\]]))+\\\]"
+    r"\$\$(?:\\[\s\S]|[^$\\])+\$\$|\$[^$]+\$|\\\((?:[^\\]|\\(?![()]))+\\\)|\\\[(?:[^\\]|\\(?![\[\]]))+\\\]"
     r"|\\begin\{(?P<environment>[a-z]+\*?)\}(?:(?!\\end\{).)*\\end\{(?P=environment)\}",
     re.DOTALL,
 )
@@ -135,14 +158,23 @@ _PROSE = re.compile(r"\\[a-zA-Z]+|[A-Za-z]{2,}")
 _SENTENCE_BEFORE_NUMBER = re.compile(
     r"(?!(?:sin|cos|tan|log|base|option|choice|all real)\b)[^\d=+*/^_\\<>(){}]*"
     r"\b(?:[A-Za-z]{3,}|[Ii]t|[Ii]s|[Ww]e|[Ss]o)[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*"
-    r"(?:[\d\\(]|(?<=[A-Za-z])\^)"
+    r"(?:[\d\\(]|\{|(?<=[A-Za-z])\^)"
 )
+_CJK_SENTENCE = re.compile(r"(?!或者|以及)[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}[^\d$\\A-Za-z]{0,3}[\d$\\]")
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 # "16 people think that 4 ...": the number that answers comes first, another one gives the reason.
 _REASON = re.compile(r"\s(?:that|because|since|in order to|to|who|if|when|out of|for)\s", re.IGNORECASE)
 _TWO_NUMBERS = re.compile(
     r"[=+*/]|\b(?:so|leaving|total|which means|costs?|makes?|is equal|is worth|left|each)\b", re.IGNORECASE
 )
+_BECAUSE = re.compile(r"(?<=[\w$)}]),?\s+(?:because|since)\s")
+# Between two numbers of which the second belongs to the question: "needs 6 boxes to pack all 72", "5 of the 12".
+_BACKGROUND = re.compile(
+    r"(?!.*\b(?:so|is|are|was|has|have|had|costs?|makes?|leaving|left|total|each|and|or|gets?|equals?|will|then)\b)[^+*/=:]*\s"
+    r"(?:to|for|of the|of all|from|in|before|after|who|that|out of|if|within|during|with)\s[^+*/=:]*"
+)
+# What follows the result of a computation and may state another: "= 10 dollars, so he has 90 left".
+_RESULT_GOES_ON = re.compile(r"\b(?:so|leaving|total|which|left|or|and|but|then|thus|therefore)\b", re.IGNORECASE)
 _OPENING = re.compile(r"(?:(?:so|therefore|thus|hence|then|finally|in total|altogether)\b,?\s*)?", re.IGNORECASE)
 _LAST_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
@@ -216,6 +248,10 @@ def _first_solution(text: str) -> str:
         before = text[: match.start()]
         if _states_answer(before):
             return before
+        if (
+            match["weak"] is not None or match["turn"]
+        ):  # a heading of the solution itself, unless an answer stands before
+            continue
         if before.endswith("\n\n") and not (match["numbered"] or "").strip() and re.search(r"\d|\$|\\", before):
             return before
     return text
@@ -236,7 +272,7 @@ def _gsm8k_answer(text: str, truncated: bool) -> str | None:
         if truncated and not found.closed:
             continue
         number = count_in(found.answer, last=not _is_bare(found.answer), stated=True)
-        if number is not None or is_cut_off(found.answer):
+        if number is not None or is_cut_off(found.answer) or re.search(r"\d", found.answer):
             return number
     if truncated:
         return None
@@ -248,11 +284,28 @@ def _unmarked_count(text: str) -> str | None:
     if is_cut_off(text) or ends_in_code(text):
         return None
     sentence = _last_sentence(text)
+    if (head := _before_because(sentence)) is not None:
+        return count_in(head, last=False)
     if _reason_follows(sentence):
         return leading_count(_without_opening(sentence))
-    if not re.search(r"\d", sentence) and (worded := last_worded(sentence)) is not None:
+    _, equals, result = sentence.rpartition("=")
+    if equals and not _RESULT_GOES_ON.search(result):
+        return count_in(result, last=False)
+    numbers = list(re.finditer(r"\d[\d.,]*", sentence))
+    if len(numbers) == 2 and _BACKGROUND.fullmatch(sentence, numbers[0].end(), numbers[1].start()):
+        return count_in(sentence, last=False)
+    if not numbers and (worded := last_worded(sentence)) is not None:
         return worded
     return count_in(text, last=True)
+
+
+def _before_because(sentence: str) -> str | None:
+    """`She needs 3 trips` of `She needs 3 trips because each is of 12 boxes`; None without a number before it."""
+    because = _BECAUSE.search(sentence)
+    if because is None or "=" in sentence:
+        return None
+    head = sentence[: because.start()]
+    return head if re.search(r"\d", head) else None
 
 
 def _last_sentence(text: str) -> str:
@@ -302,7 +355,10 @@ def _unmarked_answer(text: str) -> str | None:
     tail = without_self_check(text[-TAIL_CHARS:])
     if is_cut_off(tail):
         return None
-    if _reason_follows(sentence := _last_sentence(tail)):
+    sentence = _last_sentence(tail)
+    if (head := _before_because(sentence)) is not None:
+        return last_formula(head)
+    if _reason_follows(sentence):
         return leading_count(_without_opening(sentence))
     found = last_formula(tail)
     return text if found is None and len(text) <= MAX_BARE_CHARS else found
@@ -426,7 +482,12 @@ def _joined(between: str) -> bool:
         return False
     if _BOX_JOIN.fullmatch(between) is not None or re.fullmatch(r"[^\w=]{1,12}", between) is not None:
         return "\\approx" not in between
-    return _JOINING_WORDS.fullmatch(between) is not None and not _NEW_THOUGHT.search(between)
+    if _JOINING_WORDS.fullmatch(between) is None:
+        return False
+    parts = re.split(r"\b(?:and|while)\b", between, maxsplit=1)
+    if len(parts) == 2:
+        parts[1] = re.sub(r"\s(?:is|are|has)[\s$]*$", "", parts[1])  # "and the length is"
+    return not any(map(_NEW_THOUGHT.search, parts))
 
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -455,11 +516,20 @@ def _box_content(text: str, at: int) -> tuple[str, int, bool]:
 def _statements(text: str, after: int = 0) -> list[_Found]:
     """Answers after `The answer is`, similar phrases or a heading `# Answer`, last first; remarks are left out."""
     found: list[tuple[int, _Found]] = []
+    lowered = text.lower()
+    if "a:" in lowered:
+        for match in list(_SHORT_PHRASE.finditer(text, after))[-MAX_MARKS:]:
+            sentence = _sentence_from(text, match.end())
+            if sentence.answer and _is_bare(sentence.answer) and not _SELF_CHECK.match(sentence.answer):
+                found.append((match.end(), sentence))
+    places = [place for word in _PHRASE_WORDS if (place := lowered.find(word, after)) >= 0]
+    if not places:
+        return [each for _, each in reversed(found)]
+    if len(lowered) == len(text):  # some capitals lower to two characters
+        after = max(after, min(places) - _BEFORE_PHRASE_WORD)
     for match in list(_PHRASE.finditer(text, after))[-MAX_MARKS:]:
         sentence = _sentence_from(text, match.end())
-        if not sentence.answer or _SELF_CHECK.match(sentence.answer):
-            continue
-        if not (match["short"] and not _is_bare(sentence.answer)):
+        if sentence.answer and not _SELF_CHECK.match(sentence.answer):
             found.append((match.end(), sentence))
     for match in list(_HEADING.finditer(text, after))[-MAX_MARKS:]:
         if match["hashes"] or match["stars"] or match["colon"] or match["final"]:
@@ -479,29 +549,34 @@ def _section_from(text: str, at: int) -> _Found:
     return _sentence_from(text, text.index(section.answer, at) + phrase.end()) if phrase else section
 
 
+_STATEMENT_ENDS = (_SENTENCE_END, _EXPLANATION)
+
+
 def _sentence_from(text: str, at: int) -> _Found:
     start = at
-    while start < len(text) and text[start] in " \t\r\n*_":  # "**Final Answer:**" and a line break
+    while start < len(text) and text[start] in " \t\r\n*_" + _ORNAMENTS:  # "**Final Answer:**" and a line break
         start += 1
-    start += 2 if re.match(r"- (?=[$\\\d])", text[start : start + 4]) else 0
+    start += 2 if re.match(r"[->] (?=[$\\\d])", text[start : start + 4]) else 0
     rest = whole = text[start : start + TAIL_CHARS]
     formula = _LEADING_FORMULA.match(rest)  # may go over several lines, and has no sentence end inside
-    for mark in (_SENTENCE_END, _EXPLANATION):
+    marks = (_SENTENCE_END, _EXPLANATION, _CONDITION) if formula or _LEADING_NUMBER.match(rest) else _STATEMENT_ENDS
+    for mark in marks:
         end = mark.search(rest, formula.end() if formula else 0)
         rest = rest[: end.start()] if end else rest
     closed = whole[len(rest) :].strip(" .") != "" or start + TAIL_CHARS < len(text)  # "5." may become 5.25
     for remark in _REMARK.finditer(rest):
-        if not _PART_OF_ANSWER.match(remark["remark"]) and parse_unit(remark["remark"]) is None:
+        content = remark["remark"] or ""
+        if not _PART_OF_ANSWER.match(content) and parse_unit(content) is None:
             rest, closed = rest[: remark.start()], True
             break
-    return _Found(rest.strip(" *_\t\"'").removesuffix("ки").rstrip(" .*"), closed)
+    return _Found(rest.strip(" *_\t\"'" + _ORNAMENTS).removesuffix("ки").rstrip(" .*"), closed)
 
 
 def _is_bare(text: str) -> bool:
     """True if `text` is short and has too few words to be a sentence round its answer."""
     if len(text) > MAX_BARE_CHARS or (MATH.search(text) and not MATH.fullmatch(text)):
         return False
-    if _SENTENCE_BEFORE_NUMBER.match(text):
+    if _SENTENCE_BEFORE_NUMBER.match(text) or _CJK_SENTENCE.search(text):
         return False
     words = (word for word in _PROSE.findall(text) if word not in FUNCTIONS and word not in ("pi", "mod"))
     return sum(not word.startswith("\\") for word in words) <= MAX_BARE_WORDS

@@ -21,7 +21,7 @@ MAX_UNIT_CHARS = 60
 MAX_FORMULA_WORDS = 60
 
 MATH = re.compile(
-    r"\$\$(?P<display>[^$]+)\$\$"
+    r"\$\$(?P<display>(?:\\[\s\S]|[^$\\])+)\$\$"
     r"|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+)\$"
     r"|\\\((?P<parenthesis>(?:[^\\]|\\(?![()]))+)\\\)"
     r"|\\\[(?P<bracket>(?:[^\\]|\\(?![\[\]]))+)\\\]"
@@ -43,8 +43,8 @@ _OPERATOR = re.compile(
     r"[-+*/=<>≤≥≠≈±×·÷∪∩∈:]+|\\(?:cdot|times|le|leq|ge|geq|ne|neq|pm|mp|approx|cup|cap|in|div|equiv|sqrt|frac)"
 )
 _STRONG = re.compile(r"\d|\\[a-zA-Z(\[{]|[√π²³∞½¼¾]|[a-zA-Z)\]][-+*/^=<>][a-zA-Z(\[]")
-_CJK = re.compile(r"[\u3000-\u9fff\uff01-\uff60]+")
-_FRACTION = re.compile(r"\d+/\d+|\\[dt]?frac\b.*")
+_CJK = re.compile(r"[\u3000-\u9fff\uac00-\ud7af\uff01-\uff60]+")
+_FACTOR = re.compile(r"\d+/\d+|\\(?:[dt]?frac|sqrt|pi|sin|cos|tan|ln|log|cdot|times|binom)(?![a-z]).*")
 _COMPOUND = re.compile(
     r"\d+(?:\.\d+)?\s+(?:dollars?|hours?|feet|foot|pounds?|minutes?|meters?|years?|days?|weeks?)\s*,?\s*(?:and\s+)?$"
 )
@@ -60,11 +60,17 @@ _LOOKS_LIKE_CODE = re.compile(
     r"^\s*(?:print\s*\(|return\b|def \w+\s*\(|import \w|from \w+ import\b|(?:for|while|if|elif|else)\b.*:\s*$|assert\b"
     r"|\w+(?:\.\w+)*\s*(?:=|\+=)\s*(?:\w+\.)*\w\w+\(.*\)\s*$|console\.log\(|cout\s*<<|#include)"
 )
-_MONEY = re.compile(r"\s*-?\d[\d,.]*(?![^$\n]*[\\^_=])")
+# A price, or arithmetic that begins with one, such as `$100/25 = 4 pens`.
+_MONEY = re.compile(r"\s*-?\.?\d[\d,.]*(?:[\d\s,./*+=x()-]*\s[A-Za-z]{2,}|(?![^$\n]*[\\^_=]))")
 _ENDS_OPEN = re.compile(
     r"(?:[=+/^({\\&]|(?<=\s)[-<>*\[]|(?<=[\d)}])-|\\(?:cdot|times|frac|dfrac|tfrac|sqrt|le|leq|ge|geq|ne|neq|pm|mp|approx"
-    r"|to|div|cup|cap|in|equiv|left|right|binom|text|begin|end)\s*)$"
+    r"|to|div|cup|cap|in|equiv|left|right|binom|text|begin|end|log|ln|sin|cos|tan)\s*|(?:\\[a-zA-Z]+|(?<![\w_])[a-zA-Z])_"
+    r"|=\s*\|)$"
 )
+# A fraction whose second part is not there.
+_HALF_A_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\d|\{(?:[^{}]|\{[^{}]*\})*\})\s*$")
+_OPEN_INTERVAL = re.compile(r"[\[\]][^\[\]]*,[^\[\]]*\w[^\[\]]*\[\W*$")  # ]2, 7[
+_PAIRS = (("\\begin{", "\\end{"), ("\\lfloor", "\\rfloor"), ("\\lceil", "\\rceil"), ("\\langle", "\\rangle"))
 _TRAILING_REMARK = re.compile(
     r"\s*[(\[](?:see|check|since|because|as|from|by|note|here|where|which|using|this|that|also|i\.e\.|e\.g\.)\b"
     r"[^()\[\]]*[)\]]\s*\.?\s*$",
@@ -73,6 +79,7 @@ _TRAILING_REMARK = re.compile(
 _SELF_CHECK = re.compile(
     r"(?:so |and |thus |therefore,? )?(?:this|that|the|our|my) (?:final )?(?:answer|result|solution|value)\b[^=$\d]*"
     r"\b(?:correct|right|valid|reasonable|consistent|verified|checks|makes sense|confirmed|plausible|unique|complete)\b"
+    r"|(?:this|that|it|which) (?:is|was) (?:the|indeed)\b[^=$\d]*\s(?:because|since|as)\b"
     r"|(?:check|verification|verify)\b\s*:"
     r"|(?:we|let us|let's|let me|i)\s(?:can\s)?(?:now\s|also\s)?(?:check|verify|double-check)\b",
     re.IGNORECASE,
@@ -97,18 +104,24 @@ def without_code(text: str) -> str:
 def is_cut_off(text: str) -> bool:
     """True if the text ends inside a formula: an open bracket or delimiter, or a sign with nothing after it."""
     text = text.rstrip()
-    if _ENDS_OPEN.search(text[-20:]):
+    tail = text[-TAIL_CHARS:]
+    if _ENDS_OPEN.search(text[-20:]) or _HALF_A_FRACTION.search(text[-300:]):
         return True
-    rest = MATH.sub(" ", text[-TAIL_CHARS:])
+    if any(tail.count(opener) > tail.count(closer) for opener, closer in _PAIRS):
+        return True
+    rest = MATH.sub(" ", tail)
     line = rest.rpartition("\n\n")[2]
+    if "$$" in line:
+        return True
     for opener in ("\\[", "\\("):
         if opener in line and re.search(r"(?<!\\)" + re.escape(opener), line):
             return True
-    dollar = re.search(r"(?<!\\)\$(?!.*(?<!\\)\$)(?P<rest>.*)", line, re.DOTALL)
-    if dollar and dollar["rest"][:1].strip() and not _MONEY.match(dollar["rest"]):
-        return True
     last_line = rest.rpartition("\n")[2]
-    return last_line.count("{") - last_line.count("\\{") > last_line.count("}") - last_line.count("\\}")
+    dollar = re.search(r"(?<!\\)\$(?!.*(?<!\\)\$)(?P<rest>.*)", last_line)
+    formula = dollar["rest"] if dollar else ""
+    if (formula[:1].strip() or re.search(r"[\\^_=]", formula)) and not _MONEY.match(formula):
+        return True
+    return _open_brackets(last_line)[0] > 0 and not _OPEN_INTERVAL.search(last_line)
 
 
 def ends_in_code(text: str) -> bool:
@@ -187,6 +200,8 @@ def _whole_formula(text: str, words: list[tuple[int, int]], place: int) -> tuple
             first -= 1
         elif after and opened[0]:
             last += 1
+        elif first > 0 and _lists(text, words, first, run):
+            first -= 1 + (before in _CONJUNCTIONS)
         elif first > 0 and _joins(before, run.split(maxsplit=1)[0], before_run=True):
             first -= 1
         elif after and _joins(after, run.split()[-1], before_run=False):
@@ -195,13 +210,29 @@ def _whole_formula(text: str, words: list[tuple[int, int]], place: int) -> tuple
             break
     start, end = words[first][0], words[last][1]
     while end > start and text[end - 1] in ".,;:!?*" and not text[:end].endswith(("\\!", "\\,", "\\;")):
+        if text[end - 1] == "!" and text[end - 2].isalnum() and re.match(r" [a-z]", text[end : end + 2]):
+            break  # 5! ways
         end -= 1
     while start < end and text[start] in "*,;:":
         start += 1
     run = text[start:end]
-    if any(_open_brackets(run)) or _PROSE.search(_bare_of(run)):
+    if any(_open_brackets(run)) or _PROSE.search(_CONJUNCTION.sub(" ", _bare_of(run))):
         return _last_number(text, *words[place])
     return (start, end) if end > start else None
+
+
+def _lists(text: str, words: list[tuple[int, int]], first: int, run: str) -> bool:
+    """True if the words before a formula are another one, and a comma or conjunction between the two."""
+    before = text[slice(*words[first - 1])]
+    if _OPERATOR.fullmatch(run.split(maxsplit=1)[0]):
+        return False
+    conjunction = before in _CONJUNCTIONS and first > 1
+    item = text[slice(*words[first - 2])].rstrip(",") if conjunction else before[:-1]
+    if not conjunction and not before.endswith((",", ";")):
+        return False
+    place = first - 1 - conjunction
+    introduced = place > 0 and text[slice(*words[place - 1])].lower() in ("=", "is", "at", "for", "when", "in")
+    return bool(_STRONG.search(item)) and not _PROSE.search(_bare_of(item)) and item[-1] not in ".:" and not introduced
 
 
 def _bare_of(run: str) -> str:
@@ -210,6 +241,8 @@ def _bare_of(run: str) -> str:
     return re.sub(r"[A-Za-z]{2,}", lambda match: " " if match[0] in _FORMULA_WORDS else match[0], bare)
 
 
+_CONJUNCTIONS = ("and", "or")
+_CONJUNCTION = re.compile(r"(?<=\s)(?:and|or)(?=\s)")
 _FORMULA_WORDS = frozenset((*FUNCTIONS, "pi", "sqrt", "infinity", "oo", "mod"))
 
 
@@ -222,9 +255,13 @@ def _joins(word: str, edge: str, before_run: bool) -> bool:
         return (word != ":" and word != "/") or not at_edge
     if at_edge:
         return not _PROSE.search(_bare_of(word)) or word.strip("()") in _FORMULA_WORDS
-    if before_run and word.isdigit() and _FRACTION.match(edge):
-        return True  # 3 1/2
-    return before_run and re.fullmatch(r"\\[a-zA-Z]+|[+-]", word) is not None
+    if before_run and word.isdigit() and _FACTOR.match(edge):
+        return True  # 3 1/2, 2 \sqrt{3}
+    if before_run and edge.startswith("\\text{"):
+        return _STRONG.search(word) is not None and not _PROSE.search(_bare_of(word))  # 2 \text{ or } 3
+    if before_run and (word in FUNCTIONS or word == "}"):
+        return True  # ln 3, 2 \text{ or } 3
+    return before_run and re.search(r"\\[a-zA-Z]+$|^[+-]$", word) is not None
 
 
 def _open_brackets(run: str) -> tuple[int, int]:

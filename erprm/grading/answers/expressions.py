@@ -53,14 +53,13 @@ _WITH_TEXT = re.compile(
 
 
 def choice_letter(text: str) -> str | None:
-    """The letter alone or with what it stands for, A to J as a capital; None if `text` is no choice.
+    """The letter, alone or with what it stands for, as a capital; None if `text` is no choice.
 
     Args:
         text: a normalised answer.
     """
     if match := _CHOICE.fullmatch(text):
-        letter = match["letter"]
-        return letter.upper() if letter.upper() in "ABCDEFGHIJ" else letter
+        return match["letter"].upper()
     match = _WITH_TEXT.fullmatch(text)
     return (match["bracketed"] or match["marked"]).upper() if match else None
 
@@ -126,7 +125,13 @@ def _is_text(text: str) -> bool:
 
 _QUALIFIERS = re.compile(
     r"\b(?:not|no|least|most|than|between|over|under|above|below|about|approximately|roughly|around|almost|nearly"
-    r"|except|minus|negative|half|twice|thrice|dozen|percent|per|first|second|third|every|each|or|of|to)\b",
+    r"|except|minus|negative|half|twice|thrice|dozen|percent|per|first|second|third|every|each|or|to|never|squared|cubed|plus|times"
+    r"|impossible|undefined|without|unless|if|when|(?<!total )of)\b",
+    re.IGNORECASE,
+)
+_INTRODUCES = re.compile(
+    r"\b(?:is|are|was|be|being|equals?|gives?|gets?|has|have|needs?|costs?|takes?|makes?|answer|result|exactly|only|just|value"
+    r"|total|total of)[\s,'-]*$",
     re.IGNORECASE,
 )
 _NUMBER_AMONG_WORDS = re.compile(
@@ -138,6 +143,8 @@ def _only_number(text: str) -> str | None:
     """The number in `There are 460 ways`; None where words qualify it, or where it may be a product of letters."""
     match = _NUMBER_AMONG_WORDS.fullmatch(re.sub(r"\\text|[{}]", " ", text))
     if match is None or _QUALIFIERS.search(text) or parse_unit(match[3].strip()) is not None:
+        return None
+    if match[1].strip() and not _INTRODUCES.search(match[1]):  # "divisible by 6"
         return None
     words = re.findall(r"[a-zA-Z]+", match[1] + " " + match[3])
     if not any(len(word) > 3 for word in words) or (match[1] + match[3]).strip() == "":

@@ -346,7 +346,11 @@ class _Reader:
         return tuple(arguments)
 
     def _applied(self, name: str, base: str | None) -> Formula:
-        if self.peek() in ("(", "{", "[", "|"):
+        if self.peek() == "(" and name == "log" and base is None:
+            argument, *bases = self._arguments()
+            if bases:  # log(x, 2)
+                return Formula("log", (argument, *bases[:1]))
+        elif self.peek() in ("(", "{", "[", "|"):
             argument = self._bracketed()
         else:
             argument = self._plain_argument()

@@ -32,11 +32,15 @@ _TEXT_COMMAND = re.compile(
     r"\\(?:text(?:normal|bf|it|rm|sf|tt|md|up)?|mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mathscr|boldsymbol|bm|mbox|hbox|operatorname\*?)(?![a-zA-Z])\s*(?=\{)"
 )
 _TEXT_SUBSCRIPT = re.compile(r"_\s*(?:\{\s*\\text\s*\{\s*([\w\s]*?)\s*\}\s*\}|\\text\s*\{\s*([\w\s]*?)\s*\})")
-_ONE_LETTER_TEXT = re.compile(r"\\text\{\s*([a-zA-Z\d])\s*\}")
+# Behind a number it is a unit: 12 \text{m}.
+_ONE_LETTER_TEXT = re.compile(r"(?<![\d}] )(?<![\d}])\\text\{\s*([a-zA-Z\d])\s*\}")
 _FUNCTION_NAMES = "|".join(sorted({*FUNCTIONS} - {"sqrt", "cbrt", "sgn"}, key=len, reverse=True))
 _TEXT_FUNCTION = re.compile(rf"\\text\{{\s*({_FUNCTION_NAMES})\s*\}}")
 _PLAIN_FUNCTION = re.compile(rf"(?<![\\a-zA-Z{{])({_FUNCTION_NAMES})(?=\s*[(\\^_\d]|\s+[a-z]\b)")
-_PLAIN_NAME = re.compile(r"(?<![\\a-zA-Z])(pi|infinity|infty|oo|inf|sqrt|cbrt)(?![a-zA-Z])")
+_PLAIN_NAME = re.compile(
+    r"(?<![\\a-zA-Z])(pi|infinity|infty|oo|inf|sqrt|cbrt|log2|log10"
+    r"|(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|rho|sigma|tau|phi|omega)(?!\s*\}))(?![a-zA-Z\d])"
+)
 _PLAIN_NAMES = {
     "pi": "\\pi ",
     "infinity": "\\infty ",
@@ -45,6 +49,8 @@ _PLAIN_NAMES = {
     "inf": "\\infty ",
     "sqrt": "\\sqrt ",
     "cbrt": "\\sqrt[3] ",
+    "log2": "\\log_{2} ",
+    "log10": "\\log_{10} ",
 }
 _CONNECTIVE = re.compile(
     r"\s*(?:,\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-z]))\s*"
@@ -312,7 +318,7 @@ def normalize(answer: str) -> str:
     text = _CONNECTIVE.sub(" , ", text)
     text = _MODULUS.sub(lambda match: f" \\mod {match[1] or match[2] or match[3]}", text)
     text = _ASCII_OPERATOR.sub(lambda match: _ASCII_OPERATORS[match[0]], text)
-    text = _PLAIN_NAME.sub(lambda match: _PLAIN_NAMES[match[0]], text)
+    text = _PLAIN_NAME.sub(lambda match: _PLAIN_NAMES.get(match[0], f"\\{match[0]} "), text)
     text = _PLAIN_FUNCTION.sub(r"\\\1", text)
     text = _PARENTHESISED_POWER.sub(r"^{\1}", text)
     text = _SLOPPY_POWER.sub(r"^{\1}", text)

@@ -6,6 +6,7 @@ Nothing here needs sympy; a GSM8K verdict ends in this module.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,8 +20,6 @@ MAX_EXPONENT = 400
 MIN_DIGITS_ROUNDED_PREDICTION = 4
 MIN_DIGITS_ROUNDED_GOLD = 3
 MIN_DIGITS_CUT_OFF = 6
-# A fraction that terminates this early (15.975) is easier written out than rounded: no tolerance for its rounded form.
-LONGEST_SHORT_DECIMAL = 6
 
 THOUSANDS = r"\d{1,3}(?:,\d{3})+"
 _UNSIGNED = rf"(?:{THOUSANDS}|\d+)(?:\.\d*)?|\.\d+"
@@ -164,9 +163,10 @@ def round_half_away(value: Fraction, places: int) -> Fraction:
     return (magnitude if value >= 0 else -magnitude) / scale
 
 
-def terminates_early(value: Fraction) -> bool:
-    """True if `value` has a decimal expansion of at most `LONGEST_SHORT_DECIMAL` places."""
-    return (value * Fraction(10**LONGEST_SHORT_DECIMAL)).denominator == 1
+def terminates(value: Fraction) -> bool:
+    """True if the decimal expansion ends: the denominator has no prime factors but 2 and 5."""
+    odd = value.denominator // (value.denominator & -value.denominator)
+    return bool(5 ** math.ceil((odd.bit_length() - 1) / math.log2(5)) == odd)
 
 
 def numbers_equal(gold: Number, prediction: Number) -> bool:
@@ -186,10 +186,10 @@ def numbers_equal(gold: Number, prediction: Number) -> bool:
             if prediction.places <= gold.places:
                 return False
             needed = MIN_DIGITS_ROUNDED_PREDICTION
-        elif prediction.value.denominator == 1 or terminates_early(prediction.value):
+        elif terminates(prediction.value):
             return False
         return is_rounded(gold, prediction.value, needed)
-    if terminates_early(gold.value):
+    if terminates(gold.value):
         return False
     return is_rounded(prediction, gold.value, MIN_DIGITS_ROUNDED_PREDICTION)
 

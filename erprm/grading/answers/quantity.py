@@ -59,6 +59,7 @@ _UNIT_TAIL = re.compile(
     re.DOTALL,
 )
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_OPERATIONS = frozenset(("squared", "cubed", "factorial", "plus", "minus", "modulo", "mod", "base"))
 _WORD = re.compile(r"[a-zA-Z¢]+")
 
 
@@ -97,6 +98,8 @@ def _split_unit(text: str, lenient: bool) -> Quantity:
     value, unit = match["value"].strip(), match["unit"].strip()
     written_as_text = "\\text" in unit or "^\\circ" in unit
     words = _WORD.findall(re.sub(r"\\text|\\circ", " ", unit))
+    if parse_unit(unit) is None and _OPERATIONS.intersection(words):
+        return Quantity(text)
     numeric = parse_number(value) is not None
     spaced = text[len(value)] == " "
     if written_as_text or _are_units(words, numeric, numeric and spaced and len(words) > 1, lenient):

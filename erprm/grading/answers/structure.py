@@ -58,6 +58,7 @@ _THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _FUNCTION_ARGUMENT = re.compile(r"\([^()]*\)")
 _SUBSCRIPT = re.compile(r"_\s*(?:\{[^{}]*\}|\\?\w)")
 _INVERSE = re.compile(r"\^\s*\{\s*-\s*1\s*\}|'")
+_NO_NAME = re.compile(r"\b(?:for|if|when|unless|not|no|never|impossible|undefined|except|without|than|least|most)\b")
 _LABEL = re.compile(r"[a-zA-Z\s\\|:{}^]+")
 _NAME = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?(?:\([a-z]\))?")
 _SET_BUILDER = re.compile(r"[a-zA-Z]\s*(?:\\in\s*[^|:]+)?(?:\||:|\\mid)(?P<condition>.+)", re.DOTALL)
@@ -75,6 +76,7 @@ def is_label(text: str) -> bool:
     return (
         bool(bare)
         and _LABEL.fullmatch(bare) is not None
+        and _NO_NAME.search(bare) is None
         and not re.search(r"\\(?:pm|mp|cdot|times|infty|sqrt)\b", bare)
     )
 
