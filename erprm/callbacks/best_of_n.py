@@ -161,6 +161,15 @@ class BestOfN(ScoringCallback):
                 f"{self.name}: ns asks for {max(self.ns)} candidates, but a problem of {path} has only {smallest}"
             )
         graded = grade_pool(pool, self.kind, self.step_style, correct_threshold=self.correct_threshold)
+        if any(graded.cut_off):
+            unanswered = sum(cut and answer is None for cut, answer in zip(graded.cut_off, graded.answers, strict=True))
+            log.warning(
+                "%s: %d of %d candidates were cut off at the limit of tokens, %d of them without an answer",
+                self.name,
+                sum(graded.cut_off),
+                len(graded.cut_off),
+                unanswered,
+            )
         self._pool_results = pool_curves(graded, self.ns)
         if self.baseline is not None:
             self._baseline_scores = read_step_scores(Path(self.baseline), pool_fingerprint(pool))

@@ -4,6 +4,8 @@ A pool file is JSONL, or Parquet with the same columns; one problem a row:
 
     {"problem_id": "gsm8k/test/0", "question": "Janet's ducks ...", "answer": "18", "candidates": ["... #### 18", ...]}
 
+``finish_reasons`` may say for each candidate whether it ended (``stop``) or was cut off at the limit of tokens
+(``length``); one that was cut off has an answer only where it states one in a closed form.
 ``answer`` may be left out when a gold file has it. ``level`` and ``subject``, here or in the gold file, are the groups
 that results are also given for. The same text may stand among the candidates of a problem several times, as a policy
 samples it. The layout of GSM8K's ``example_model_solutions.jsonl``
@@ -53,10 +55,17 @@ class PoolProblem:
     Attributes:
         problem: the question with its gold answer.
         candidates: text of each candidate.
+        finish_reasons: ``stop`` or ``length`` for each candidate; None in a pool that does not say.
     """
 
     problem: Problem
     candidates: tuple[str, ...]
+    finish_reasons: tuple[str, ...] | None = None
+
+    @property
+    def cut_off(self) -> list[bool]:
+        """For each candidate, whether it was cut off at the limit of tokens."""
+        return [reason == "length" for reason in self.finish_reasons or ("stop",) * len(self.candidates)]
 
 
 def read_pool(path: str | os.PathLike[str], gold: Sequence[Problem] | None = None) -> list[PoolProblem]:
@@ -132,6 +141,16 @@ def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, whe
         raise PoolError(f"{where}: field 'question' is {question!r}; expected a text that is not blank")
     if not isinstance(candidates, list) or not candidates or not all(isinstance(text, str) for text in candidates):
         raise PoolError(f"{where}: field 'candidates' is {str(candidates)[:80]}; expected a list of at least one text")
+    reasons = row.get("finish_reasons")
+    if reasons is not None and (
+        not isinstance(reasons, list)
+        or len(reasons) != len(candidates)
+        or not all(each in ("stop", "length") for each in reasons)
+    ):
+        raise PoolError(
+            f"{where}: field 'finish_reasons' is {str(reasons)[:80]}; expected 'stop' or 'length' for each of the "
+            f"{len(candidates)} candidates"
+        )
     source = str(row.get("source") or "pool")
     problem_id = str(row["problem_id"]) if _has_id(row) else f"{source}/{number}"
     gold = golds.find(problem_id, question, where) if golds is not None else None
@@ -145,7 +164,8 @@ def _pool_problem(row: Mapping[str, Any], golds: _Golds | None, number: int, whe
             )
         answer = gold.answer
     problem = Problem(problem_id, question, answer, source)
-    return PoolProblem(classified(problem, {**(gold.groups if gold is not None else {}), **row}), tuple(candidates))
+    problem = classified(problem, {**(gold.groups if gold is not None else {}), **row})
+    return PoolProblem(problem, tuple(candidates), None if reasons is None else tuple(reasons))
 
 
 def _from_example_solutions(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -172,7 +192,8 @@ def pool_fingerprint(pool: Sequence[PoolProblem]) -> str:
 
 
 def _line(entry: PoolProblem) -> str:
-    return json.dumps({**asdict(entry.problem), "candidates": entry.candidates}, ensure_ascii=False) + "\n"
+    reasons = {} if entry.finish_reasons is None else {"finish_reasons": entry.finish_reasons}
+    return json.dumps({**asdict(entry.problem), "candidates": entry.candidates, **reasons}, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -183,11 +204,13 @@ class GradedPool(Candidates):
         problem_ids: name of each problem.
         solutions: question and steps of every real candidate, problem after problem.
         answers: text of its final answer; None where none was found, or a grader of one's own reads it.
+        cut_off: whether it was cut off at the limit of tokens.
     """
 
     problem_ids: list[str]
     solutions: list[Solution]
     answers: list[str | None]
+    cut_off: list[bool]
 
 
 def grade_pool(
@@ -215,8 +238,9 @@ def grade_pool(
         Solution(entry.problem.question, split_steps(text, step_style)) for entry in pool for text in entry.candidates
     ]
     pairs = [(text, entry.problem.answer) for entry in pool for text in entry.candidates]
+    cut_off = [each for entry in pool for each in entry.cut_off]
     with nullcontext(grader) if grader is not None else open_grader(kind, "kind") as running:
-        rewards = iter(outcome_rewards(running, pairs, answer_kind or "auto", "kind"))
+        rewards = iter(outcome_rewards(running, pairs, answer_kind or "auto", "kind", cut_off))
     shape = (len(pool), max((len(entry.candidates) for entry in pool), default=0))
     correct_PN = torch.zeros(shape, dtype=torch.bool)
     answers_PN, texts_PN = torch.full(shape, -1), torch.full(shape, -1)
@@ -225,16 +249,16 @@ def grade_pool(
     for p, entry in enumerate(pool):
         numbers: dict[Hashable, int] = {}
         texts: dict[str, int] = {}
-        for n, text in enumerate(entry.candidates):
+        for n, (text, is_cut_off) in enumerate(zip(entry.candidates, entry.cut_off, strict=True)):
             correct_PN[p, n] = correct = next(rewards) >= correct_threshold
-            answers.append(extract_answer(text, answer_kind) if answer_kind else None)
+            answers.append(extract_answer(text, answer_kind, is_cut_off) if answer_kind else None)
             key = _RIGHT if correct else _answer_key(answers[-1] if answer_kind else text)
             if key is not None:
                 answers_PN[p, n] = numbers.setdefault(key, len(numbers))
             texts_PN[p, n] = texts.setdefault(text, len(texts))
             valid_PN[p, n] = True
     problem_ids = [entry.problem.problem_id for entry in pool]
-    return GradedPool(correct_PN, answers_PN, texts_PN, valid_PN, problem_ids, solutions, answers)
+    return GradedPool(correct_PN, answers_PN, texts_PN, valid_PN, problem_ids, solutions, answers, cut_off)
 
 
 _RIGHT = "the right answer", True

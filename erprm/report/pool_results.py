@@ -136,6 +136,7 @@ def _description(graded: GradedPool, step_scores: Sequence[Tensor]) -> dict[str,
         "largest": int(sizes_P.max()),
         "distinct_texts": int((graded.texts_PN.max(1).values + 1).sum()),
         "without_answer": sum(answer is None for answer in graded.answers),
+        "cut_off": sum(graded.cut_off),
         "without_steps": sum(not solution.steps for solution in graded.solutions),
         "too_long": sum(
             len(scores) == 0 < len(solution.steps)

@@ -100,6 +100,6 @@ def sample_pool(engine: Engine, problems: list[Problem], prompt: PromptFormat, s
     prompts = [prompt.token_ids(problem.question, engine.tokenizer) for problem in problems]
     completions = engine.generate(prompts, sampling)
     return [
-        PoolProblem(problem, tuple(completion.text for completion in of_problem))
+        PoolProblem(problem, tuple(each.text for each in of_problem), tuple(each.finish_reason for each in of_problem))
         for problem, of_problem in zip(problems, completions, strict=True)
     ]

@@ -107,7 +107,7 @@ def test_one_pass_of_any_scorer_gives_every_method_their_differences_and_groups(
     assert results["groups"]["level"]["1"]["methods"]["random"]["mean"] == pytest.approx([1 / 3] * 3)
     assert results["pool"] == {
         "problems": 2, "candidates": 7, "smallest": 3, "largest": 4, "distinct_texts": 7, "without_answer": 1,
-        "without_steps": 1, "too_long": 0,
+        "cut_off": 0, "without_steps": 1, "too_long": 0,
     }  # fmt: skip
     hacking = results["reward_hacking"]
     assert hacking["peak"] == 3

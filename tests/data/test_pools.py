@@ -42,6 +42,24 @@ def test_a_written_pool_is_read_back(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["p.jsonl"]
 
 
+def test_finish_reasons_are_read_back_and_checked(tmp_path: Path) -> None:
+    pool = [PoolProblem(problem, ("#### 2", "x"), ("stop", "length")) for problem in GOLD]
+    write_pool(pool, tmp_path / "p.jsonl")
+    assert read_pool(tmp_path / "p.jsonl") == pool
+    for reasons in (["stop"], ["stop", "eos"], "stop"):
+        path = write(tmp_path / "bad.jsonl", row(candidates=["a", "b"], finish_reasons=reasons))
+        with pytest.raises(PoolError, match=r"bad.jsonl, line 1: field 'finish_reasons' is .*'stop' or 'length' for"):
+            read_pool(path)
+
+
+def test_a_candidate_that_was_cut_off_is_right_only_with_a_closed_answer() -> None:
+    texts = ("So 1 + 1 = 2", "So 1 + 1 = 2", "#### 2\nAnd", "\\boxed{2} is", "The answer is 2")
+    graded = grade_pool([PoolProblem(GOLD[0], texts, ("stop", *("length",) * 4))], "gsm8k", "lines")
+    assert graded.correct_PN.tolist() == [[True, False, True, True, False]]
+    assert graded.answers == ["2", None, "2", "2", None]
+    assert graded.cut_off == [False, True, True, True, True]
+
+
 def test_a_pool_that_cannot_be_written_leaves_no_file(tmp_path: Path) -> None:
     lone_surrogate = PoolProblem(GOLD[1], ("\ud800",))
     with pytest.raises(UnicodeEncodeError):
