@@ -3,7 +3,7 @@
 # make lint   ruff and mypy
 # make format applies ruff's fixes and formatting
 # make coverage   the test suite with a coverage report
-# make docs   writes docs/configuration.md anew
+# make docs   writes docs/configuration.md and the stored help anew
 #
 # Needs Python >= 3.10 and nothing else: `make test PYTHON=python3.12 VENV=.venv-3.12` picks another interpreter and
 # folder. On Linux without a GPU, pip's usual torch works but carries CUDA along. For the much smaller CPU build,

@@ -27,6 +27,7 @@ import jsonargparse
 import erprm.callbacks
 from erprm.ablation.config import AblateConfig
 from erprm.cli import COMMANDS
+from erprm.cli.choose_eta import ChooseEtaConfig
 from erprm.cli.commands import key_of
 from erprm.cli.convert import ConvertConfig
 from erprm.cli.data import StatsConfig
@@ -65,6 +66,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "data stats": StatsConfig,
     "estimate fit": EstimateConfig,
     "estimate rollout": RolloutEstimateConfig,
+    "choose-eta": ChooseEtaConfig,
     "report": ReportConfig,
     "ablate": AblateConfig,
     "demo": DemoConfig,

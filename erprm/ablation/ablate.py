@@ -32,8 +32,8 @@ from erprm.data.records import read_records, records_fingerprint
 from erprm.data.sources import load_problems
 from erprm.data.statistics import LabelHistogram
 from erprm.grading import check_grading
+from erprm.report.candidates import read_step_scores
 from erprm.report.page.run_folders import ABLATION_FILE
-from erprm.report.pool_results import read_step_scores
 from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.runs.atomic import write_finite_json, write_text
 from erprm.runs.identity import model_key

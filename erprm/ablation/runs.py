@@ -25,7 +25,7 @@ import yaml
 from erprm.ablation.config import Method
 from erprm.callbacks.run_cost import Cost
 from erprm.errors import FailedRunError
-from erprm.report.pool_results import RESULTS_FILE
+from erprm.report.candidates import RESULTS_FILE
 from erprm.runs.atomic import write_text
 from erprm.runs.child import output_of_command, run_command
 from erprm.runs.folder import RunFolder

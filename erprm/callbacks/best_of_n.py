@@ -22,8 +22,9 @@ from erprm.metrics.estimate import Curve
 from erprm.metrics.evaluation import pool_curves, powers_of_two, score_curves
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool, aggregator
 from erprm.models.identity import model_identity, versions
+from erprm.report.candidates import read_step_scores, write_pool_results
 from erprm.report.figures import curves_figure
-from erprm.report.pool_results import pool_results, read_step_scores, write_pool_results
+from erprm.report.pool_results import pool_results
 from erprm.report.samples import pool_samples
 from erprm.rollout.pools import PoolSampling, cached_pool
 from erprm.runs.atomic import write_finite_json
@@ -40,6 +41,8 @@ class BestOfN(ScoringCallback):
 
     - ``<name>/bon@n``: expected accuracy of the best-scored of n candidates, exact over all subsets of the pool,
     - ``<name>/weighted_vote@n``: of the answer whose candidates' scores sum highest (left out if a score is negative),
+    - ``<name>/entropic_vote@n``: of the answer that the optimal policy of eta = ``vote_eta`` would give most often (see
+      :func:`erprm.metrics.entropic_vote_accuracy`),
     - ``<name>/majority@n``, ``<name>/pass@n``, ``<name>/random@n``, ``<name>/random_text@n``: what the pool reaches
       with no scores (see :data:`erprm.metrics.evaluation.POOL_METHODS`).
 
@@ -75,6 +78,7 @@ class BestOfN(ScoringCallback):
         samples: int = 8,
         too_long: TooLong = "skip",
         cost_file: str | None = None,
+        vote_eta: float | None = None,
     ) -> None:
         """Notes the settings; nothing is read yet.
 
@@ -102,10 +106,12 @@ class BestOfN(ScoringCallback):
                 them without a score, so they are chosen last and cast no vote; ``stop`` refuses the pool.
             cost_file: JSON file for what the scoring of the pool takes in ``test`` (see
                 :class:`erprm.callbacks.run_cost.Cost`).
+            vote_eta: eta of the entropic vote: 0 is majority vote, infinity best-of-n. By default one that fits the
+                spread of the scores (:func:`erprm.metrics.default_eta`), at every evaluation anew.
 
         Raises:
-            ValueError: if a number is below 1, step style or aggregation is unknown, or ``correct_threshold`` is not in
-                (0, 1].
+            ValueError: if a number is below 1, ``vote_eta`` is negative or NaN, step style or aggregation is unknown,
+                or ``correct_threshold`` is not in (0, 1].
         """
         super().__init__(name, limit=limit, every_n_epochs=every_n_epochs, samples=samples, too_long=too_long)
         if ns and min(ns) < 1:
@@ -114,6 +120,8 @@ class BestOfN(ScoringCallback):
         aggregator(aggregation)
         if not 0.0 < correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {correct_threshold}; it must be above 0 and at most 1")
+        if vote_eta is not None and not vote_eta >= 0.0:
+            raise ValueError(f"vote_eta is {vote_eta}; it must be at least 0 (0 is majority vote, inf is best-of-n)")
         self.candidates = candidates
         self.gold = gold
         self.gold_source = gold_source
@@ -125,6 +133,7 @@ class BestOfN(ScoringCallback):
         self._given_ns = ns
         self.baseline = baseline
         self.cost_file = cost_file
+        self.vote_eta = vote_eta
         self.results: dict[str, Curve] = {}
         self._pool: list[PoolProblem] = []
         self._baseline_scores: list[Tensor] | None = None
@@ -230,7 +239,13 @@ class BestOfN(ScoringCallback):
                 "versions": versions(),
             },
             **pool_results(
-                self._pool, self._graded, step_scores, self.aggregation, self._given_ns, self._baseline_scores
+                self._pool,
+                self._graded,
+                step_scores,
+                self.aggregation,
+                self._given_ns,
+                self._baseline_scores,
+                self.vote_eta,
             ),
         }
         folder /= self.file_name
@@ -246,7 +261,7 @@ class BestOfN(ScoringCallback):
         step_scores = self.score_candidates(trainer, module, pool)
         self._cost = stopwatch.read()
         scores_PN = aggregate_pool(step_scores, pool.valid_PN, self.aggregation)
-        of_scores = score_curves(pool, scores_PN, ns)
+        of_scores = score_curves(pool, scores_PN, ns, self.vote_eta)
         self.results = {**of_scores, **self._pool_results}
         values = {
             f"{method}@{n}": mean

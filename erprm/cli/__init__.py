@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "erprm.cli.estimate",
         "estimate fit | estimate rollout: what a training or a rollout run will need, from its config",
     ),
+    "choose-eta": ("erprm.cli.choose_eta", "the eta of the entropic vote, chosen on graded candidates that test wrote"),
     "report": ("erprm.cli.report", "the results of some runs, and what they chose, as one HTML page"),
     "demo": ("erprm.cli.demo", "the whole loop in a small world of its own, in minutes on a CPU"),
 }

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from erprm.metrics.functional.best_of_n import best_of_n_curves as best_of_n_curves
     from erprm.metrics.functional.best_of_n import pass_at_n as pass_at_n
     from erprm.metrics.functional.best_of_n import pass_at_n_curves as pass_at_n_curves
+    from erprm.metrics.functional.entropic_vote import default_eta as default_eta
+    from erprm.metrics.functional.entropic_vote import entropic_vote_accuracy as entropic_vote_accuracy
+    from erprm.metrics.functional.entropic_vote import entropic_vote_curves as entropic_vote_curves
     from erprm.metrics.functional.majority_vote import majority_vote_accuracy as majority_vote_accuracy
     from erprm.metrics.functional.majority_vote import majority_vote_curves as majority_vote_curves
     from erprm.metrics.functional.processbench import best_threshold as best_threshold
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from erprm.metrics.functional.weighted_vote import weighted_vote_accuracy as weighted_vote_accuracy
     from erprm.metrics.functional.weighted_vote import weighted_vote_curves as weighted_vote_curves
     from erprm.metrics.selection import BestOfNAccuracy as BestOfNAccuracy
+    from erprm.metrics.selection import EntropicVoteAccuracy as EntropicVoteAccuracy
     from erprm.metrics.selection import MajorityVoteAccuracy as MajorityVoteAccuracy
     from erprm.metrics.selection import PassAtN as PassAtN
     from erprm.metrics.selection import WeightedVoteAccuracy as WeightedVoteAccuracy

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from erprm.metrics.estimate import Curve
 from erprm.metrics.functional.best_of_n import best_of_n_curves, pass_at_n_curves
+from erprm.metrics.functional.entropic_vote import default_eta, entropic_vote_curves
 from erprm.metrics.functional.majority_vote import majority_vote_curves
 from erprm.metrics.functional.random_text import random_text_curves
 from erprm.metrics.functional.resampling import bootstrap_interval, paired_permutation_test, without_rounding
@@ -70,14 +71,31 @@ def _random(pool: Candidates) -> Tensor:
     return pass_at_n_curves(pool.correct_PN, pool.valid_PN)[:, :1].expand(pool.correct_PN.shape)
 
 
-def _weighted_vote(pool: Candidates, scores_PN: Tensor) -> Tensor | None:
+def _weighted_vote(pool: Candidates, scores_PN: Tensor, eta: float) -> Tensor | None:
     """Accuracy of the answer whose candidates' scores sum highest; a candidate without a score casts no vote."""
-    scored_PN = pool.valid_PN & scores_PN.isfinite()
-    if (scores_PN[scored_PN] < 0).any():
+    scores_PN, votes_PN = _ballots(pool, scores_PN)
+    if (scores_PN < 0).any():
         return None
-    weights_PN = scores_PN.masked_fill(~scored_PN, 0.0)
-    votes_PN = pool.answers_PN.masked_fill(~scored_PN, -1)
-    return weighted_vote_curves(weights_PN, votes_PN, pool.correct_PN, pool.valid_PN)
+    return weighted_vote_curves(scores_PN, votes_PN, pool.correct_PN, pool.valid_PN)
+
+
+def entropic_vote_values(pool: Candidates, scores_PN: Tensor, eta: float, n_draws: int = 100) -> Tensor:
+    """Accuracy of the optimal policy's favourite answer, of every problem for every n.
+
+    Args:
+        pool: the candidates.
+        scores_PN: score of each candidate, shape [P, N]; ``-inf`` for one that could not be scored, and casts no vote.
+        eta: at least 0.
+        n_draws: number of random orders.
+    """
+    scores_PN, votes_PN = _ballots(pool, scores_PN)
+    return entropic_vote_curves(scores_PN, votes_PN, pool.correct_PN, eta, pool.valid_PN, n_draws)
+
+
+def _ballots(pool: Candidates, scores_PN: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores, and answers with none for candidates that have no score."""
+    unscored_PN = ~(pool.valid_PN & scores_PN.isfinite())
+    return scores_PN.masked_fill(unscored_PN, 0.0), pool.answers_PN.masked_fill(unscored_PN, -1)
 
 
 POOL_METHODS: dict[str, Callable[[Candidates], Tensor]] = {
@@ -89,11 +107,13 @@ POOL_METHODS: dict[str, Callable[[Candidates], Tensor]] = {
 """Methods that need no scores: value of each problem for every n, [P, N]. ``random_text`` is best-of-n of a scorer that
 gives each distinct text a random score."""
 
-SCORE_METHODS: dict[str, Callable[[Candidates, Tensor], Tensor | None]] = {
-    "bon": lambda pool, scores_PN: best_of_n_curves(scores_PN, pool.correct_PN, pool.valid_PN),
+SCORE_METHODS: dict[str, Callable[[Candidates, Tensor, float], Tensor | None]] = {
+    "bon": lambda pool, scores_PN, eta: best_of_n_curves(scores_PN, pool.correct_PN, pool.valid_PN),
     "weighted_vote": _weighted_vote,
+    "entropic_vote": entropic_vote_values,
 }
-"""Methods that use scores, with values likewise; None where scores do not allow one (a weighted vote of negatives)."""
+"""Methods that use scores, and eta if they have one, with values likewise; None where scores do not allow one (a
+weighted vote of negatives)."""
 
 
 def pool_values(pool: Candidates) -> dict[str, Tensor]:
@@ -101,14 +121,16 @@ def pool_values(pool: Candidates) -> dict[str, Tensor]:
     return {method: values_of(pool) for method, values_of in POOL_METHODS.items()}
 
 
-def score_values(pool: Candidates, scores_PN: Tensor) -> dict[str, Tensor]:
+def score_values(pool: Candidates, scores_PN: Tensor, eta: float | None = None) -> dict[str, Tensor]:
     """Values of the pool with the scores, on every problem for every n, by each of ``SCORE_METHODS`` that they allow.
 
     Args:
         pool: the candidates.
         scores_PN: score of each candidate, shape [P, N]; ``-inf`` for one that could not be scored.
+        eta: of the entropic vote, at least 0; by default :func:`default_eta`.
     """
-    values = {method: values_of(pool, scores_PN) for method, values_of in SCORE_METHODS.items()}
+    eta = default_eta(scores_PN, pool.valid_PN) if eta is None else eta
+    values = {method: values_of(pool, scores_PN, eta) for method, values_of in SCORE_METHODS.items()}
     return {method: values_PN for method, values_PN in values.items() if values_PN is not None}
 
 
@@ -117,9 +139,10 @@ def pool_curves(pool: Candidates, ns: list[int]) -> dict[str, Curve]:
     return {method: accuracy_curve(values_PN, ns) for method, values_PN in pool_values(pool).items()}
 
 
-def score_curves(pool: Candidates, scores_PN: Tensor, ns: list[int]) -> dict[str, Curve]:
+def score_curves(pool: Candidates, scores_PN: Tensor, ns: list[int], eta: float | None = None) -> dict[str, Curve]:
     """The curves of :func:`score_values` at some n."""
-    return {method: accuracy_curve(values_PN, ns) for method, values_PN in score_values(pool, scores_PN).items()}
+    values = score_values(pool, scores_PN, eta)
+    return {method: accuracy_curve(values_PN, ns) for method, values_PN in values.items()}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from erprm.metrics.functional.best_of_n import best_of_n_accuracy, pass_at_n
+from erprm.metrics.functional.entropic_vote import entropic_vote_accuracy
 from erprm.metrics.functional.majority_vote import majority_vote_accuracy
 from erprm.metrics.functional.weighted_vote import weighted_vote_accuracy
 
@@ -133,4 +134,37 @@ class WeightedVoteAccuracy(_MeanOverProblems):
     def update(self, scores_PN: Tensor, answers_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | None = None) -> None:
         """Add problems; arguments and errors are those of :func:`erprm.metrics.weighted_vote_accuracy`."""
         mean = weighted_vote_accuracy(scores_PN, answers_PN, correct_PN, self.n, valid_PN, self.n_draws, self.seed)
+        self._add(mean, len(correct_PN))
+
+
+class EntropicVoteAccuracy(_MeanOverProblems):
+    """Expected accuracy of the optimal policy's favourite answer; see :func:`erprm.metrics.entropic_vote_accuracy`.
+
+    Args:
+        n: number of candidates drawn, at least 1.
+        eta: inverse temperature of the weights, at least 0.
+        n_draws: number of random orders for each problem.
+        seed: seed of the random orders, the same in every update.
+        kwargs: options of ``torchmetrics.Metric``.
+
+    Example:
+        >>> metric = EntropicVoteAccuracy(n=3, eta=2.0)
+        >>> metric.update(
+        ...     torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[5, 3, 3]]), torch.tensor([[True, False, False]])
+        ... )
+        >>> metric.compute()
+        tensor(1., dtype=torch.float64)
+    """
+
+    def __init__(self, n: int, eta: float, n_draws: int = 100, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(n, **kwargs)
+        self.eta = eta
+        self.n_draws = n_draws
+        self.seed = seed
+
+    def update(self, scores_PN: Tensor, answers_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | None = None) -> None:
+        """Add problems; arguments and errors are those of :func:`erprm.metrics.entropic_vote_accuracy`."""
+        mean = entropic_vote_accuracy(
+            scores_PN, answers_PN, correct_PN, self.n, self.eta, valid_PN, self.n_draws, self.seed
+        )
         self._add(mean, len(correct_PN))

@@ -59,10 +59,18 @@ def test_an_unscored_candidate_is_picked_last_and_casts_no_vote() -> None:
     curves = score_curves(POOL, scores, [3])
     assert curves["bon"].mean == [1.0]
     assert curves["weighted_vote"].mean == [1.0]
+    assert curves["entropic_vote"].mean == [1.0]
 
 
-def test_negative_scores_give_no_vote() -> None:
-    assert set(score_curves(POOL, -torch.ones(2, 3), [1])) == {"bon"}
+def test_negative_scores_give_no_weighted_vote() -> None:
+    assert set(score_curves(POOL, -torch.ones(2, 3), [1])) == {"bon", "entropic_vote"}
+
+
+def test_the_entropic_vote_is_majority_vote_at_eta_0_and_best_of_n_at_infinity() -> None:
+    scores = torch.tensor([[0.2, 0.9, 0.1], [0.5, 0.1, 0.3]])
+    at_zero, at_infinity = (score_curves(POOL, scores, [1, 2, 3], eta)["entropic_vote"] for eta in (0.0, math.inf))
+    assert at_zero.mean == pytest.approx(pool_curves(POOL, [1, 2, 3])["majority"].mean)
+    assert at_infinity.mean == pytest.approx(score_curves(POOL, scores, [1, 2, 3])["bon"].mean)
 
 
 def test_differences_of_every_two_methods_with_interval_and_p_value() -> None:
@@ -78,7 +86,7 @@ def test_differences_of_every_two_methods_with_interval_and_p_value() -> None:
 
 
 def test_a_method_of_selection_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SCORE_METHODS, "worst", lambda pool, scores_PN: SCORE_METHODS["bon"](pool, -scores_PN))
+    monkeypatch.setitem(SCORE_METHODS, "worst", lambda pool, scores_PN, eta: SCORE_METHODS["bon"](pool, -scores_PN, 0))
     scores = torch.tensor([[0.9, 0.2, 0.1], [0.9, 0.5, 0.1]])
     curves = score_curves(POOL, scores, [1, 3])
     assert curves["bon"].mean == [0.5, 1.0]

@@ -29,10 +29,13 @@ from erprm.metrics.functional.pools import (
     raise_at_first,
 )
 from erprm.metrics.functional.weighted_vote import vote_curves
-from erprm.tensors import Numbers
+from erprm.tensors import Numbers, as_tensor
 
 # Logarithms of totals are put on a grid of 2^-32, so that the order in which candidates are drawn, which changes the
 # last bits of a sum, does not break ties. Below the floor nothing is told apart.
+SPREADS = 3.0
+"""The default eta, times the spread of the scores."""
+
 _GRID, _FLOOR = 2**32, -(2.0**29)
 
 
@@ -127,6 +130,48 @@ def entropic_vote_curves(
         return _running_log_totals(answer_PN, log_weights_PN.gather(1, order_PN))
 
     return vote_curves(groups, valid_PN, totals, n_draws, seed)
+
+
+def score_spread(scores_PN: Numbers, valid_PN: Numbers | None = None) -> float:
+    """Standard deviation of scores within their problem, the unit in which a default eta is given.
+
+    Args:
+        scores_PN: score of each candidate, shape [P, N]; ``-inf``, no score, is left out.
+        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
+
+    Returns:
+        The root of the mean squared deviation of a score from the mean of its problem; 0 if there are no scores.
+
+    Example:
+        >>> score_spread([[0.25, 0.75], [0.5, 1.0]])
+        0.25
+    """
+    all_PN = as_tensor(scores_PN, "scores_PN").double()
+    known_PN = all_PN.isfinite()
+    if valid_PN is not None:
+        known_PN &= as_tensor(valid_PN, "valid_PN")
+    known_scores_PN = all_PN.masked_fill(~known_PN, 0.0)
+    counts_P1 = known_PN.sum(dim=1, keepdim=True)
+    means_P1 = known_scores_PN.sum(dim=1, keepdim=True) / counts_P1.clamp(min=1)
+    squares_PN = (known_scores_PN - means_P1).square().masked_fill(~known_PN, 0.0)
+    return float((squares_PN.sum() / counts_P1.sum().clamp(min=1)).sqrt())
+
+
+def default_eta(scores_PN: Numbers, valid_PN: Numbers | None = None) -> float:
+    """An eta for a pool whose best one is not known: ``SPREADS`` over the spread of its scores.
+
+    It does not change when scores are shifted, and scales with them. :mod:`erprm.metrics.vote_choice` finds a better
+    one where there are right answers to choose it by.
+
+    Args:
+        scores_PN: score of each candidate, shape [P, N].
+        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
+
+    Returns:
+        Zero where all scores of every problem are equal: then every eta gives a majority vote.
+    """
+    spread = score_spread(scores_PN, valid_PN)
+    return SPREADS / spread if spread > 0.0 else 0.0
 
 
 def _running_log_totals(answer_PN: Tensor, log_weight_PN: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,10 @@ import erprm
 from erprm.data.formats.importing import RecordImport
 from erprm.data.labels import label_eta
 from erprm.data.statistics import DataStatistics
+from erprm.report.candidates import CANDIDATES_FILE, read_candidates
 from erprm.report.data_statistics import eta_name
 from erprm.report.page.run_folders import Ablation, Evaluation, read_run, split_name
-from erprm.report.page.solutions import browsable_solutions, differences_to_first_run, read_candidates
-from erprm.report.pool_results import CANDIDATES_FILE
+from erprm.report.page.solutions import browsable_solutions, differences_to_first_run
 from erprm.report.tables import short_names
 
 

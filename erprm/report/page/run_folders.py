@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import erprm
-from erprm.report.pool_results import RESULTS_FILE
+from erprm.report.candidates import RESULTS_FILE
 
 ABLATION_FILE = "ablation.json"
 ABLATION_FORMAT, ABLATION_VERSION = "erprm-ablation", 1

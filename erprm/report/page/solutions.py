@@ -12,50 +12,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from erprm.metrics.evaluation import differences_to_baseline, powers_of_two
 from erprm.metrics.functional.best_of_n import best_of_n_curves
-from erprm.report.pool_results import CANDIDATE_SCHEMA
-
-
-def read_candidates(path: Path, candidates: int) -> pa.Table:
-    """A file of candidates.
-
-    Args:
-        path: the file.
-        candidates: how many there must be, as the results beside it say.
-
-    Raises:
-        ValueError: if it is no such file, or has another number of rows.
-    """
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: is no Parquet file that can be read ({error})") from error
-    wrong = [
-        field.name
-        for field in CANDIDATE_SCHEMA
-        if field.name not in table.column_names or table.schema.field(field.name).type != field.type
-    ]
-    if wrong:
-        raise ValueError(
-            f"{path}: column(s) {', '.join(wrong)} missing or of another type; expected a file that erprm test wrote"
-        )
-    if len(table) != candidates:
-        raise ValueError(f"{path}: holds {len(table)} candidates, the results beside it are of {candidates}")
-    return table
-
-
-def problem_starts(table: pa.Table) -> list[int]:
-    """The row at which each problem starts, and the number of rows."""
-    return [row for row, number in enumerate(table["candidate"].to_pylist()) if number == 0] + [len(table)]
+from erprm.report.candidates import by_problem, problem_starts, valid_candidates
 
 
 def browsable_solutions(tables: Sequence[pa.Table], max_solutions: int) -> dict[str, Any]:
@@ -170,12 +135,8 @@ def differences_to_first_run(tables: Sequence[pa.Table]) -> list[dict[str, Any]]
 
 def _best_of_n(table: pa.Table) -> tuple[Tensor, Tensor]:
     """Accuracy of best-of-n of each problem at n = 1 to N, and which candidates there are."""
-    starts = problem_starts(table)
-    sizes = torch.tensor(starts).diff()
-    valid_PN = torch.arange(int(sizes.max())) < sizes[:, None]
-    scores_PN = torch.full(valid_PN.shape, -math.inf, dtype=torch.float64)
+    valid_PN = valid_candidates(table)
     scores = [-math.inf if score is None else score for score in table["score"].to_pylist()]
-    scores_PN[valid_PN] = torch.tensor(scores, dtype=torch.float64)
-    correct_PN = torch.zeros(valid_PN.shape, dtype=torch.bool)
-    correct_PN[valid_PN] = torch.tensor(table["correct"].to_pylist())
+    scores_PN = by_problem(scores, valid_PN, torch.float64)
+    correct_PN = by_problem(table["correct"].to_pylist(), valid_PN, torch.bool)
     return best_of_n_curves(scores_PN, correct_PN, valid_PN), valid_PN

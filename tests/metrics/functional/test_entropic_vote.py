@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erprm.metrics.functional.best_of_n import best_of_n_curves
-from erprm.metrics.functional.entropic_vote import entropic_vote_accuracy, entropic_vote_curves
+from erprm.metrics.functional.entropic_vote import (
+    SPREADS,
+    default_eta,
+    entropic_vote_accuracy,
+    entropic_vote_curves,
+    score_spread,
+)
 from erprm.metrics.functional.majority_vote import majority_vote_curves
 from erprm.metrics.functional.weighted_vote import weighted_vote_curves
 from tests.metrics.enumeration import mean_over_subsets, weighted_vote
@@ -106,3 +112,12 @@ def test_other_bad_input_is_refused() -> None:
         entropic_vote_curves(SCORES, ANSWERS, CORRECT, 1.0, n_draws=0)
     with pytest.raises(ValueError, match="n is 9, but problem 0 has only 8 candidates"):
         entropic_vote_accuracy(SCORES, ANSWERS, CORRECT, 9, 1.0)
+
+
+def test_the_spread_is_that_within_problems() -> None:
+    # Deviations of 0.25 in both problems, whose means differ; padding and missing scores do not count.
+    scores = torch.tensor([[0.25, 0.75, 7.0], [0.5, 1.0, -math.inf]])
+    valid = torch.tensor([[True, True, False], [True, True, True]])
+    assert score_spread(scores, valid) == 0.25
+    assert default_eta(scores, valid) == SPREADS / 0.25
+    assert default_eta(torch.full((2, 3), 0.4)) == 0.0

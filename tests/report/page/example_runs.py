@@ -10,7 +10,8 @@ import torch
 from erprm.data.pools import PoolProblem, grade_pool, pool_fingerprint
 from erprm.data.sources import ClassifiedProblem
 from erprm.data.step_labels import LabelledSolution
-from erprm.report.pool_results import pool_results, write_pool_results
+from erprm.report.candidates import write_pool_results
+from erprm.report.pool_results import pool_results
 from erprm.report.step_results import ScoredSolutions, step_results, write_step_results
 from erprm.steps import Solution
 
