@@ -20,9 +20,8 @@ from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, 
 
 from erprm.data.packing import StepBatch
 from erprm.models.attention.kernels import Attention
-from erprm.models.backbone.beside import beside_backbone
 from erprm.models.backbone.loading import BackboneError, Dtype, load_pretrained
-from erprm.models.backbone.weight_files import model_files
+from erprm.models.backbone.weight_files import beside_backbone, model_files
 from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, ProcessRewardModel
 from erprm.runs.atomic import write_json
 
