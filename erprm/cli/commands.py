@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from docstring_parser import DocstringStyle, parse
+from jsonargparse import Namespace
 
 from erprm.cli.parser import ShortErrors
 from erprm.errors import UsageError
@@ -103,6 +104,15 @@ def with_home(values: Any) -> Any:
     return [with_home(value) for value in values] if isinstance(values, list) else values
 
 
+def _as_written(value: Any) -> Any:
+    """Settings with classes as ``class_path`` and ``init_args``, as they stand in a file."""
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {key: _as_written(each) for key, each in value.items()}
+    return [_as_written(each) for each in value] if isinstance(value, list) else value
+
+
 def _underscored(argument: str) -> str:
     """``--on-error=skip`` as ``--on_error=skip``: keys are names of fields, and many write options with dashes."""
     name, equals, value = argument.partition("=")
@@ -126,8 +136,11 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
     description = (settings.__doc__ or "").partition("\n")[0]
     parser = CommandParser(settings, prog=f"erprm {command}", description=description)
     parsed = parser.parse_args(parser.with_values(keys))
+    types = typing.get_type_hints(settings)
+    # What is handed on to another command names its classes; jsonargparse would make them here.
+    handed_on = {name: _as_written(parsed.pop(name)) for name in types if types[name] == dict[str, Any]}
     try:
-        values = with_home(parser.instantiate_classes(parsed).as_dict())
+        values = with_home({**parser.instantiate_classes(parsed).as_dict(), **handed_on})
         return settings(**{field.name: values[key_of(field)] for field in dataclasses.fields(settings)})  # type: ignore[arg-type]
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 from erprm.cli.commands import POSITIONALS, key, parse_settings, with_home
 from erprm.errors import UsageError
+from erprm.raft import RaftConfig
 
 
 @dataclass
@@ -93,3 +95,14 @@ def test_a_tilde_at_the_start_of_a_value_is_the_home_folder(monkeypatch: pytest.
     given = {"path": "~/a", "many": ["~/b", "c~/d"], "inner": {"model": "~/e"}, "number": 3, "text": "~ is no path"}
     expected = {"path": "/home/me/a", "many": ["/home/me/b", "c~/d"], "inner": {"model": "/home/me/e"}, "number": 3}
     assert with_home(given) == {**expected, "text": "~ is no path"}
+
+
+def test_settings_of_another_command_are_handed_on_as_they_are_written(tmp_path: Path) -> None:
+    checkpoint = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"save_last": True}}
+    scheduler = {"class_path": "erprm.models.CosineWithWarmup", "init_args": {"warmup": 0.08}}
+    sft = {"trainer": {"callbacks": [checkpoint]}, "model": {"scheduler": scheduler}}
+    file = tmp_path / "raft.json"
+    file.write_text(json.dumps({"model": "m", "output_dir": "o", "scorers": {"er": "prm"}, "sft": sft}), "utf-8")
+    config = parse_settings(RaftConfig, ["raft", "--config", str(file)])
+    assert config.sft == sft
+    assert parse_settings(RaftConfig, ["raft", "--config", str(file), "--sft.trainer", "{}"]).sft["trainer"] == {}

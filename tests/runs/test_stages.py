@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from erprm.raft.solutions import read_rows
-from erprm.runs.folder import OutputFolderError, Parts, StageFolders
+from erprm.runs.folder import OutputFolderError, Parts
+from erprm.runs.stages import StageFolders
 
 SETTINGS = {"threshold": 0.5, "sampling": {"n": 4}}
 

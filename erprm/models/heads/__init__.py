@@ -1,0 +1,1 @@
+"""Two-class heads, and models exported with one."""
