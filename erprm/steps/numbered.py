@@ -48,6 +48,7 @@ _CONCLUSION = re.compile(
     r"|(?:the |our )?(?:final )?(?:answer|conclusion)\b|所以|因此|综上|答|最终|故|したがって|よって|以上)",
     re.IGNORECASE,
 )
+_FINAL_WORD = re.compile(r"Thus|Therefore|Finally|In conclusion|In summary|Overall|Altogether|因此|综上")
 _ANSWER = re.compile(r"\b(?:answer|conclusion)\b|\\boxed|答案|答え|答[:：]", re.IGNORECASE)
 
 
@@ -151,7 +152,8 @@ def outline(text: str, starts: Sequence[int]) -> Outline:
 
     Paragraphs before the first number are steps. So are those of the conclusion, which is what stands after the last
     numbered step: all from a heading like those of the steps on, or all paragraphs where no step before has several;
-    else a last paragraph such as "So the answer is 7.", and what begins with "So", "Thus" or the like where the last
+    else a last paragraph such as "So the answer is 7.", or one that begins with "Therefore" or the like as no other
+    paragraph does, and what begins with "So", "Thus" or the like where the last
     numbered step would have more paragraphs than any before it.
 
     Args:
@@ -168,7 +170,8 @@ def outline(text: str, starts: Sequence[int]) -> Outline:
     before = without_marks(text, [*before, *lines]) if before or lines else []
     inner = max(_within(begins, marker, after) for marker, after in pairwise(starts))
     rest = paragraphs[bisect_right(begins, starts[-1]) :]
-    rest = rest[_belonging(text, starts[-1], rest, inner) :]
+    others = paragraphs[first : len(paragraphs) - 1]
+    rest = rest[_belonging(text, starts[-1], rest, inner, others) :]
     after = without_marks(text, rest) if rest else []
     stop = after[0][0] if after else len(text)
     numbered = without_rules(text, strip_all(text, pairwise([begin, *starts[1:], stop])))
@@ -200,7 +203,7 @@ def _preamble(text: str, start: int, marker: int) -> tuple[int, list[Span]]:
     return marker, lines
 
 
-def _belonging(text: str, marker: int, rest: Sequence[Span], most: int) -> int:
+def _belonging(text: str, marker: int, rest: Sequence[Span], most: int, others: Sequence[Span]) -> int:
     """Number of paragraphs after that of the last marker that belong to its step.
 
     Args:
@@ -208,6 +211,7 @@ def _belonging(text: str, marker: int, rest: Sequence[Span], most: int) -> int:
         marker: where the last marker starts.
         rest: the paragraphs.
         most: how many such paragraphs the other steps have at most.
+        others: all paragraphs from the first marker on but the last.
     """
     level = _level(text, marker)
     for index, (start, _) in enumerate(rest):
@@ -216,6 +220,9 @@ def _belonging(text: str, marker: int, rest: Sequence[Span], most: int) -> int:
     if not rest or not most:
         return next((i for i, paragraph in enumerate(rest) if not _goes_on(text, marker, paragraph)), len(rest))
     if _CONCLUSION.match(text, *rest[-1]) and _ANSWER.search(text, *rest[-1]):
+        return len(rest) - 1
+    word = _FINAL_WORD.match(text, *rest[-1])
+    if word and not any(text.startswith(word[0], start) for start, _ in others):
         return len(rest) - 1
     for index, paragraph in enumerate(rest[most:], most):
         if _CONCLUSION.match(text, *paragraph) and not _goes_on(text, marker, paragraph):
