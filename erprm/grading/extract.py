@@ -22,7 +22,7 @@ from erprm.grading.answers.counts import count_in, last_worded, leading_count
 from erprm.grading.answers.formula import FUNCTIONS
 from erprm.grading.answers.normalize import normalize
 from erprm.grading.answers.numeric import parse_number
-from erprm.grading.answers.units import parse_unit
+from erprm.grading.answers.quantity import parse_unit
 from erprm.grading.last_formula import (
     MATH,
     TAIL_CHARS,

@@ -11,7 +11,7 @@ import re
 from erprm.grading.answers.characters import clean_characters
 from erprm.grading.answers.formula import FUNCTIONS
 from erprm.grading.answers.numeric import THOUSANDS
-from erprm.grading.answers.units import may_be_variable, parse_unit
+from erprm.grading.answers.quantity import may_be_variable, parse_unit
 
 # The answer is looked for in this much of the end of the text.
 TAIL_CHARS = 4000

@@ -22,9 +22,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from erprm.lookup import imported
 from erprm.steps.encoder import StepEncoder
 from erprm.steps.fields import StepFormatFields
-from erprm.steps.imports import import_named, is_import_path
 from erprm.steps.solution import StepFormatError
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ class StepFormat(StepFormatFields):
         """
         if name in STEP_FORMAT_PRESETS:
             return replace(STEP_FORMAT_PRESETS[name], **changes)
-        known = f"known are {', '.join(sorted(STEP_FORMAT_PRESETS))}, and the import path of a StepFormat"
-        if not is_import_path(name):
-            raise ValueError(f"step format {name!r} is unknown; {known}")
-        found = import_named(name, "step format", known)
+        accepted = f"one of {', '.join(sorted(STEP_FORMAT_PRESETS))}, or the import path of a StepFormat"
+        found = imported(name, "step format", accepted, known=STEP_FORMAT_PRESETS)
         if not isinstance(found, StepFormat):
-            raise ValueError(f"step format is {name!r}, which is {found!r:.80} and no StepFormat; {known}")
+            raise ValueError(
+                f"step format is {name!r}, which is {found!r:.80} and no StepFormat; it must be {accepted}"
+            )
         return replace(found, **changes)
 
     @classmethod

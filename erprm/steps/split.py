@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from erprm.lookup import imported
 from erprm.steps.auto import segment_reasoning, segment_solution
-from erprm.steps.imports import import_named, is_import_path
 from erprm.steps.numbered import segment_numbered
 from erprm.steps.reasoning import split_reasoning
 from erprm.steps.segmenters import (
@@ -125,13 +125,12 @@ def _segmenter(style: str, setting: str) -> Segment:
 
 def _own_segmenter(style: str, setting: str) -> Segment:
     known = ", ".join(sorted(STEP_STYLES))
-    accepted = f"it must be one of {known}, or {REGEX_PREFIX}PATTERN, or the import path of a function"
-    if not is_import_path(style):
-        raise ValueError(f"{setting} is {style!r}; {accepted}")
-    found = import_named(style, setting, accepted)
-    if not callable(found):
-        raise ValueError(f"{setting} is {style!r}, which is {found!r:.80} and cannot be called; {accepted}")
-    segment: Segment = found
+    accepted = f"one of {known}, or {REGEX_PREFIX}PATTERN, or the import path of a function"
+    segment: Segment = imported(style, setting, accepted, known=STEP_STYLES)
+    if not callable(segment):
+        raise ValueError(
+            f"{setting} is {style!r}, which is {segment!r:.80} and cannot be called; it must be {accepted}"
+        )
     return segment
 
 

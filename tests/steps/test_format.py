@@ -43,7 +43,7 @@ def test_an_impossible_format_is_refused(fields: dict[str, Any], message: str) -
 
 def test_a_preset_can_be_varied_and_an_unknown_one_is_refused() -> None:
     assert StepFormat.preset("er_prm", tag=" T") == StepFormat(tag=" T", positive=" +", negative=" -")
-    with pytest.raises(ValueError, match=r"step format 'erprm' is unknown; known are er_prm, math_shepherd, qwen_prm"):
+    with pytest.raises(ValueError, match=r"step format is 'erprm'; it must be one of er_prm, math_shepherd, qwen_prm"):
         StepFormat.preset("erprm")
 
 

@@ -45,8 +45,8 @@ def test_an_entry_more_in_the_registry_is_a_style_more(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("style", "message"),
     [
-        ("no_such_module.f", r"style is 'no_such_module\.f', which cannot be imported: No module .* working folder"),
-        ("tests.steps.test_registry.nothing", r"which cannot be imported: .*nothing.*; it must be one of auto, lines"),
+        ("no_such_module.f", r"style: 'no_such_module\.f' cannot be imported: No module .* working folder"),
+        ("tests.steps.test_registry.nothing", r" cannot be imported: .*nothing.*; it must be one of auto, lines"),
         ("tests.steps.test_registry.NOT_A_FORMAT", r"which is 7 and cannot be called"),
     ],
 )
@@ -71,8 +71,8 @@ def test_a_format_of_the_users_is_found_by_its_import_path_and_by_its_entry(monk
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_such_module.F", r"step format is 'no_such_module\.F', which cannot be imported"),
-        ("tests.steps.test_registry.NOT_A_FORMAT", r"which is 7 and no StepFormat; known are er_prm"),
+        ("no_such_module.F", r"step format: 'no_such_module\.F' cannot be imported"),
+        ("tests.steps.test_registry.NOT_A_FORMAT", r"7 and no StepFormat; it must be one of er_prm"),
     ],
 )
 def test_an_import_path_that_leads_to_no_format_is_refused(name: str, message: str) -> None:

@@ -7,10 +7,8 @@ from fractions import Fraction
 from typing import Protocol
 
 from erprm.grading.answers.numeric import numbers_equal, parse_number
-from erprm.grading.answers.quantity import Quantity, parse_quantity
+from erprm.grading.answers.quantity import Quantity, parse_quantity, parse_time, parse_unit, same_time
 from erprm.grading.answers.structure import split_top
-from erprm.grading.answers.times import parse_time, same_time
-from erprm.grading.answers.units import parse_unit
 
 
 class Symbolic(Protocol):

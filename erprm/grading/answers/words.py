@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from erprm.grading.answers.numeric import parse_number
-from erprm.grading.answers.units import parse_unit
+from erprm.grading.answers.quantity import parse_unit
 
 SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 SCALES_AND_HUNDRED = {"hundred": 2, **SCALES}
