@@ -176,6 +176,9 @@ _BACKGROUND = re.compile(
 # What follows the result of a computation and may state another: "= 10 dollars, so he has 90 left".
 _RESULT_GOES_ON = re.compile(r"\b(?:so|leaving|total|which|left|or|and|but|then|thus|therefore)\b", re.IGNORECASE)
 _OPENING = re.compile(r"(?:(?:so|therefore|thus|hence|then|finally|in total|altogether)\b,?\s*)?", re.IGNORECASE)
+_NO_ANSWER = re.compile(
+    r"\banswer\b[^.]*\b(?:not|cannot|(?:greater|less|more|fewer) than|at least|at most)\s+(?:be\s+)?\S+$", re.IGNORECASE
+)
 _LAST_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
@@ -284,6 +287,8 @@ def _unmarked_count(text: str) -> str | None:
     if is_cut_off(text) or ends_in_code(text):
         return None
     sentence = _last_sentence(text)
+    if _NO_ANSWER.search(sentence):
+        return None
     if (head := _before_because(sentence)) is not None:
         return count_in(head, last=False)
     if _reason_follows(sentence):
@@ -356,6 +361,8 @@ def _unmarked_answer(text: str) -> str | None:
     if is_cut_off(tail):
         return None
     sentence = _last_sentence(tail)
+    if _NO_ANSWER.search(sentence):
+        return None
     if (head := _before_because(sentence)) is not None:
         return last_formula(head)
     if _reason_follows(sentence):

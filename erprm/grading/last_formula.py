@@ -232,7 +232,9 @@ def _lists(text: str, words: list[tuple[int, int]], first: int, run: str) -> boo
         return False
     place = first - 1 - conjunction
     introduced = place > 0 and text[slice(*words[place - 1])].lower() in ("=", "is", "at", "for", "when", "in")
-    return bool(_STRONG.search(item)) and not _PROSE.search(_bare_of(item)) and item[-1] not in ".:" and not introduced
+    if introduced and not conjunction:  # "for n = 3, 7 of them"
+        return False
+    return bool(_STRONG.search(item)) and not _PROSE.search(_bare_of(item)) and item[-1] not in ".:"
 
 
 def _bare_of(run: str) -> str:
