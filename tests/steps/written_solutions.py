@@ -112,6 +112,21 @@ def numbered(random: Random) -> Written:
     return Written(text, steps)
 
 
+def numbered_paragraphs(random: Random) -> Written:
+    """Numbered steps of up to three paragraphs; another step than the last has several if the last has."""
+    number = random.choice(NUMBERINGS)
+    counts = [random.randint(0, 2) for _ in range(random.randint(2, 6))]
+    if counts[-1] and not any(counts[:-1]):  # what stands below the last may then be no part of it
+        counts.reverse()
+    steps = [
+        "\n\n".join([number(index) + _sentence(random), *("\n".join(_lines(random, 1, 2)) for _ in range(count))])
+        for index, count in enumerate(counts, 1)
+    ]
+    if random.random() < 0.5:
+        steps.append(random.choice(CONCLUSIONS))
+    return Written("\n\n".join(steps), steps)
+
+
 def titled(random: Random) -> Written:
     """Steps under headings, each of one or several paragraphs; every step but the last has the most."""
     number = random.choice(
@@ -226,6 +241,7 @@ def _without_spaces(random: Random, sentences: Sequence[str]) -> Written:
 
 KINDS: dict[str, Callable[[Random], Written]] = {
     "numbered": numbered,
+    "numbered_paragraphs": numbered_paragraphs,
     "titled": titled,
     "prm800k_lines": prm800k_lines,
     "prm800k_paragraphs": prm800k_paragraphs,
