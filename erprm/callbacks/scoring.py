@@ -22,6 +22,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from erprm.callbacks.logged_media import log_figure, log_samples
 from erprm.report.samples import Sample
+from erprm.runs.atomic import remove_leftovers
 from erprm.runs.progress import scoring_bar
 from erprm.scoring import StepScorer, checked_scores, listening, refuse_nan
 from erprm.steps import Solution
@@ -158,6 +159,7 @@ class ScoringCallback(L.Callback):
             return None
         folder = run / self.folder
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder, f"{self.file_name}*")  # of a killed run that this one continues
         return folder
 
     @property
