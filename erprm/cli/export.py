@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     from erprm.cli.lightning import ErprmArgumentParser
     from erprm.models import ProcessRewardModel
     from erprm.models.checkpoint_weights import load_weights
-    from erprm.models.heads.two_class import check_convertible, save_token_classifier
+    from erprm.models.two_class import check_convertible, save_token_classifier
     from erprm.runs.lock import sole_writer
 
     parser = ErprmArgumentParser(prog="erprm export", description=description)

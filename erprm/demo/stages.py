@@ -49,9 +49,8 @@ from erprm.rollout.config import RolloutConfig
 from erprm.rollout.pools import sample_pool
 from erprm.rollout.running.pipeline import run_rollouts
 from erprm.runs.atomic import write_json, write_json_lines
-from erprm.runs.folder import RunFolder
+from erprm.runs.folder import RunFolder, StageFolders
 from erprm.runs.lock import sole_use
-from erprm.runs.stages import StageFolders
 
 LABEL_METHODS: tuple[LabelMethod, ...] = ("er", "soft", "hard", "outcome")
 PROMPT = PromptFormat("{question}\n")

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from erprm.models.backbone.lora import LoRA as LoRA
     from erprm.models.distributed.checkpoints import WholeCheckpointIO as WholeCheckpointIO
     from erprm.models.distributed.strategy import FSDP2Strategy as FSDP2Strategy
-    from erprm.models.heads.two_class import TokenClassificationRewardModel as TokenClassificationRewardModel
     from erprm.models.policy import PolicyModel as PolicyModel
     from erprm.models.process_reward import ProcessRewardModel as ProcessRewardModel
     from erprm.models.scorers import HTTPStepScorer as HTTPStepScorer
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from erprm.models.training.nonfinite import NonFiniteGradientError as NonFiniteGradientError
     from erprm.models.training.nonfinite import NonFiniteLossError as NonFiniteLossError
     from erprm.models.training.schedule import CosineWithWarmup as CosineWithWarmup
+    from erprm.models.two_class import TokenClassificationRewardModel as TokenClassificationRewardModel
     from erprm.scoring import ScorerError as ScorerError
     from erprm.scoring import StepScorer as StepScorer
 

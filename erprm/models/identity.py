@@ -13,7 +13,7 @@ from erprm import __version__
 from erprm.models.distributed.sharding import gathered_state_dict, is_sharded
 from erprm.models.scorers import HTTPStepScorer
 from erprm.models.scorers.module import ScorerModule
-from erprm.runs.identity import described, module_fields, sha256_of, tokenizer_hash, weight_chunks
+from erprm.runs.identity import class_name, described, module_fields, sha256_of, tokenizer_hash, weight_chunks
 from erprm.scoring import StepScorer
 from erprm.steps import StepEncoder, StepFormat
 
@@ -37,7 +37,7 @@ def model_identity(module: L.LightningModule) -> dict[str, Any]:
     encoder = getattr(scorer, "step_encoder", None)
     step_format = getattr(encoder if isinstance(encoder, StepEncoder) else scorer, "step_format", None)
     return {
-        "class": f"{type(scorer).__module__}.{type(scorer).__qualname__}",
+        "class": class_name(scorer),
         "path": getattr(scorer, "backbone_path", None),
         **({"url": scorer.url} if isinstance(scorer, HTTPStepScorer) else {}),
         "sha256": sha256_of(weight_chunks(weights, list)) if weights else None,

@@ -19,6 +19,7 @@ from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
 from erprm.data.batching.resumption import check_unchanged
+from erprm.data.batching.tries import scoring_packs
 from erprm.data.datamodule import PackedSteps
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
 from erprm.data.solutions import SolutionRow
@@ -36,7 +37,6 @@ from erprm.models.backbone.lora import LoRA
 from erprm.models.backbone.module import BackboneModule
 from erprm.models.distributed.sharding import forwards_of_every_process
 from erprm.models.logits import logits_at
-from erprm.models.scorers.packs import scoring_packs
 from erprm.models.training.schedule import CosineWithWarmup
 from erprm.models.training.step_metrics import StepMetrics
 from erprm.runs.atomic import write_json

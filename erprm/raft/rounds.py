@@ -47,9 +47,9 @@ from erprm.raft.stages import (
     select_solutions,
 )
 from erprm.runs.atomic import remove_leftovers, write_json
+from erprm.runs.folder import StageFolders
 from erprm.runs.identity import policy_key, setting_content, sha256_of
 from erprm.runs.lock import sole_use
-from erprm.runs.stages import StageFolders
 
 _PRUNED = ("samples", "scores", "selected", "policy", "held_out")
 

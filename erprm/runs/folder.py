@@ -1,7 +1,13 @@
 """Run folders, each with a record of the settings that determine its content.
 
 ``manifest.json`` holds the settings and a hash of them, which stands for the run. A run with other settings into the
-same folder is refused; with the same ones it continues where it stopped.
+same folder is refused; with the same ones it continues where it stopped. A run may consist of stages, each an atomic
+folder whose settings include the hashes of the stages that it reads, so its own hash stands for everything before it:
+
+    output_dir/round-1/samples/              a stage that is done
+    output_dir/round-1/.scores.unfinished/   a stage under way
+
+or of parts: files of JSON lines, each written whole from some of the items, so a kill loses at most one.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from erprm.errors import InputError
-from erprm.runs.atomic import remove_leftovers, write_json, write_json_lines
+from erprm.runs.atomic import remove, remove_leftovers, write_json, write_json_lines
 from erprm.runs.identity import content_hash
 
 log = logging.getLogger(__name__)
@@ -227,3 +233,65 @@ class Parts:
                         raise DamagedFileError(
                             f"{path}, line {number}: is damaged; delete the file, and the same command makes it again"
                         ) from error
+
+
+class StageFolders:
+    """The stages of one run.
+
+    Args:
+        folder: the output folder, of which the caller has sole use.
+        allow_change: keep stages that were made with other settings.
+    """
+
+    def __init__(self, folder: Path, allow_change: bool = False) -> None:
+        self.folder = folder
+        self._allow_change = allow_change
+
+    def path(self, stage: str) -> Path:
+        """Folder of a stage, once it is done."""
+        return self.folder / stage
+
+    def hash_of(self, stage: str) -> str:
+        """Hash of everything that a finished stage was made from."""
+        return content_hash(read_sealed(self.path(stage) / MANIFEST)["settings"])
+
+    def is_done(self, stage: str, settings: Mapping[str, Any] | None = None) -> bool:
+        """True if a stage is done.
+
+        Raises:
+            OutputFolderError: if it is, with other settings; the message shows both values.
+        """
+        folder = self.path(stage)
+        if settings is None:
+            return folder.exists()
+        if not (folder / MANIFEST).exists():
+            return False
+        if not self._allow_change:
+            advice = "; with allow_change=true what is done stays, and the rest is made with the present settings"
+            RunFolder(folder, "a stage", advice=advice).refuse_other_settings(settings)
+        return True
+
+    def make(self, stage: str, build: Callable[[Path], None], settings: Mapping[str, Any] | None = None) -> None:
+        """Makes a stage in a hidden folder, which ``build`` fills.
+
+        Args:
+            stage: its name.
+            build: gets the folder. It may hold a part of the stage already, if that was made with the same settings.
+            settings: what determines the stage; ``None``: it is made anew each time.
+        """
+        folder = self.path(stage)
+        unfinished = RunFolder(folder.with_name(f".{folder.name}.unfinished"), "a stage")
+        if settings is None or unfinished.stored_settings() != as_json(settings):
+            remove(unfinished.path)
+        unfinished.path.mkdir(parents=True, exist_ok=True)
+        if settings is not None:
+            unfinished.write_manifest(settings)
+            unfinished.sweep()
+        build(unfinished.path)
+        unfinished.path.rename(folder)
+
+    def prune(self, stage: str) -> None:
+        """Removes the files of a stage, except for what says that it is done."""
+        for path in self.path(stage).glob("*"):
+            if path.name != MANIFEST:
+                remove(path)

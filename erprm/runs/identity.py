@@ -236,9 +236,9 @@ class _Description:
         if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType | types.FunctionType):
             return self._named(value, where)
         if callable(identity := getattr(value, "identity", None)):
-            return {"class": _class_name(value), **self._json(identity(), f"{where}.identity()")}
+            return {"class": class_name(value), **self._json(identity(), f"{where}.identity()")}
         if isinstance(value, enum.Enum):
-            return {"enum": f"{_class_name(value)}.{value.name}"}
+            return {"enum": f"{class_name(value)}.{value.name}"}
         if isinstance(value, PurePath):
             return {"path": str(value)}
         if isinstance(value, bytes | bytearray):
@@ -293,12 +293,12 @@ class _Description:
         if transformers is not None and "transformers.tokenization_utils_base" in sys.modules:
             base = sys.modules["transformers.tokenization_utils_base"].PreTrainedTokenizerBase
             if isinstance(value, base):
-                return {"class": _class_name(value), "tokenizer": tokenizer_hash(value)}
+                return {"class": class_name(value), "tokenizer": tokenizer_hash(value)}
         return None
 
     def of_module(self, module: nn.Module, where: str) -> Json:
         """Class and fields of a module and of those in it, but for the weights."""
-        content: Json = {"class": _class_name(module)}
+        content: Json = {"class": class_name(module)}
         if any(cls.__module__.split(".")[0] in _MODEL_LIBRARIES for cls in type(module).__mro__):
             config = getattr(module, "config", None)
             if callable(to_dict := getattr(config, "to_dict", None)):
@@ -333,11 +333,14 @@ class _Description:
         if not inherited and (state := _state_elsewhere(value, where)) is not None:
             inherited = {"state": content_hash(self.of(state, where))}
         own = {name: self.of(field, f"{where}.{name}") for name, field in fields.items()}
-        return {"class": _class_name(value), **own, **inherited}
+        return {"class": class_name(value), **own, **inherited}
 
 
 # Classes of this package that have moved: their identity is that of the place where they were first.
 _EARLIER_NAMES = {
+    "erprm.models.two_class.TokenClassificationRewardModel": (
+        "erprm.models.heads.two_class.TokenClassificationRewardModel"
+    ),
     "erprm.search.methods.beam.BeamSearch": "erprm.search.beam.BeamSearch",
     "erprm.search.methods.best_of_n.BestOfNSearch": "erprm.search.best_of_n.BestOfNSearch",
     "erprm.search.methods.step_rejection.StepRejection": "erprm.search.step_rejection.StepRejection",
@@ -380,7 +383,7 @@ def _state_elsewhere(value: object, where: str) -> list[Any] | None:
     try:
         reduced = value.__reduce_ex__(4)
     except Exception as error:  # A lock or a generator, say; a class of the user's may raise anything.
-        raise _refusal(where, f"is a {_class_name(value)}, which does not show what it holds ({error})") from error
+        raise _refusal(where, f"is a {class_name(value)}, which does not show what it holds ({error})") from error
     tells_fields = cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__
     return None if tells_fields else list(reduced) if isinstance(reduced, tuple) else [reduced]
 
@@ -396,7 +399,8 @@ def _in_any_order(values: Iterable[Any]) -> list[Any]:
     return sorted(values, key=lambda value: json.dumps(value, sort_keys=True))
 
 
-def _class_name(value: object) -> str:
+def class_name(value: object) -> str:
+    """Module and name of an object's class; of one that has moved, those that it had first."""
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     return _EARLIER_NAMES.get(name, name)
 

@@ -21,8 +21,7 @@ from erprm.demo.recipe import QUICK
 from erprm.demo.stages import Demo
 from erprm.models.scorers.scored_file import ScoredRows, score_file
 from erprm.rollout.running.shards import ShardStore
-from erprm.runs.folder import OutputFolderError, Parts, RunFolder
-from erprm.runs.stages import StageFolders
+from erprm.runs.folder import OutputFolderError, Parts, RunFolder, StageFolders
 from erprm.steps import Solution
 
 

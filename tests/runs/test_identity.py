@@ -24,10 +24,12 @@ from torch import nn
 from erprm.data.pools import PoolProblem, pool_fingerprint
 from erprm.data.sources import Problem
 from erprm.data.step_labels import LabelledSolution, labels_fingerprint
+from erprm.models import TokenClassificationRewardModel
 from erprm.models.identity import model_identity, scorer_identity
 from erprm.raft.selectors import scorer_key
 from erprm.runs.identity import (
     IdentityError,
+    class_name,
     content_hash,
     described,
     model_key,
@@ -36,6 +38,7 @@ from erprm.runs.identity import (
     tokenizer_content,
     tokenizer_fingerprint,
 )
+from erprm.search import BeamSearch
 from erprm.steps import Solution
 from tests.tiny import make_tokenizer
 
@@ -338,3 +341,14 @@ def test_a_folder_named_deep_in_a_scorer_s_arguments_is_told_by_content(tmp_path
     before = scorer_key(setting)
     (folder / "model.safetensors").write_bytes(b"\x00\x02")
     assert scorer_key(setting) != before
+
+
+@pytest.mark.parametrize(
+    ("cls", "first_name"),
+    [
+        (TokenClassificationRewardModel, "erprm.models.heads.two_class.TokenClassificationRewardModel"),
+        (BeamSearch, "erprm.search.beam.BeamSearch"),
+    ],
+)
+def test_a_class_that_has_moved_keeps_its_name_in_results(cls: type, first_name: str) -> None:
+    assert class_name(object.__new__(cls)) == first_name

@@ -46,16 +46,10 @@ def best_of_n_accuracy(scores_PN: Numbers, correct_PN: Numbers, n: int, valid_PN
 def best_of_n_curves(scores_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers | None = None) -> Tensor:
     """Expected best-of-n accuracy of every problem for every n.
 
-    Args:
-        scores_PN: score of each candidate, higher is better, shape [P, N].
-        correct_PN: correctness of each candidate, bool or a number in [0, 1], shape [P, N].
-        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
+    Arguments (but for ``n``) and errors are those of :func:`best_of_n_accuracy`.
 
     Returns:
         Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
-
-    Raises:
-        ValueError: as :func:`best_of_n_accuracy`.
 
     Example:
         >>> best_of_n_curves(torch.tensor([[0.9, 0.7, 0.2]]), torch.tensor([[False, True, False]]))
@@ -125,15 +119,10 @@ def pass_at_n_curves(correct_PN: Numbers, valid_PN: Numbers | None = None) -> Te
 
     A scorer that knows the truth reaches pass@n, so this is best-of-n with the correctness itself as the score.
 
-    Args:
-        correct_PN: correctness of each candidate, bool or a number in [0, 1], shape [P, N].
-        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
+    Arguments (but for ``n``) and errors are those of :func:`pass_at_n`.
 
     Returns:
         Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
-
-    Raises:
-        ValueError: as :func:`pass_at_n`.
     """
     correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
     return best_of_n_curves(correct_PN.double(), correct_PN, valid_PN)

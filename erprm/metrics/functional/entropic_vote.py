@@ -100,20 +100,10 @@ def entropic_vote_curves(
 ) -> Tensor:
     """Expected accuracy of the vote of the optimal policy, of every problem for every n.
 
-    Args:
-        scores_PN: score of each candidate, any number below infinity, shape [P, N].
-        answers_PN: integer id of each candidate's answer, -1 for none, shape [P, N].
-        correct_PN: correctness of each candidate, bool or a number in [0, 1], shape [P, N].
-        eta: inverse temperature of the weights, at least 0.
-        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
-        n_draws: number of random orders.
-        seed: seed of the random orders.
+    Arguments (but for ``n``) and errors are those of :func:`entropic_vote_accuracy`.
 
     Returns:
         Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
-
-    Raises:
-        ValueError: as :func:`entropic_vote_accuracy`.
     """
     if not eta >= 0.0:
         raise ValueError(f"eta is {eta}; a vote needs one of at least 0 (0 is majority vote, inf is best-of-n)")

@@ -74,16 +74,10 @@ def majority_vote_accuracy(answers_PN: Numbers, correct_PN: Numbers, n: int, val
 def majority_vote_curves(answers_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers | None = None) -> Tensor:
     """Expected majority-vote accuracy of every problem for every n.
 
-    Args:
-        answers_PN: integer id of each candidate's answer, -1 for none, shape [P, N].
-        correct_PN: correctness of each candidate, bool or a number in [0, 1], shape [P, N].
-        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
+    Arguments (but for ``n``) and errors are those of :func:`majority_vote_accuracy`.
 
     Returns:
         Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
-
-    Raises:
-        ValueError: as :func:`majority_vote_accuracy`.
     """
     correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
     answers_PN = check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)

@@ -63,18 +63,10 @@ def random_text_curves(
 ) -> Tensor:
     """Expected best-of-n accuracy of random scores for each distinct text, of every problem for every n.
 
-    Args:
-        texts_PN: integer id of each candidate's text, at least 0, shape [P, N].
-        correct_PN: correctness of each candidate, bool or a number in [0, 1], shape [P, N].
-        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
-        n_draws: number of random orders of the texts.
-        seed: seed of the random orders.
+    Arguments (but for ``n``) and errors are those of :func:`random_text_accuracy`.
 
     Returns:
         Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
-
-    Raises:
-        ValueError: as :func:`random_text_accuracy`.
     """
     correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
     texts_PN = check_ids("texts_PN", texts_PN, valid_PN, lowest=0)

@@ -80,19 +80,10 @@ def weighted_vote_curves(
 ) -> Tensor:
     """Expected accuracy of a score-weighted vote, of every problem for every n.
 
-    Args:
-        scores_PN: score of each candidate, finite and not negative, shape [P, N].
-        answers_PN: integer id of each candidate's answer, -1 for none, shape [P, N].
-        correct_PN: correctness of each candidate, bool or a number in [0, 1], shape [P, N].
-        valid_PN: boolean mask of the real candidates where rows are padded, shape [P, N].
-        n_draws: number of random orders.
-        seed: seed of the random orders.
+    Arguments (but for ``n``) and errors are those of :func:`weighted_vote_accuracy`.
 
     Returns:
         Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
-
-    Raises:
-        ValueError: as :func:`weighted_vote_accuracy`.
     """
     correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
     scores_PN = check_scores(scores_PN, valid_PN)

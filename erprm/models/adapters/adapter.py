@@ -87,7 +87,7 @@ class TwoClassAdapter(Adapter):
 
     def load(self, model: ProcessRewardModel) -> PreTrainedModel:
         """See :meth:`Adapter.load`."""
-        from erprm.models.heads.two_class import load_token_classifier
+        from erprm.models.two_class import load_token_classifier
 
         return load_token_classifier(
             self.model_class(),
@@ -104,7 +104,7 @@ class TwoClassAdapter(Adapter):
 
     def step_logits(self, model: ProcessRewardModel, batch: StepBatch) -> Tensor:
         """See :meth:`Adapter.step_logits`."""
-        from erprm.models.heads.two_class import class_logits
+        from erprm.models.two_class import class_logits
 
         return class_logits(model, batch)
 

@@ -15,7 +15,7 @@ from erprm.data.packing import StepBatch
 from erprm.models import AdaptedRewardModel, ProcessRewardModel
 from erprm.models.adapters import ADAPTERS, AdapterError, LabelTokenAdapter, choose_adapter
 from erprm.models.backbone.loading import BackboneError
-from erprm.models.heads.two_class import save_token_classifier
+from erprm.models.two_class import save_token_classifier
 from erprm.steps import Solution, StepFormatError
 from tests.models.adapters.checkpoints import MAKE, causal_lm, change_config, qwen_prm, tiny_tokenizer, token_classifier
 from tests.steps.real_tokenizers import CHATML

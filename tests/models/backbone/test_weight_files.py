@@ -19,7 +19,7 @@ from erprm.engines.model_files import BackboneError
 from erprm.models import ProcessRewardModel
 from erprm.models.backbone.lora import LoRA
 from erprm.models.backbone.weight_files import BESIDE_FILE
-from erprm.models.heads.two_class import save_token_classifier
+from erprm.models.two_class import save_token_classifier
 from erprm.steps import Solution, StepFormat
 from tests.tiny import make_record, save_tiny_llama
 

@@ -18,7 +18,7 @@ from erprm.cli import main
 from erprm.engines.openai_client import ServerError
 from erprm.models import HTTPStepScorer, ProcessRewardModel
 from erprm.models.adapters import AdapterError
-from erprm.models.heads.two_class import save_token_classifier
+from erprm.models.two_class import save_token_classifier
 from erprm.raft.selectors import check_scorer, open_scorer
 from erprm.scoring import listening
 from erprm.steps import Solution

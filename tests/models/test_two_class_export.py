@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from erprm.cli import main
 from erprm.models import ProcessRewardModel
-from erprm.models.heads.two_class import save_token_classifier
+from erprm.models.two_class import save_token_classifier
 from erprm.steps import Solution, StepFormat
 from tests.tiny import make_llama, make_tokenizer
 

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from erprm.raft.solutions import read_rows
-from erprm.runs.folder import OutputFolderError, Parts
-from erprm.runs.stages import StageFolders
+from erprm.runs.folder import OutputFolderError, Parts, StageFolders
 
 SETTINGS = {"threshold": 0.5, "sampling": {"n": 4}}
 

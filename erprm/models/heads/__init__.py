@@ -1,1 +1,0 @@
-"""Two-class heads, and models exported with one."""
