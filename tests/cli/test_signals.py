@@ -105,6 +105,11 @@ WORK: dict[str, tuple[list[str], str, str]] = {
         "erprm.models.checkpoint_weights:load_weights",
         BEGINS_AGAIN,
     ),
+    "choose-eta": (
+        ["tested/best_of_n/p", "--folds=2"],
+        "erprm.report.candidates:read_scored_pool",
+        BEGINS_AGAIN,
+    ),
     "report": (["tested", "--out=report.html"], "erprm.report.page.document:write_document", BEGINS_AGAIN),
     "estimate": (["fit", "--config=fit.yaml", "--estimate.processes=1"], "erprm.estimate.fit:_epoch", BEGINS_AGAIN),
     "demo": (["--quick", "--output_dir=demo"], "erprm.demo.base:BaseModel.training_step", CONTINUES),
