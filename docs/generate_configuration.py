@@ -86,7 +86,7 @@ INTRODUCTION = """\
 
 Keys go into a YAML file (`erprm COMMAND --config my.yaml`), onto the command line (`--data.eta=2`), or both; what
 comes later on the command line wins. `erprm COMMAND --config my.yaml --print_config` prints the whole configuration
-that results and checks names and types of its keys. An infinite `eta` is written `.inf` or `-.inf`.
+that results and checks names and types of its keys. An `eta` is a number, `inf`, `-inf`, `soft` (0) or `hard` (`inf`).
 """
 
 LIGHTNING_INTRODUCTION = """\

@@ -97,6 +97,15 @@ def check_arguments(target: Any, arguments: Mapping[str, Any], key: str) -> None
         raise ValueError(f"{key}: {error}; {target.__name__} takes {signature}") from error
 
 
+def accepted_arguments(path: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some arguments that the class at an import path takes by name; none if it cannot be imported."""
+    try:
+        parameters = inspect.signature(pkgutil.resolve_name(path)).parameters  # type: ignore[arg-type]
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return {}
+    return {name: value for name, value in arguments.items() if name in parameters}
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the known one that is close to it, if there is one."""
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -17,35 +17,36 @@ Every function here takes rewards as a tensor ``[..., K]``, computes in float64 
 """
 
 import math
-from numbers import Real
 
 import torch
 from torch import Tensor
 
+from erprm.eta import Eta, read_eta
 from erprm.tensors import Numbers, as_tensor
 
 __all__ = ["binary_reward", "entropy_regularized_reward", "jackknife_reward", "reward_standard_error"]
+
 
 # R_eta is the mean plus at most |eta| / 8 (eta times half the variance, itself at most 1/4). Below this eta that is
 # less than float64 resolves, and products with eta would soon leave its normal range.
 _ETA_OF_THE_MEAN = 2.0**-60
 
 
-def entropy_regularized_reward(rewards: Numbers, eta: float) -> Tensor:
+def entropy_regularized_reward(rewards: Numbers, eta: Eta) -> Tensor:
     """Compute the entropy-regularized reward of step prefixes from their completions (arXiv 2412.11006, eq. 2).
 
     Args:
         rewards: outcome rewards in [0, 1], shape ``[..., K]``, K >= 1 completions of each prefix.
-        eta: the knob of the family, any number or ``inf`` or ``-inf``: 0 is the mean over K, ``inf`` the maximum,
-            ``-inf`` the minimum.
+        eta: the knob of the family, as :func:`erprm.eta.read_eta` reads it: 0 is the mean over K, ``inf`` the
+            maximum, ``-inf`` the minimum.
 
     Returns:
         Rewards, shape ``[...]``; each between the minimum and the maximum of its K rewards, and not falling in eta or
         in any of the K (to the rounding of float64).
 
     Raises:
-        TypeError: if ``rewards`` is not a tensor of real numbers or ``eta`` is not a number.
-        ValueError: if a reward is NaN or outside [0, 1], K is 0, or ``eta`` is NaN.
+        TypeError: if ``rewards`` is not a tensor of real numbers or ``eta`` is neither a number nor a text.
+        ValueError: if a reward is NaN or outside [0, 1], K is 0, or ``eta`` is NaN or an unknown text.
 
     Example:
         >>> import torch
@@ -58,11 +59,11 @@ def entropy_regularized_reward(rewards: Numbers, eta: float) -> Tensor:
         tensor([1., 1.])
     """
     rewards = as_tensor(rewards, "rewards")
-    eta = _checked_eta(eta)
+    eta = read_eta(eta)
     return _log_mean_exp(_checked_rewards(rewards), eta).to(_result_dtype(rewards))
 
 
-def reward_standard_error(rewards: Numbers, eta: float) -> Tensor:
+def reward_standard_error(rewards: Numbers, eta: Eta) -> Tensor:
     """Estimate the standard error of :func:`entropy_regularized_reward` by the delta method.
 
     With y = exp(eta * r) it is ``sd(y) / (sqrt(K) * |eta| * mean(y))``, where sd has the divisor K - 1; at eta = 0 it
@@ -83,7 +84,7 @@ def reward_standard_error(rewards: Numbers, eta: float) -> Tensor:
         ValueError: as :func:`entropy_regularized_reward`.
     """
     rewards = as_tensor(rewards, "rewards")
-    eta = _checked_eta(eta)
+    eta = read_eta(eta)
     rewards_K = _checked_rewards(rewards)
     K = rewards_K.shape[-1]
     if K == 1 or math.isinf(eta):
@@ -98,7 +99,7 @@ def reward_standard_error(rewards: Numbers, eta: float) -> Tensor:
     return error.to(_result_dtype(rewards))
 
 
-def jackknife_reward(rewards: Numbers, eta: float) -> Tensor:
+def jackknife_reward(rewards: Numbers, eta: Eta) -> Tensor:
     """Estimate the entropy-regularized reward with the first-order bias of the plain estimate removed.
 
     The logarithm of a mean of K samples is biased by an amount of order 1 / K: down for eta > 0, up for eta < 0. The
@@ -121,7 +122,7 @@ def jackknife_reward(rewards: Numbers, eta: float) -> Tensor:
         ValueError: as :func:`entropy_regularized_reward`, and if K is 1.
     """
     rewards = as_tensor(rewards, "rewards")
-    eta = _checked_eta(eta)
+    eta = read_eta(eta)
     rewards_K = _checked_rewards(rewards)
     K = rewards_K.shape[-1]
     if K == 1:
@@ -145,7 +146,7 @@ def jackknife_reward(rewards: Numbers, eta: float) -> Tensor:
     return corrected.to(_result_dtype(rewards))
 
 
-def binary_reward(p: Numbers, eta: float) -> Tensor:
+def binary_reward(p: Numbers, eta: Eta) -> Tensor:
     """Compute the entropy-regularized reward of a known success rate: ``ln(1 - p + p * e^eta) / eta``.
 
     This is what :func:`entropy_regularized_reward` tends to when rewards are 0 or 1, a share p of them 1, and K grows.
@@ -158,8 +159,8 @@ def binary_reward(p: Numbers, eta: float) -> Tensor:
         Rewards in [0, 1], the shape of ``p``.
 
     Raises:
-        TypeError: if ``p`` is not a tensor of real numbers or ``eta`` is not a number.
-        ValueError: if a probability is NaN or outside [0, 1], or ``eta`` is NaN.
+        TypeError: if ``p`` is not a tensor of real numbers or ``eta`` is neither a number nor a text.
+        ValueError: if a probability is NaN or outside [0, 1], or ``eta`` is NaN or an unknown text.
 
     Example:
         >>> import torch
@@ -167,7 +168,7 @@ def binary_reward(p: Numbers, eta: float) -> Tensor:
         tensor([0.0000, 0.7169, 1.0000])
     """
     p = as_tensor(p, "p")
-    eta = _checked_eta(eta)
+    eta = read_eta(eta)
     probability = _in_unit_interval(p, name="p")
     if eta == math.inf:
         value = (probability > 0).double()
@@ -198,14 +199,6 @@ def _log_mean_exp(rewards_K: Tensor, eta: float) -> Tensor:
 def _anchored_expm1(rewards_K: Tensor, anchor: Tensor, eta: float) -> Tensor:
     """``exp(eta * (r - anchor)) - 1``: in [-1, 0] for every eta, and exact to rounding where eta is tiny."""
     return (rewards_K - anchor.unsqueeze(-1)).mul_(eta).expm1_()
-
-
-def _checked_eta(eta: object) -> float:
-    if isinstance(eta, bool) or not isinstance(eta, Real):
-        raise TypeError(f"eta must be a number (a float, 0, inf or -inf), got {eta!r} of type {type(eta).__name__}")
-    if math.isnan(eta):
-        raise ValueError("eta must be a number (a float, 0, inf or -inf), got nan")
-    return float(eta)
 
 
 def _checked_rewards(rewards: object) -> Tensor:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "erprm"
 LAYERS = [
     {"__init__", "lazy", "inherited_help", "tensors"},
     {"errors"},
-    {"lookup"},
+    {"lookup", "eta"},
     {"rewards", "losses", "steps", "grading", "runs", "metrics"},
     {"scoring"},
     {"data", "engines"},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from erprm.eta import read_etas
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.rollout.pools import PoolSampling
 from erprm.steps import check_step_style
@@ -45,7 +46,7 @@ class AblateConfig:
             ``--fit.trainer.max_epochs 2``. ``data.labels``, ``data.eta`` and the seeds are set by the ablation.
         pool: pool file, or what to sample once (see :class:`erprm.rollout.pools.PoolSampling`).
         output_dir: folder of the ablation. An interrupted one continues where it stopped; more etas or seeds add to it.
-        etas: etas of the labels, ``0,2,inf``, or a list; 0 are soft labels, ``inf`` are hard ones.
+        etas: etas of the labels, ``0,2,inf``, or a list; 0 is ``soft``, ``inf`` is ``hard``.
         seeds: how many models are trained at each eta, with the seeds 0, 1, ... for weights that are new, the order of
             the data, and its validation split.
         outcome: train models on labels of outcomes only, too.
@@ -60,7 +61,9 @@ class AblateConfig:
     fit: str
     pool: str | PoolSampling
     output_dir: str = "ablation"
-    etas: str | list[float] = field(default_factory=lambda: [0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0, float("inf")])
+    etas: str | Sequence[float | str] = field(
+        default_factory=lambda: [0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0, float("inf")]
+    )
     seeds: int = 3
     outcome: bool = True
     gold: str | None = None
@@ -71,7 +74,7 @@ class AblateConfig:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        parsed_etas(self.etas)
+        read_etas(self.etas)
         for key, value in {"seeds": self.seeds, "limit": self.limit}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{key} is {value}; it must be at least 1")
@@ -81,35 +84,9 @@ class AblateConfig:
     @property
     def methods(self) -> list[Method]:
         """The ways of making labels that are compared."""
-        return [Method(eta) for eta in parsed_etas(self.etas)] + ([Method(None)] if self.outcome else [])
+        return [Method(eta) for eta in read_etas(self.etas)] + ([Method(None)] if self.outcome else [])
 
     def best_of_n(self, pool_file: Path) -> dict[str, Any]:
         """Arguments of the ``BestOfN`` that evaluates each model."""
         names = ("gold", "gold_source", "kind", "step_style", "aggregation", "limit")
         return {"candidates": str(pool_file), **{name: getattr(self, name) for name in names}}
-
-
-def parsed_etas(etas: str | Sequence[float]) -> list[float]:
-    """Etas from text or a list.
-
-    Raises:
-        ValueError: if there is none, one is not a number, or one appears twice.
-
-    >>> parsed_etas("0,0.5,inf")
-    [0.0, 0.5, inf]
-    """
-    from erprm.data.labels import label_eta
-
-    found: list[float] = []
-    for each in etas.strip("[] ").split(",") if isinstance(etas, str) else etas:
-        try:
-            # YAML has a dot before inf, Python has none.
-            eta = label_eta("er", float(each.strip().replace(".inf", "inf") if isinstance(each, str) else each))
-        except ValueError as error:
-            raise ValueError(f"etas: {each!r} is no eta; etas are numbers, inf or -inf, as in 0,0.5,2,inf") from error
-        if eta in found:
-            raise ValueError(f"etas: {eta:g} is there twice")
-        found.append(eta)
-    if not found:
-        raise ValueError("etas: give at least one, as in 0,0.5,2,inf")
-    return found

@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:
-    from erprm.cli.yaml_aliases import bound_yaml_aliases
+    from erprm.cli.yaml_files import bound_yaml_aliases
 
     bound_yaml_aliases()
     module = importlib.import_module(COMMANDS[command][0])

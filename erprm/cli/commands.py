@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from docstring_parser import DocstringStyle, parse
 from jsonargparse import Namespace
 
+from erprm.cli.failures import is_of_the_user
 from erprm.cli.parser import ShortErrors
 from erprm.errors import UsageError
 
@@ -45,14 +46,12 @@ class CommandParser(ShortErrors):
         super().__init__(**kwargs)
         if settings is not None:
             _evaluate_annotations(settings)
-        self._known: set[str] = set()
         self._switches: set[str] = set()
         if settings is not None:
             self._add_keys(settings)
 
     def _add_keys(self, settings: type[Any]) -> None:
         fields, types = dataclasses.fields(settings), typing.get_type_hints(settings)
-        self._known = {key_of(field) for field in fields}
         self._switches = {f"--{key_of(field)}" for field in fields if types[field.name] is bool}
         self.add_argument("-c", "--config", action="config", help="YAML file of keys")
         own = [field for field in fields if field.metadata]
@@ -76,10 +75,6 @@ class CommandParser(ShortErrors):
             f"{argument}=true" if argument in self._switches and after not in ("true", "false") else argument
             for argument, after in zip(arguments, following, strict=True)
         ]
-
-    def known_keys(self) -> set[str]:
-        """The keys of the command."""
-        return self._known
 
 
 def _evaluate_annotations(settings: type[Any]) -> None:
@@ -139,8 +134,10 @@ def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settin
     types = typing.get_type_hints(settings)
     # What is handed on to another command names its classes; jsonargparse would make them here.
     handed_on = {name: _as_written(parsed.pop(name)) for name in types if types[name] == dict[str, Any]}
+    values = with_home({**parser.instantiate_classes(parsed).as_dict(), **handed_on})
     try:
-        values = with_home({**parser.instantiate_classes(parsed).as_dict(), **handed_on})
         return settings(**{field.name: values[key_of(field)] for field in dataclasses.fields(settings)})  # type: ignore[arg-type]
     except ValueError as error:
+        if not is_of_the_user(error):
+            raise
         raise UsageError(str(error)) from error

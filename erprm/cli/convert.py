@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from erprm.cli.commands import POSITIONAL, key, parse_settings
 from erprm.data.files.json_rows import MAX_ROW_BYTES
 from erprm.data.formats import ExportLabels, FormatName, TargetName
+from erprm.eta import Eta, read_eta
 
 if TYPE_CHECKING:
     from erprm.data.formats.conversion import Conversion
@@ -44,7 +45,7 @@ class ConvertConfig:
     target: TargetName | None = field(default=None, metadata=key("to"))
     on_error: Literal["stop", "skip"] = "stop"
     labels: ExportLabels = "er"
-    eta: float = 1.0
+    eta: Eta = 1.0
     threshold: float | None = None
     exact: bool = False
     first_step: str = "Step 1:"
@@ -52,6 +53,9 @@ class ConvertConfig:
     alternatives: bool = True
     split: str = "train"
     max_row_bytes: int = MAX_ROW_BYTES
+
+    def __post_init__(self) -> None:
+        self.eta = read_eta(self.eta)
 
 
 def main(arguments: Sequence[str]) -> int:

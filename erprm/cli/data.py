@@ -10,6 +10,7 @@ from typing import Literal
 
 from erprm.cli.commands import POSITIONALS, key, parse_settings
 from erprm.data.formats import FormatName
+from erprm.eta import read_etas
 
 
 @dataclass
@@ -20,7 +21,7 @@ class StatsConfig:
         paths: files (of any layout that ``erprm convert`` reads), folders of Parquet files, or hub ids.
         source_format: layout of all of them; ``auto`` tells it by the fields of the first row of each file.
         on_error: what a row that cannot be used does: ``stop`` ends the command, ``skip`` leaves it out and counts it.
-        etas: the etas at which the labels of the steps are counted; 0 are soft labels, ``.inf`` are hard ones.
+        etas: the etas at which the labels of the steps are counted; 0 is ``soft``, ``inf`` is ``hard``.
         tokenizer: folder or hub id of a tokenizer, to count tokens; null counts words and characters alone.
         gsm8k_test: the GSM8K test problems to look for, a file or a hub id; null looks for none.
         math_500: the MATH-500 problems to look for, a file or a hub id; null looks for none.
@@ -35,7 +36,7 @@ class StatsConfig:
     paths: list[str] = field(metadata=POSITIONALS)
     source_format: FormatName = field(default="auto", metadata=key("from"))
     on_error: Literal["stop", "skip"] = "stop"
-    etas: list[float] = field(default_factory=lambda: [-4.0, 0.0, 4.0, float("inf")])
+    etas: str | Sequence[float | str] = field(default_factory=lambda: [-4.0, 0.0, 4.0, float("inf")])
     tokenizer: str | None = None
     gsm8k_test: str | None = "openai/gsm8k"
     math_500: str | None = "HuggingFaceH4/MATH-500"
@@ -45,6 +46,9 @@ class StatsConfig:
     neutral: float | None = 1.0
     alternatives: bool = True
     first_step: str = "Step 1:"
+
+    def __post_init__(self) -> None:
+        read_etas(self.etas)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         options=ImportOptions(config.first_step, config.neutral, config.alternatives),
         split=config.split,
         skip_rejected=config.on_error == "skip",
-        etas=config.etas,
+        etas=read_etas(config.etas),
         tokenizer=config.tokenizer,
         benchmarks=Benchmarks(config.gsm8k_test, config.math_500),
         console=console,

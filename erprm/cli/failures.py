@@ -9,15 +9,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import TracebackType
 
 from erprm.errors import UsageError, UserError, printable
 from erprm.runs.signals import stop_on_signals
 
 DEBUG_OPTION, DEBUG_VARIABLE = "--debug", "ERPRM_DEBUG"
 _MOST_LINES, _MOST_CHARACTERS = 5, 500
-_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 # Libraries that read what a user gives them; errors of their own kinds are about that.
 _READERS = {"binascii", "huggingface_hub", "json", "jsonargparse", "pyarrow", "safetensors", "yaml", "zlib"}
 _MISCONFIGURATION = "lightning.fabric.utilities.exceptions"
@@ -94,17 +91,19 @@ def is_of_the_user(error: Exception) -> bool:
     module = type(error).__module__
     if module.partition(".")[0] in _READERS or module == _MISCONFIGURATION:
         return True
-    return isinstance(error, ValueError | TypeError) and _is_raised_by_this_package(error.__traceback__)
+    return isinstance(error, ValueError | TypeError) and is_refused_by(error, "erprm")
 
 
-def _is_raised_by_this_package(place: TracebackType | None) -> bool:
-    """True if a traceback ends at a ``raise`` of this package, rather than at an operation that failed."""
+def is_refused_by(error: BaseException, package: str) -> bool:
+    """True if the traceback of an error ends at a ``raise`` of a package, rather than at an operation that failed."""
+    place = error.__traceback__
     if place is None:
         return False
     while place.tb_next is not None:
         place = place.tb_next
+    module = str(place.tb_frame.f_globals.get("__name__"))
     code = place.tb_frame.f_code
-    return code.co_filename.startswith(_PACKAGE) and dis.opname[code.co_code[place.tb_lasti]] == "RAISE_VARARGS"
+    return module.partition(".")[0] == package and dis.opname[code.co_code[place.tb_lasti]] == "RAISE_VARARGS"
 
 
 def lines_of(error: BaseException, prefix: str) -> list[str]:

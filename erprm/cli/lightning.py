@@ -19,9 +19,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
 from erprm.callbacks.scoring import run_folder
 from erprm.cli.commands import with_home
+from erprm.cli.failures import is_refused_by
 from erprm.cli.parser import ShortErrors
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
+from erprm.errors import UsageError
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
 from erprm.models.training.newest_checkpoint import continue_version, newest_checkpoint
 from erprm.runs.atomic import write_text
@@ -104,7 +106,12 @@ class ErprmCLI(LightningCLI):
             plugins.append(WholeCheckpointIO())
         if self.subcommand == "fit" and not any(isinstance(callback, SaveOnSignal) for callback in callbacks):
             callbacks.append(SaveOnSignal())
-        return super().instantiate_trainer(plugins=plugins, callbacks=callbacks, **kwargs)
+        try:
+            return super().instantiate_trainer(plugins=plugins, callbacks=callbacks, **kwargs)
+        except (TypeError, ValueError) as error:
+            if is_refused_by(error, "lightning"):
+                raise UsageError(f"trainer: {error}") from error
+            raise
 
     def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """``Trainer.fit``, for which ``ckpt_path: last`` is the newest checkpoint of the earlier runs as well.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from erprm.cli.commands import POSITIONALS, parse_settings
+from erprm.eta import read_etas
 
 
 @dataclass
@@ -28,10 +29,11 @@ class ReportConfig:
     out: str = "report.html"
     title: str = "Process reward models, evaluated"
     labels: list[str] = field(default_factory=list)
-    etas: list[float] = field(default_factory=lambda: [0.0, 2.0, float("inf")])
+    etas: str | Sequence[float | str] = field(default_factory=lambda: [0.0, 2.0, float("inf")])
     max_solutions: int = 20_000
 
     def __post_init__(self) -> None:
+        read_etas(self.etas)
         if self.max_solutions < 0:
             raise ValueError(f"max_solutions is {self.max_solutions}; it must be at least 0")
 
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     from erprm.report.page.content import page_content
     from erprm.report.page.document import write_document
 
-    content = page_content(config.runs, config.labels, config.etas, config.max_solutions, config.title)
+    content = page_content(config.runs, config.labels, read_etas(config.etas), config.max_solutions, config.title)
     size = write_document(content, Path(config.out))
     for path in (path for pool in content["pools"] for path in pool["missing"]):
         print(f"{path} is not there: the solutions of this pool are left out", file=sys.stderr)

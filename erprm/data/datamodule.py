@@ -30,6 +30,7 @@ from erprm.data.records import (
 from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
 from erprm.errors import FailedRunError
+from erprm.eta import Eta, read_eta
 from erprm.runs.identity import tokenizer_fingerprint
 from erprm.steps import StepEncoder, check_step_style
 
@@ -145,7 +146,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         predict_solutions: str | None = None,
         predict_step_style: str = "lines",
         labels: LabelMethod = "er",
-        eta: float = _DEFAULT_ETA,
+        eta: Eta = _DEFAULT_ETA,
         max_tokens: int = 4096,
         packing: Packing = "trees",
         row_tokens: int | None = None,
@@ -170,7 +171,7 @@ class ProcessRewardDataModule(ResumableDataModule):
                 ``numbered``, ``math_shepherd``, ``sentences``, ``regex:PATTERN``, ``auto``, or the import path of a
                 function.
             labels: ``er``, ``soft``, ``hard`` or ``outcome`` (see :mod:`erprm.data.labels`).
-            eta: entropy regularization of ``er`` labels: a float, 0, ``.inf`` or ``-.inf``.
+            eta: entropy regularization of ``er`` labels: a number, ``inf``, ``-inf``, ``soft`` or ``hard``.
             max_tokens: tokens of a batch: the batch size.
             packing: ``trees`` lays what the solutions of a problem have in common (its question, and steps they begin
                 with) out once, for the same loss in less time; ``rows`` lays out every solution whole.
@@ -189,10 +190,11 @@ class ProcessRewardDataModule(ResumableDataModule):
         """
         super().__init__()
         try:
-            label_eta(labels, eta)
+            family_eta = label_eta(labels, eta)
         except ValueError as error:
             raise ValueError(f"data: {error}") from error
-        if labels != "er" and eta not in (_DEFAULT_ETA, label_eta(labels, eta)):
+        self.eta = read_eta(eta)
+        if labels != "er" and self.eta not in (_DEFAULT_ETA, family_eta):
             rank_zero_warn(f"data.eta is {eta}, which labels={labels!r} does not read; it is for labels='er'")
         check_token_limits(max_length, row_tokens, max_tokens)
         if not 0.0 <= max_unlabelled_share <= 1.0:
@@ -209,7 +211,6 @@ class ProcessRewardDataModule(ResumableDataModule):
         self.predict_solutions = predict_solutions
         self.predict_step_style = predict_step_style
         self.label_method: LabelMethod = labels
-        self.eta = float(eta)
         self.max_tokens = max_tokens
         self.packing: Packing = packing
         self.row_tokens = row_tokens

@@ -18,13 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import chain, pairwise
-from numbers import Real
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from erprm.eta import Eta, read_eta
 from erprm.rewards import entropy_regularized_reward
 
 LabelMethod = Literal["er", "soft", "hard", "outcome"]
@@ -34,16 +34,18 @@ def label_eta(method: str, eta: object) -> float:
     """The eta of the reward family that a label method stands for; ``outcome`` reads single rewards, so any would do.
 
     Raises:
-        ValueError: if the method is unknown, or ``eta`` is not a number, whether the method uses it or not.
+        ValueError: if the method is unknown, or ``eta`` is not one, whether the method uses it or not.
     """
     if method not in get_args(LabelMethod):
         raise ValueError(f"label method {method!r} is unknown; known are {', '.join(get_args(LabelMethod))}")
-    if isinstance(eta, bool) or not isinstance(eta, Real) or math.isnan(eta):
-        raise ValueError(f"eta is {eta!r}; it must be a number, inf or -inf (in YAML .inf or -.inf)")
-    return {"er": float(eta), "soft": 0.0, "hard": math.inf, "outcome": 0.0}[method]
+    try:
+        value = read_eta(eta)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    return {"er": value, "soft": 0.0, "hard": math.inf, "outcome": 0.0}[method]
 
 
-def step_labels(rewards: Sequence[Sequence[float]], method: LabelMethod, eta: float = 1.0) -> list[float]:
+def step_labels(rewards: Sequence[Sequence[float]], method: LabelMethod, eta: Eta = 1.0) -> list[float]:
     """Labels of the steps of one solution.
 
     Args:
@@ -61,7 +63,7 @@ def step_labels(rewards: Sequence[Sequence[float]], method: LabelMethod, eta: fl
 
 
 def solution_labels(
-    rewards: Sequence[Sequence[Sequence[float]]], method: LabelMethod, eta: float = 1.0
+    rewards: Sequence[Sequence[Sequence[float]]], method: LabelMethod, eta: Eta = 1.0
 ) -> list[npt.NDArray[np.float32]]:
     """Labels of the steps of many solutions; see :func:`step_labels`.
 
@@ -103,7 +105,7 @@ def flat_step_labels(
     reward_offsets_S1: npt.NDArray[np.int64],
     is_last_S: npt.NDArray[np.bool_],
     method: LabelMethod,
-    eta: float,
+    eta: Eta,
 ) -> npt.NDArray[np.float32]:
     """Labels of many steps at once.
 

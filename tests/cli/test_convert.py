@@ -30,7 +30,6 @@ def test_rows_that_cannot_be_used_are_counted_named_and_left_out(
         (["a.jsonl", "b.parquet"], "a.jsonl, line 2: field 'labels' has 1 label(s) for 2 completion(s)"),
         (["nowhere.jsonl", "b.parquet"], "rows: 'nowhere.jsonl' does not exist"),
         (["a.jsonl", "b.csv"], "'b.csv' does not say what to write; expected a name that ends in"),
-        (["a.jsonl", "b.jsonl", "--eta", ".nan"], "eta is nan"),
     ],
 )
 def test_an_error_is_one_line_and_nothing_is_written(

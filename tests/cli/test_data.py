@@ -57,7 +57,6 @@ def test_benchmarks_out_of_reach_are_said_to_be_missing(folder: Path, capsys: py
         (["nowhere.jsonl"], "data: 'nowhere.jsonl' does not exist"),
         (["gsm8k.jsonl"], "gsm8k.jsonl, line 1: has the fields question, answer, which no known layout has"),
         (["train", "--gsm8k_test", "nowhere.jsonl"], "problems: 'nowhere.jsonl' does not exist"),
-        (["train", "--etas", "[.nan]"], "eta is nan"),
         (
             ["bad.jsonl", "--on_error", "skip"],
             "bad.jsonl: holds no labelled solution; bad.jsonl, line 1: field",

@@ -92,6 +92,7 @@ def test_an_error_of_a_file_names_it() -> None:
         ["merge", "out", "missing"],
         ["estimate", "fit", "--config", "missing.yaml"],
         ["estimate", "rollout", "--model", "m"],
+        ["choose-eta", "missing"],
         ["report", "missing"],
         ["demo", "--output_dir", "file.txt"],
     ],

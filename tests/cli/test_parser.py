@@ -35,7 +35,10 @@ def test_an_unknown_command_is_answered_with_the_known_one(capsys: pytest.Captur
             "model:\n  backbone: lm\ndata:\n  rollouts: r\n  etaa: 2\n",
             ["'etaa' is not accepted", "did you mean 'eta'?"],
         ),
-        ("model:\n  backbone: lm\ndata:\n  rollouts: r\n  eta: word\n", ['"eta"', "float", "word"]),
+        (
+            "model:\n  backbone: lm\ndata:\n  rollouts: r\n  eta: word\n",
+            ["eta is 'word'", "it must be a number, inf, -inf, soft (0)"],
+        ),
         ("model:\n  backbon: lm\n", ["'backbon' is not accepted", "did you mean 'backbone'?"]),
         ("trainer:\n  max_epoch: 2\n", ["max_epoch", "did you mean 'max_epochs'?"]),
         ("model:\n  backbone: lm\ndata:\n  rollouts: r\n  labels: soft_\n", ["soft_", "er", "outcome"]),

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import pkgutil
 import shutil
@@ -194,6 +195,7 @@ def test_a_signal_ends_a_command_which_says_how_to_go_on_and_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     arguments, place, going_on = WORK[command]
+    caplog.set_level(logging.INFO, "lightning.pytorch")  # A demo in this process has made it quiet.
     handlers = {each: signal.getsignal(each) for each in STOPPING}
     with pytest.MonkeyPatch.context() as patch:
         send_when_called(patch, place, number)

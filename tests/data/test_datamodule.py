@@ -202,7 +202,7 @@ def test_validating_and_testing_read_only_what_they_need(rollouts: str, tmp_path
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"eta": "high"}, r"data: eta is 'high'; it must be a number, inf or -inf \(in YAML \.inf or -\.inf\)"),
+        ({"eta": "high"}, r"data: eta is 'high'; it must be a number, inf, -inf, soft"),
         ({"eta": math.nan}, r"data: eta is nan; it must be a number"),
         ({"labels": "mean"}, r"data: label method 'mean' is unknown; known are er, soft, hard, outcome"),
         ({"max_length": 601}, r"data\.max_length is 601; it must be in \[1, max_tokens=600\]"),

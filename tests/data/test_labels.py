@@ -82,8 +82,8 @@ def test_an_unknown_method_is_named_with_the_known_ones() -> None:
         step_labels(REWARDS, "mean")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("eta", ["high", "inf", None, True, math.nan])
+@pytest.mark.parametrize("eta", ["high", "", None, True, math.nan])
 @pytest.mark.parametrize("method", ["er", "soft", "outcome"])
 def test_an_eta_that_is_no_number_is_named(method: str, eta: object) -> None:
-    with pytest.raises(ValueError, match=rf"eta is {eta!r}; it must be a number, inf or -inf \(in YAML"):
+    with pytest.raises(ValueError, match=rf"eta is {eta!r}; it must be a number, inf, -inf, soft"):
         label_eta(method, eta)

@@ -21,6 +21,7 @@ from erprm.data.formats.official import official_parser, official_row
 from erprm.data.formats.trl import trl_parser, trl_row, trl_schema
 from erprm.data.labels import label_eta, solution_labels
 from erprm.data.records import RecordError, RolloutRecord
+from erprm.eta import Eta
 
 _OFFICIAL_SCHEMA = pa.schema([("text", pa.string()), ("value", pa.list_(pa.float32()))])
 _BATCH = 1024
@@ -38,7 +39,7 @@ class ExportOptions:
     """
 
     labels: ExportLabels = "er"
-    eta: float = 1.0
+    eta: Eta = 1.0
     threshold: float | None = None
     exact: bool = False
 
@@ -126,7 +127,7 @@ def export_trl(
     path: str | os.PathLike[str],
     *,
     labels: ExportLabels = "er",
-    eta: float = 1.0,
+    eta: Eta = 1.0,
     threshold: float | None = None,
     exact: bool = False,
 ) -> int:
@@ -154,7 +155,7 @@ def export_official(
     path: str | os.PathLike[str],
     *,
     labels: ExportLabels = "er",
-    eta: float = 1.0,
+    eta: Eta = 1.0,
     exact: bool = False,
 ) -> int:
     """Writes records as the official training data; see :mod:`erprm.data.formats.official` and :func:`export_trl`."""

@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor
 
+from erprm.eta import Eta, read_eta
 from erprm.metrics.functional.best_of_n import selected_value_curves
 from erprm.metrics.functional.majority_vote import majority_vote_curves
 from erprm.metrics.functional.pools import (
@@ -44,7 +45,7 @@ def entropic_vote_accuracy(
     answers_PN: Numbers,
     correct_PN: Numbers,
     n: int,
-    eta: float,
+    eta: Eta,
     valid_PN: Numbers | None = None,
     n_draws: int = 100,
     seed: int = 0,
@@ -93,7 +94,7 @@ def entropic_vote_curves(
     scores_PN: Numbers,
     answers_PN: Numbers,
     correct_PN: Numbers,
-    eta: float,
+    eta: Eta,
     valid_PN: Numbers | None = None,
     n_draws: int = 100,
     seed: int = 0,
@@ -105,6 +106,7 @@ def entropic_vote_curves(
     Returns:
         Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
     """
+    eta = read_eta(eta)
     if not eta >= 0.0:
         raise ValueError(f"eta is {eta}; a vote needs one of at least 0 (0 is majority vote, inf is best-of-n)")
     correct_PN, valid_PN = check_pool(correct_PN, valid_PN)

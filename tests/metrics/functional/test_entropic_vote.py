@@ -99,9 +99,11 @@ def test_padding_does_not_count() -> None:
     assert curve[3:].isnan().all()
 
 
-@pytest.mark.parametrize("eta", [-1.0, math.nan])
-def test_an_eta_that_no_vote_has_is_refused(eta: float) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"eta is {eta}; a vote needs one of at least 0")):
+@pytest.mark.parametrize(
+    ("eta", "message"), [(-1.0, "eta is -1.0; a vote needs one of at least 0"), (math.nan, "eta is nan; it must be")]
+)
+def test_an_eta_that_no_vote_has_is_refused(eta: float, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         entropic_vote_curves(SCORES, ANSWERS, CORRECT, eta)
 
 
