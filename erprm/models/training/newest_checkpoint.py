@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -17,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from erprm.models.distributed.checkpoints import displaced_folders
 from erprm.models.distributed.strategy import METADATA_FILE
+from erprm.runs.atomic import write_text
 
 _CHECKPOINTS = "checkpoints"
 
@@ -52,10 +56,11 @@ def _checkpoint_folders(trainer: L.Trainer) -> Iterator[Path]:
 
 
 def continue_version(trainer: L.Trainer, ckpt_path: str | None) -> None:
-    """Has the loggers that count versions go on in the version that wrote a checkpoint.
+    """Has the loggers that count versions go on in the version that wrote a checkpoint, after what it had logged.
 
     A new version would have a folder of its own, and there ``ModelCheckpoint`` forgets what was best so far. A logger
-    that was given a ``version`` keeps it.
+    that was given a ``version`` keeps it. Rows of steps that come after the checkpoint are logged once more, so
+    the earlier ones go.
 
     Args:
         trainer: before its training.
@@ -65,37 +70,86 @@ def continue_version(trainer: L.Trainer, ckpt_path: str | None) -> None:
         ckpt_path = trainer._checkpoint_connector._hpc_resume_path
     if ckpt_path is None or not Path(ckpt_path).exists():
         return
-    runs = [folder.resolve().parent for folder in _checkpoint_folders_of(Path(ckpt_path))]
+    saved = _read(Path(ckpt_path))
+    runs = [folder.resolve().parent for folder in _checkpoint_folders_of(Path(ckpt_path), saved)]
+    steps = saved.get("global_step")
     for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger | TensorBoardLogger) and logger._version is None:
+        if not isinstance(logger, CSVLogger | TensorBoardLogger):
+            continue
+        if logger._version is None:
             run = next((run for run in runs if run.parent == Path(logger.root_dir).resolve()), None)
-            if run is not None and run.is_dir():
-                number = run.name.removeprefix("version_")
-                logger._version = int(number) if number.isdigit() and number != run.name else run.name
-                if isinstance(logger, CSVLogger) and trainer.is_global_zero:
-                    logger._experiment = _ContinuedMetrics(logger.log_dir)
+            if run is None or not run.is_dir():
+                continue
+            number = run.name.removeprefix("version_")
+            logger._version = int(number) if number.isdigit() and number != run.name else run.name
+        if isinstance(logger, TensorBoardLogger):
+            logger._kwargs.setdefault("purge_step", steps)
+        elif trainer.is_global_zero:
+            logger._experiment = _ContinuedMetrics(logger.log_dir, math.inf if steps is None else steps)
 
 
-def _checkpoint_folders_of(path: Path) -> Iterator[Path]:
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint, whose tensors are not read; empty if it cannot be read, as loading it says what is wrong."""
+    try:
+        file = path / METADATA_FILE if path.is_dir() else path
+        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=path.is_file())
+        return saved
+    except (OSError, RuntimeError, pickle.UnpicklingError):
+        return {}
+
+
+def _checkpoint_folders_of(path: Path, saved: Mapping[str, Any]) -> Iterator[Path]:
     """The folders in which the run that wrote a checkpoint kept its checkpoints."""
     if path.parent.name == _CHECKPOINTS:
         yield path.parent
         return
-    try:
-        file = path / METADATA_FILE if path.is_dir() else path
-        callbacks = torch.load(file, map_location="cpu", weights_only=True, mmap=path.is_file()).get("callbacks", {})
-    except (OSError, RuntimeError, pickle.UnpicklingError):
-        return  # Loading it says what is wrong with it.
-    for name, state in callbacks.items():
+    for name, state in saved.get("callbacks", {}).items():
         if name.startswith("ModelCheckpoint") and state.get("dirpath"):
             yield Path(state["dirpath"])
 
 
 class _ContinuedMetrics(ExperimentWriter):
-    """Appends to the ``metrics.csv`` of the earlier run, which Lightning's own would delete."""
+    """Appends to the ``metrics.csv`` of the earlier run, which Lightning's own would delete.
+
+    Args:
+        log_dir: folder of the run.
+        steps: how many steps the earlier run had done when it saved; its rows of later ones are dropped.
+    """
+
+    def __init__(self, log_dir: str, steps: float) -> None:
+        self._steps = steps
+        self._logged: set[tuple[int, frozenset[str]]] = set()
+        super().__init__(log_dir)
+
+    def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
+        """Records metrics, but for those that the earlier run had logged at that step.
+
+        An epoch that ends a second time has lost the means over its batches; the earlier row has them.
+        """
+        super().log_metrics(metrics_dict, step)
+        if (self.metrics[-1]["step"], frozenset(self.metrics[-1])) in self._logged:
+            self.metrics.pop()
 
     def _check_log_dir_exists(self) -> None:
         file = Path(self.metrics_file_path)
-        if file.is_file():
-            with file.open(encoding="utf-8", newline="") as stream:
-                self.metrics_keys = next(csv.reader(stream), [])
+        if not file.is_file():
+            return
+        # A kill or a power cut may have left the last line unfinished.
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        read = csv.DictReader(line for line in lines if line.endswith("\n"))
+        rows = [row for row in read if (row.get("step") or "").isdigit() and int(row["step"]) < self._steps]
+        self.metrics_keys = list(read.fieldnames or [])
+        self._logged = {(int(row["step"]), frozenset(key for key, value in row.items() if value)) for row in rows}
+        self._write(rows)
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        with Path(self.metrics_file_path).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        self._write(rows)
+
+    def _write(self, rows: Sequence[Mapping[str, str]]) -> None:
+        written = io.StringIO(newline="")
+        writer = csv.DictWriter(written, self.metrics_keys)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(written.getvalue(), Path(self.metrics_file_path))
