@@ -52,7 +52,7 @@ def test_fit_exports_a_model_that_predict_scores_with(working_folder: Path) -> N
     assert {"resolved_config.yaml", "best_of_n", "checkpoints"} <= {path.name for path in run.iterdir()}
     (best_of_n,) = (run / "best_of_n").glob("*.json")
     assert set(json.loads(best_of_n.read_text())["curves"]) == {
-        "bon", "weighted_vote", "majority", "random", "random_text", "pass"
+        "bon", "weighted_vote", "entropic_vote", "majority", "random", "random_text", "pass"
     }  # fmt: skip
 
     assert main(["predict", "--config", "configs/predict.yaml"]) == 0

@@ -17,6 +17,7 @@ from erprm.callbacks.scoring import ScoringCallback, TooLong
 from erprm.data.datamodule import default_cache_dir
 from erprm.data.pools import GradedPool, PoolProblem, grade_pool, pool_fingerprint, read_pool
 from erprm.data.sources import load_problems
+from erprm.eta import Eta, read_eta
 from erprm.grading import check_grading
 from erprm.metrics.estimate import Curve
 from erprm.metrics.evaluation import pool_curves, powers_of_two, score_curves
@@ -78,7 +79,7 @@ class BestOfN(ScoringCallback):
         samples: int = 8,
         too_long: TooLong = "skip",
         cost_file: str | None = None,
-        vote_eta: float | None = None,
+        vote_eta: Eta | None = None,
     ) -> None:
         """Notes the settings; nothing is read yet.
 
@@ -120,7 +121,8 @@ class BestOfN(ScoringCallback):
         aggregator(aggregation)
         if not 0.0 < correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {correct_threshold}; it must be above 0 and at most 1")
-        if vote_eta is not None and not vote_eta >= 0.0:
+        self.vote_eta = None if vote_eta is None else read_eta(vote_eta, "vote_eta")
+        if self.vote_eta is not None and self.vote_eta < 0.0:
             raise ValueError(f"vote_eta is {vote_eta}; it must be at least 0 (0 is majority vote, inf is best-of-n)")
         self.candidates = candidates
         self.gold = gold
@@ -133,7 +135,6 @@ class BestOfN(ScoringCallback):
         self._given_ns = ns
         self.baseline = baseline
         self.cost_file = cost_file
-        self.vote_eta = vote_eta
         self.results: dict[str, Curve] = {}
         self._pool: list[PoolProblem] = []
         self._baseline_scores: list[Tensor] | None = None

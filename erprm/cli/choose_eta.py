@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erprm.cli.commands import POSITIONAL, parse_settings
+from erprm.eta import read_etas
 
 if TYPE_CHECKING:
     from erprm.metrics.vote_choice import VoteChoice
@@ -30,7 +31,7 @@ class ChooseEtaConfig:
 
     results: str = field(metadata=POSITIONAL)
     n: int | None = None
-    etas: list[float] | None = None
+    etas: str | Sequence[float | str] | None = None
     aggregations: list[str] | None = None
     folds: int = 10
     seed: int = 0
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
                 f"{did_you_mean(name, scores)}"
             )
     scores = {name: scores_PN for name, scores_PN in scores.items() if name in (config.aggregations or scores)}
-    choice = choose_vote(pool, scores, config.n, config.etas, config.folds, config.seed)
+    etas = None if config.etas is None else read_etas(config.etas)
+    choice = choose_vote(pool, scores, config.n, etas, config.folds, config.seed)
     Console().print(choice_table(choice).rich())
     if config.out is not None:
         write_finite_json(asdict(choice), Path(config.out))

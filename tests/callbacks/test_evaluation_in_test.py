@@ -86,6 +86,7 @@ def test_one_pass_of_any_scorer_gives_every_method_their_differences_and_groups(
     assert set(methods) == {
         *(f"bon_{name}" for name in ("min", "prod", "mean", "last", "sum_logits")),
         *(f"weighted_vote_{name}" for name in ("min", "prod", "mean", "last")),
+        *(f"entropic_vote_{name}" for name in ("min", "prod", "mean", "last", "sum_logits")),
         "majority", "pass", "random", "random_text",
     }  # fmt: skip
     # The smaller problem has three candidates. One at random: 1/3 and 2/4.
