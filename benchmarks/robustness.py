@@ -1,4 +1,4 @@
-"""Commands that are killed at any moment: how often it was tried, and how often it held.
+"""Commands that are killed, run out of disk, or read what is damaged: how often it was tried, and how often it held.
 
     PYTHONPATH=. python benchmarks/robustness.py                            # everything, as Markdown
     PYTHONPATH=. python benchmarks/robustness.py --parts kills --only fit   # some rows
@@ -11,6 +11,11 @@ processes of their own runs in that fork, too; that such processes end with thei
 - kills: SIGKILL, in turn at a random moment of the run and as a random file is about to be made durable or to get its
   name; up to three times in a row, then the command runs to its end. Held: the folder is that of a run without kills,
   file by file. Floats of scores may differ in the sixth place, logged lines may be there twice; times are not compared.
+- disks: a disk of random size, too small for the run (a mount where that is allowed, else a limit on the size of
+  files). Held: at most five lines that say so, and with room the same command gives the same folder.
+- inputs, models, servers: files, model folders and answers damaged at random. Held: the command ends in time, with at
+  most five lines and no traceback; with `skip`, every row is either used or rejected; or the damage did no harm. A
+  server: the run ends with its URL, and the same command continues the run once the server is well.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import logging
 import math
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -35,19 +41,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import tqdm
+from safetensors.torch import load_file, save_file
 
 from erprm.ablation import runs as ablation_runs
 from erprm.cli import main as erprm
 from erprm.data.records import write_records
 from erprm.raft import fine_tuning
+from tests.failing_server import NO_ANSWERS, failing_servers
 from tests.raft.sums import make_config, save_policy, write_problems
 from tests.tiny import make_record
 from tests.working_folder import make_working_folder
 
-PARTS = ("kills",)
+PARTS = ("kills", "disks", "inputs", "models", "servers")
 SECONDS = 120
 """What a command may take at most; these take one to ten on a machine with nothing else to do."""
 
@@ -215,8 +224,8 @@ class Workplace:
         for path in self.inputs.iterdir():
             (self.work / path.name).symlink_to(path)
 
-    def start(self, arguments: Sequence[str], at_write: int | None = None) -> int:
-        """The process id of a command, which kills itself at a write if told to."""
+    def start(self, arguments: Sequence[str], at_write: int | None = None, limit: int | None = None) -> int:
+        """The process id of a command; it kills itself at a write, or has a limit on the size of files."""
         self._writes.unlink(missing_ok=True)
         child = os.fork()
         if child:
@@ -229,11 +238,14 @@ class Workplace:
             os.dup2(output, 2)
             os.chdir(self.work)
             counted = _count_writes(at_write)
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
             try:
                 status = erprm(arguments)
             except SystemExit as end:
                 status = end.code if isinstance(end.code, int) else int(end.code is not None)
-            self._writes.write_text(str(counted[0]), encoding="utf-8")
+            if limit is None:
+                self._writes.write_text(str(counted[0]), encoding="utf-8")
         except BaseException:  # noqa: BLE001
             traceback.print_exc()
         finally:
@@ -377,6 +389,7 @@ def kills(place: Workplace, name: str, count: int, rng: random.Random) -> Row:
     """Kills a command so many times."""
     whole, ended = place.whole(name)
     row = Row("kills", name, seconds=ended.seconds)
+    seconds = ended.seconds
     while row.tried < count:
         place.clean()
         where: list[str] = []
@@ -386,11 +399,13 @@ def kills(place: Workplace, name: str, count: int, rng: random.Random) -> Row:
             at_write = None if (row.tried + len(where)) % 2 else 1 + int(share * ended.writes)
             child = place.start(COMMANDS[name], at_write=at_write)
             if at_write is None:
-                time.sleep(share * ended.seconds)
+                time.sleep(share * seconds)
                 os.kill(child, signal.SIGKILL)
             if place.end(child).status != -signal.SIGKILL:
+                if not where:  # The whole run was slower, as the machine had more to do.
+                    seconds *= 0.8
                 break  # It had ended by then: what was left of a resumed run is short.
-            where.append(f"after {share * ended.seconds:.2f} s" if at_write is None else f"at write {at_write}")
+            where.append(f"after {share * seconds:.2f} s" if at_write is None else f"at write {at_write}")
         finished = place.run(COMMANDS[name])
         fault = _last_line(finished) if finished.status else difference(whole, place.work)
         for each in where:
@@ -402,10 +417,367 @@ def _last_line(ended: Ended) -> str:
     return f"status {ended.status}: {(ended.said.strip().splitlines() or ['nothing'])[-1][:300]}"
 
 
+# --------------------------------------------------------------------------------------------------------------- disks
+
+
+def disks(place: Workplace, name: str, count: int, rng: random.Random) -> Row:
+    """Runs a command on disks that are too small for it, and again once there is room."""
+    whole, ended = place.whole(name)
+    row = Row("disks", name, seconds=ended.seconds)
+    sizes = [path.stat().st_size for path in whole.rglob("*") if path.is_file() and not path.is_symlink()]
+    remove(place.work)
+    for number in range(count):
+        share = (number + rng.random()) / count
+        with _disk(place.work) as has_size:
+            if has_size is None:
+                full = _run_anew(place, name, limit=int(share * max(sizes)))
+            else:
+                has_size(max(2, int(share * sum(-(-size // 4096) + 1 for size in sizes))) * 4096)
+                full = _run_anew(place, name)
+                has_size(2**30)
+            if not full.status:
+                continue  # That was room enough.
+            fault = _no_plain_end(full)
+            if fault is None and not any(text in full.said for text in ("No space left", "no space left", "too large")):
+                fault = f"does not say that the disk is full: {_last_line(full)}"
+            finished = place.run(COMMANDS[name])
+            if finished.status:
+                fault = f"with room again: {_last_line(finished)}"
+            row.add(fault or difference(whole, place.work))
+        remove(place.work)
+    return row
+
+
+def _run_anew(place: Workplace, name: str, **settings: Any) -> Ended:
+    place.clean()
+    return place.run(COMMANDS[name], **settings)
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[Callable[[int], None] | None]:
+    """A file system in memory on a folder, and what sets its size; None where that may not be mounted."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o"]
+    if subprocess.run([*mount, "size=64k", "tmpfs", str(folder)], capture_output=True, check=False).returncode:
+        yield None
+        return
+    try:
+        yield lambda size: subprocess.run([*mount, f"remount,size={size}", "tmpfs", str(folder)], check=True) and None
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _no_plain_end(ended: Ended) -> str | None:
+    """What is wrong with how a command refused something, if anything is."""
+    if ended.status < 0:
+        return _last_line(ended)
+    if "Traceback (most recent call last)" in ended.said:
+        return f"a traceback: {_last_line(ended)}"
+    lines = ended.said.strip().splitlines()
+    first = next((number for number, line in enumerate(lines) if line.startswith("erprm ")), None)
+    if first is None:
+        return f"no word of what is wrong: {_last_line(ended)}"
+    return f"{len(lines) - first} lines" if len(lines) - first > 5 else None
+
+
+# -------------------------------------------------------------------------------------------------------------- inputs
+
+Damage = Callable[[bytes, random.Random], bytes]
+
+
+def _cut(content: bytes, rng: random.Random) -> bytes:
+    return content[: rng.randrange(len(content))]
+
+
+def _flipped(content: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 8)):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def _bytes_in(content: bytes, rng: random.Random) -> bytes:
+    place = rng.randrange(len(content))
+    return (
+        content[:place] + rng.choice((b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"\x1b]0;x\x07", b"\r")) + content[place:]
+    )
+
+
+# A whole file in another's place.
+OTHERS: dict[str, bytes] = {
+    "empty": b"",
+    "blanks": b" \n" * 1000,
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a" * 16 + b"\nsize 12345\n",
+    "HTML": b"<!DOCTYPE html><html><body><h1>404</h1></body></html>\n",
+    "null": b"null\n",
+    "a list": b"[]\n",
+    "nested without end": b"[" * 200_000,
+    "noise": random.Random(0).randbytes(4096),
+    "gzip": b"\x1f\x8b\x08" + bytes(64),
+}
+OF_BYTES: dict[str, Damage] = {"cut": _cut, "bits flipped": _flipped, "bytes between": _bytes_in}
+
+# What a value may be replaced by in a row: as JSON, since some of it is no value of Python's.
+VALUES = ["null", "true", "[]", "{}", "7", "-1", "NaN", "1e999", "-Infinity", "1" * 5000, '""', '" "', '"\\ud83d"',
+          '"\\u0000"', '"\\u001b[31mred"', '["a", null]', "[[[[[]]]]]", "[[2.0]]", "[[NaN]]", '"' + "x" * 100_000 + '"',
+          "[" * 5000 + "]" * 5000, '{"a": {"b": "\\udc00"}}']  # fmt: skip
+
+
+def damaged_rows(content: bytes, rng: random.Random) -> tuple[bytes, str]:
+    """JSON lines of which one is damaged, and how."""
+    lines = content.decode().splitlines()
+    number = rng.randrange(len(lines))
+    row = json.loads(lines[number])
+    key = rng.choice(sorted(row))
+    kind = rng.choice(("value", "value", "value", "value", "missing", "twice", "cut", "not an object"))
+    values = {name: json.dumps(value) for name, value in row.items()}
+    if kind == "value":
+        values[key] = rng.choice(VALUES)
+    elif kind == "missing":
+        del values[key]
+    written = "{" + ", ".join(f'"{name}": {value}' for name, value in values.items()) + "}"
+    if kind == "twice":
+        written = written[:-1] + f', "{key}": null}}'
+    elif kind == "cut":
+        written = written[: rng.randrange(1, len(written))]
+    elif kind == "not an object":
+        written = rng.choice(VALUES)
+    lines[number] = written
+    return ("\n".join(lines) + "\n").encode(), f"line {number + 1}, {key}: {kind} {values.get(key, '')[:30]}"
+
+
+def damaged_table(content: bytes, rng: random.Random) -> tuple[bytes, str]:
+    """A Parquet file of which a column is missing, of another type, or holds nulls or bytes that are no text."""
+    table = pq.read_table(pa.BufferReader(content))
+    number = rng.randrange(table.num_columns)
+    name = table.column_names[number]
+    kind = rng.choice(("missing", "null", "numbers", "no text", "other lists"))
+    if kind == "missing":
+        table = table.drop_columns([name])
+    else:
+        size = table.num_rows
+        values = {
+            "null": pa.nulls(size),
+            "numbers": pa.array([math.nan, *range(size - 1)], pa.float64()),
+            "no text": pa.StringArray.from_buffers(
+                size, pa.array(range(size + 1), pa.int32()).buffers()[1], pa.py_buffer(b"\xff" * size)
+            ),
+            "other lists": pa.array([[["x"], None]] * size),
+        }
+        table = table.set_column(number, name, values[kind])
+    written = io.BytesIO()
+    pq.write_table(table, written)
+    return written.getvalue(), f"{name}: {kind}"
+
+
+# What is read: command, the file, and whether rows that cannot be used are skipped.
+READS: dict[str, tuple[list[str], str]] = {
+    "convert, JSON lines": (["convert", "rows.jsonl", "out.parquet"], "rows.jsonl"),
+    "convert, skip": (["convert", "rows.jsonl", "out.parquet", "--on_error=skip"], "rows.jsonl"),
+    "convert, Parquet": (["convert", "rollouts.parquet", "out.jsonl"], "rollouts.parquet"),
+    "score": (["score", "--model=prm", "--jsonl", "solutions.jsonl", "out.jsonl"], "solutions.jsonl"),
+    "score, skip": ([*COMMANDS["score"], "--on_error=skip"], "solutions.jsonl"),
+    "predict": (COMMANDS["predict"], "solutions.jsonl"),
+    "rollout, problems": (COMMANDS["rollout"], "train.jsonl"),
+    "fit, rollouts": ([*COMMANDS["fit"], "--trainer.max_steps=1"], "rollouts.parquet"),
+    "sft, samples": ([*COMMANDS["sft"], "--trainer.max_steps=1"], "samples.jsonl"),
+    "test, pool": (["test", *CPU, "--trainer.logger=false", "--model.backbone=prm", _callbacks(BestOfN=POOL)],
+                   "pool.jsonl"),
+    "data stats": (["data", "stats", "rollouts.parquet"], "rollouts.parquet"),
+    "report": (COMMANDS["report"], "tested/best_of_n/p/results.json"),
+    "fit, configuration": (["fit", "--config=fit.yaml", "--trainer.max_steps=1"], "fit.yaml"),
+    "raft, configuration": (["raft", "--config=raft.json"], "raft.json"),
+    "export, checkpoint": (COMMANDS["export"], "whole.ckpt"),
+}  # fmt: skip
+
+
+def inputs(place: Workplace, name: str, count: int, rng: random.Random) -> Row:
+    """Has a command read a file that is damaged."""
+    arguments, file = READS[name]
+    row = Row("inputs", name)
+    content = (place.inputs / file).read_bytes()
+    for number in range(count):
+        place.clean()
+        _own(place.work / file, place)
+        damaged, how = _damaged(file, content, number, rng)
+        (place.work / file).write_bytes(damaged)
+        ended = place.run(arguments)
+        fault = _no_plain_end(ended) if ended.status else None
+        if not fault and not ended.status and arguments[-1] == "--on_error=skip":
+            fault = _lost(place.work, damaged)
+        row.seconds = max(row.seconds, ended.seconds)
+        row.add(fault and f"{how}: {fault}")
+    return row
+
+
+def _damaged(file: str, content: bytes, number: int, rng: random.Random) -> tuple[bytes, str]:
+    """Content, damaged: a third each as a whole, in its bytes, and in its rows if it has any."""
+    kind = number % 3
+    if kind == 0:
+        name = list(OTHERS)[(number // 3) % len(OTHERS)]
+        return OTHERS[name], name
+    if kind == 1 and file.endswith(".jsonl"):
+        return damaged_rows(content, rng)
+    if kind == 1 and file.endswith(".parquet"):
+        return damaged_table(content, rng)
+    name = rng.choice(sorted(OF_BYTES))
+    return OF_BYTES[name](content, rng), name
+
+
+def _own(path: Path, place: Workplace) -> None:
+    """Puts a file of its own in the place of a link to one of the inputs, or to a folder of them."""
+    top = place.work / path.relative_to(place.work).parts[0]
+    if top.is_symlink():
+        original = top.resolve()
+        top.unlink()
+        if original.is_dir():
+            shutil.copytree(original, top)
+    path.unlink(missing_ok=True)
+
+
+def _lost(work: Path, damaged: bytes) -> str | None:
+    """Rows that are neither used nor rejected."""
+    (out,) = (path for path in (work / "out.parquet", work / "out.jsonl") if path.exists())
+    rejected = work / f"{out.name}.rejected.jsonl"
+    used = pq.read_metadata(out).num_rows if out.suffix == ".parquet" else len(out.read_bytes().splitlines())
+    refused = len(rejected.read_bytes().splitlines()) if rejected.exists() else 0
+    there = sum(bool(line.strip()) for line in damaged.split(b"\n"))
+    return None if used + refused == there else f"{there} rows there, {used} used, {refused} rejected"
+
+
+# -------------------------------------------------------------------------------------------------------------- models
+
+
+def models(place: Workplace, name: str, count: int, rng: random.Random) -> Row:
+    """Has a model read whose folder is damaged in one file."""
+    row = Row("models", name)
+    folder = {"score": "prm", "fit": "my-llama", "rollout": "policy"}[name]
+    arguments = [*COMMANDS[name], *(["--trainer.max_steps=1"] if name == "fit" else [])]
+    files = sorted(path.name for path in (place.inputs / folder).iterdir() if path.is_file())
+    for number in range(count):
+        place.clean()
+        file = place.work / folder / files[number % len(files)]
+        _own(file, place)
+        how = _damage_model_file(place.inputs / folder / file.name, file, number // len(files), rng)
+        ended = place.run(arguments)
+        fault = _no_plain_end(ended) if ended.status else None
+        row.seconds = max(row.seconds, ended.seconds)
+        row.add(fault and f"{file.name}, {how}: {fault}")
+    return row
+
+
+def _damage_model_file(whole: Path, file: Path, number: int, rng: random.Random) -> str:
+    """Writes a damaged file in the place of one; returns how."""
+    content = whole.read_bytes()
+    how = rng.choice(("missing", "a folder", "other", "other", "bytes", "inside", "inside", "inside"))
+    if how == "a folder":
+        file.mkdir()
+    elif how == "other":
+        how = rng.choice(sorted(OTHERS))
+        file.write_bytes(OTHERS[how])
+    elif how == "bytes":
+        how = rng.choice(sorted(OF_BYTES))
+        file.write_bytes(OF_BYTES[how](content, rng))
+    elif how == "inside" and file.suffix == ".json":
+        read = json.loads(content)
+        how = _change_inside(read, rng)
+        file.write_text(json.dumps(read), encoding="utf-8")
+    elif how == "inside" and file.suffix == ".safetensors":
+        weights = load_file(whole)
+        name = rng.choice(sorted(weights))
+        how = f"{name} " + rng.choice(("missing", "NaN", "of another shape", "of whole numbers", "in the header"))
+        if how.endswith("header"):
+            size = int.from_bytes(content[:8], "little")
+            file.write_bytes(content[:8] + _flipped(content[8 : 8 + size], rng) + content[8 + size :])
+        else:
+            weight = weights.pop(name)
+            changed = {"NaN": weight * math.nan, "shape": weight[..., :-1].contiguous(), "numbers": weight.int()}
+            weights |= {name: changed[how.split()[-1]]} if how.split()[-1] in changed else {}
+            save_file(weights, file, metadata={"format": "pt"})
+    elif how != "missing":
+        file.write_bytes(_cut(content, rng))
+    return how
+
+
+def _change_inside(read: Any, rng: random.Random) -> str:
+    """Changes a value somewhere in what was read of a JSON file; returns which, and to what."""
+    path = []
+    while isinstance(read, dict | list) and read:
+        key: Any = rng.choice(sorted(read)) if isinstance(read, dict) else rng.randrange(len(read))
+        path.append(str(key))
+        below = read[key]
+        if not (isinstance(below, dict | list) and below and rng.random() < 0.8):
+            value = rng.choice((None, True, -1, 0, 10**12, 0.5, "", "no such", [], {}, ["x"], {"x": 1}))
+            read[key] = value
+            return f"{'.'.join(path)[-60:]}: {value!r}"
+        read = below
+    return "unchanged"
+
+
+# ------------------------------------------------------------------------------------------------------------- servers
+
+
+def servers(place: Workplace, name: str, count: int, rng: random.Random) -> Row:
+    """Has a server answer badly from a random request on, and well again when the command is run again."""
+    row = Row("servers", name)
+    bodies = {kind: body for kind, (body, _) in NO_ANSWERS.items()}
+    with failing_servers() as start:
+        state: dict[str, Any] = {"body": None, "from": 0, "answered": 0}
+
+        def answer(request: dict[str, Any]) -> tuple[int, Any]:
+            state["answered"] += 1
+            if state["body"] is not None and state["answered"] > state["from"]:
+                return 200, state["body"]()
+            choices = [
+                {"index": n, "text": " then 1 + 1 = 2 #### 2", "finish_reason": "stop", "token_ids": [4, 5, 6]}
+                for n in range(int(request.get("n", 1)) * _prompts(request))
+            ]
+            usage = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+            return 200, {"id": "x", "object": "text_completion", "model": "policy", "choices": choices, "usage": usage}
+
+        server = start(answer, max_model_len=512)
+        local = [argument for argument in COMMANDS["rollout"] if argument != "--device=cpu"]
+        arguments = [*local, "--engine=openai", "--model=policy", f"--server.base_url={server.base_url}",
+                     "--server.tokenizer=policy", "--server.timeout_s=1", "--server.retries=1"]  # fmt: skip
+        place.clean()
+        good = place.run(arguments)
+        if good.status:
+            raise RuntimeError(f"the server that is well is refused: {_last_line(good)}")
+        whole = place.wholes / "served"
+        remove(whole)
+        shutil.copytree(place.work, whole, symlinks=True)
+        requests = state["answered"]
+        for number in range(count):
+            kind = list(bodies)[number % len(bodies)]
+            state.update({"body": bodies[kind], "from": rng.randrange(requests), "answered": 0})
+            place.clean()
+            bad = place.run(arguments)
+            row.seconds = max(row.seconds, bad.seconds)
+            state["body"] = None
+            fault = _no_plain_end(bad) if bad.status else "taken for an answer"
+            if not fault and server.url not in bad.said:
+                fault = f"does not name the server: {_last_line(bad)}"
+            if not fault and "\x1b" in bad.said:
+                fault = "an escape byte of the server in the terminal"
+            again = place.run(arguments)
+            fault = fault or (_last_line(again) if again.status else difference(whole, place.work))
+            row.add(fault and f"{kind} after {state['from']} answers: {fault}")
+    return row
+
+
+def _prompts(request: dict[str, Any]) -> int:
+    prompt = request.get("prompt")
+    return len(prompt) if isinstance(prompt, list) and prompt and isinstance(prompt[0], list | str) else 1
+
+
 # --------------------------------------------------------------------------------------------------------------- table
 
 WORK: dict[str, tuple[Callable[[Workplace, str, int, random.Random], Row], list[str]]] = {
     "kills": (kills, list(COMMANDS)),
+    "disks": (disks, list(COMMANDS)),
+    "inputs": (inputs, list(READS)),
+    "models": (models, ["score", "fit", "rollout"]),
+    "servers": (servers, ["rollout"]),
 }
 
 
@@ -446,7 +818,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--only", nargs="+", help="commands; by default all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tries", type=int, default=20, help="of each row")
+    parser.add_argument("--tries", type=int, help="of each row; by default 20, and 40 of inputs and models")
     parser.add_argument("--save", type=Path, help="JSON file of rows; those that are there are not tried again")
     settings = parser.parse_args()
     rows: list[Row] = []
@@ -462,7 +834,7 @@ def main() -> None:
         place.wholes.mkdir()
         place.inputs.mkdir()
         make_inputs(place.inputs)
-        _warm_up(place, [name for name in COMMANDS if settings.only is None or name in settings.only])
+        _warm_up(place, [name for name in COMMANDS if name in (settings.only or COMMANDS)])
         for part in settings.parts:
             work, names = WORK[part]
             for name in names:
@@ -470,7 +842,8 @@ def main() -> None:
                     continue
                 if any((row.part, row.what) == (part, name) for row in rows):
                     continue
-                rows.append(work(place, name, settings.tries, random.Random(f"{settings.seed} {part} {name}")))
+                tries = settings.tries or (40 if part in ("inputs", "models") else 20)
+                rows.append(work(place, name, tries, random.Random(f"{settings.seed} {part} {name}")))
                 print(f"{part} {name}: {rows[-1].held} of {rows[-1].tried}", file=sys.stderr, flush=True)
                 if settings.save is not None:
                     settings.save.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
