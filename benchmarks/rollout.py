@@ -39,8 +39,8 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from erprm.data.sources import Problem, load_problems
+from erprm.demo.dial.problems import distinct_problems
 from erprm.demo.stages import PROMPT
-from erprm.demo.world import distinct_problems
 from erprm.engines.base import Prompt
 from erprm.grading import open_grader, outcome_rewards
 from erprm.rollout import Completion, PromptFormat, RolloutConfig, Sampling, VLLMEngine, run_rollouts

@@ -1,1 +1,1 @@
-"""The embedded world: a small language of word problems in which the whole loop runs in minutes on a CPU."""
+"""Worlds with exact answers, in which the whole loop runs on a CPU."""

@@ -1,9 +1,11 @@
 """The stages of the demo, each through the package's own parts; a finished stage is not done again.
 
-random model -> base (solves and checks) -> policy (tuned on solutions with mistakes)
+base (of the world: what policy and reward models start from) -> policy (tuned on solutions with mistakes)
 |                         |-> rollouts of training problems
-|                         '-> pool of candidates of unseen problems
-'-> one reward model a label method, trained on the rollouts, evaluated on the pool
+|                         '-> pools of candidates of unseen problems
+'-> reward models, one or more for each kind of labels, trained on the rollouts, evaluated on the pools
+
+A folder with problems, rollouts and pools, but no policy, is a run whose policy was left out: none is made then.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
@@ -20,44 +22,34 @@ from typing import Any
 
 import lightning as L
 from rich.console import Console
-from torch.optim import AdamW
 
-from erprm.callbacks import BestOfN
+from erprm.ablation.results import LabelMethodScores, compare
+from erprm.callbacks import BestOfN, StepEvaluation
 from erprm.data import ProcessRewardDataModule
 from erprm.data.labels import LabelMethod
 from erprm.data.policy import PolicyDataModule
-from erprm.data.pools import write_pool
+from erprm.data.pools import grade_pool, pool_fingerprint, read_pool, write_pool
 from erprm.data.sources import load_problems
-from erprm.demo.base import BaseDataModule, BaseModel, save_random_model
-from erprm.demo.recipe import Recipe
-from erprm.demo.tokenizer import STEP_FORMAT, make_tokenizer
-from erprm.demo.world import (
-    DialProblem,
-    Mistakes,
-    distinct_problems,
-    random_problem,
-    solution_text,
-    solve,
-    systematic_mistakes,
-)
+from erprm.demo.world import PROMPT, BaseStage, Row, World
 from erprm.engines.base import Sampling
-from erprm.engines.prompts import PromptFormat
 from erprm.engines.transformers import TransformersEngine
+from erprm.errors import InputError
 from erprm.metrics.estimate import Curve
-from erprm.models import CosineWithWarmup, PolicyModel, ProcessRewardModel
+from erprm.models import PolicyModel, ProcessRewardModel
+from erprm.report.candidates import read_step_scores
+from erprm.report.step_results import RESULTS_FILE
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.pools import sample_pool
 from erprm.rollout.running.pipeline import run_rollouts
-from erprm.runs.atomic import write_json, write_json_lines
-from erprm.runs.folder import RunFolder, StageFolders
+from erprm.runs.atomic import remove, write_json, write_json_lines
+from erprm.runs.folder import MANIFEST, Parts, RunFolder, StageFolders, read_sealed
 from erprm.runs.lock import sole_use
+from erprm.steps import split_steps
 
 LABEL_METHODS: tuple[LabelMethod, ...] = ("er", "soft", "hard", "outcome")
-PROMPT = PromptFormat("{question}\n")
-_MAX_NEW_TOKENS = 64
-_ROW_TOKENS = 128
-_BATCH_TOKENS = 2048
+_CHECKED_CANDIDATES = 4
 
+# For each kind of labels, and under ``pool`` for the pool itself, the curve of each method of selection.
 Results = dict[str, dict[str, Curve]]
 
 
@@ -68,174 +60,270 @@ class Demo:
         seconds: how long each stage took, of those done in this process.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, seed: int, console: Console) -> None:
-        """Looks into the folder, which is continued if it was begun with the same recipe and seed.
+    def __init__(
+        self,
+        folder: Path,
+        world: World,
+        seed: int,
+        console: Console,
+        methods: Sequence[LabelMethod] = LABEL_METHODS,
+        device: str = "cpu",
+    ) -> None:
+        """Looks into the folder, which is continued if it was begun in the same world, with the same recipe and seed.
 
         Raises:
-            OutputFolderError: if the folder was begun with another recipe or seed, named with both values.
+            OutputFolderError: if the folder was begun with something else, named with both values.
         """
         self.folder = folder
-        self.recipe = recipe
+        self.world = world
         self.seed = seed
         self.console = console
+        self.methods = methods
+        self.device = device
         self.seconds: dict[str, float] = {}
-        self._settings = {"seed": seed, **asdict(recipe)}
+        self._settings = {"seed": seed, **world.settings}
         self._run_folder = RunFolder(folder, "a demo", former="recipe.json")
         self._run_folder.refuse_other_settings(self._settings)
         self._stages = StageFolders(folder)
 
-    def run(self) -> Results:
-        """Runs what is missing; returns the curves of each reward model and, under ``pool``, of the pool itself.
+    def run(self) -> dict[str, Results]:
+        """Runs what is missing; returns what came out for each pool.
 
         Raises:
             InUseError: if another command is writing into the folder.
+            InputError: if the rollouts in the folder are of another policy.
         """
         with sole_use(self.folder):
             self._run_folder.begin(self._settings)
             return self._run()
 
-    def _run(self) -> Results:
-        random_model = self._stage("random model", self._random_model)
-        base = self._stage("base model", partial(self._base, random_model))
+    def _run(self) -> dict[str, Results]:
+        base: Path | None = None
+        for name, build in self.world.base_stages:
+            base = self._stage(name, partial(self._base, build, base))
+        assert base is not None
         problems = self._stage("problems", self._problems)
-        policy = self._stage("policy", partial(self._policy, base))
-        rollouts = self._stage("rollouts", partial(self._rollouts, policy, problems))
-        pool = self._stage("pool", partial(self._pool, policy, problems))
-        results: Results = {}
-        for method in LABEL_METHODS:
-            model = self._stage(f"reward model {method}", partial(self._reward_model, base, rollouts, pool, method))
-            saved = json.loads((model / "results.json").read_text(encoding="utf-8"))
-            curves = {name: Curve(**curve) for name, curve in saved.items()}
-            results[method] = {name: curves[name] for name in ("bon", "weighted_vote")}
-            results["pool"] = {name: curve for name, curve in curves.items() if name not in results[method]}
-        return results
+        rollouts, pools = self.folder / "rollouts", self._stages.path("pool")
+        policy = self._stages.path("policy")
+        if policy.exists() or not (_is_rolled_out(rollouts) and self._stages.is_done("pool")):
+            self._stage("policy", partial(self._policy, base, problems))
+        self._rollouts(policy, problems, rollouts)
+        self._stage("pool", partial(self._pool, policy, problems))
+        if self._checks_steps:
+            self._stage("checked steps", partial(self._checked_steps, pools))
+        for seed in range(max(1, self.world.prm_seeds)):
+            for method in self.methods:
+                name = self._model_name(method, seed)
+                self._stage(name, partial(self._reward_model, base, rollouts, pools, method, seed))
+        return {name: self._results(name, pools / f"{pool}.jsonl") for name, pool in self.world.pools.items()}
 
     def _stage(self, name: str, build: Callable[[Path], None]) -> Path:
         stage = name.replace(" ", "_")
         if self._stages.is_done(stage):
             self.console.print(f"{name}: found")
         else:
-            started = time.perf_counter()
-            self._stages.make(stage, build)
-            self.seconds[name] = time.perf_counter() - started
-            self.console.print(f"{name}: {self.seconds[name]:.0f} s")
+            self._timed(name, partial(self._stages.make, stage, build))
         return self._stages.path(stage)
+
+    def _timed(self, name: str, work: Callable[[], object]) -> None:
+        started = time.perf_counter()
+        work()
+        self.seconds[name] = time.perf_counter() - started
+        self.console.print(f"{name}: {self.seconds[name]:.0f} s")
 
     def _rng(self, purpose: str) -> random.Random:
         return random.Random(f"{purpose} {self.seed}")
 
-    def _random_model(self, folder: Path) -> None:
-        save_random_model(folder, self.recipe, self.seed)
+    @property
+    def _checks_steps(self) -> bool:
+        return type(self.world).first_wrong is not World.first_wrong
 
-    def _base(self, random_model: Path, folder: Path) -> None:
-        model = BaseModel(str(random_model), **self._optimization(self.recipe.base_learning_rate, floor=0.1))
-        self._fit(model, BaseDataModule(self.recipe, self.seed), folder, epochs=1)
-        model.save_pretrained(folder)
+    def _base(self, build: BaseStage, before: Path | None, folder: Path) -> None:
+        build(before, folder, self.seed, self._fit)
 
     def _problems(self, folder: Path) -> None:
-        count = self.recipe.train_problems + self.recipe.test_problems
-        problems = distinct_problems(self._rng("problems"), count)
-        for name, part in {
-            "train": problems[: self.recipe.train_problems],
-            "test": problems[self.recipe.train_problems :],
-        }.items():
-            write_json_lines(
-                (_problem_row(name, i, problem) for i, problem in enumerate(part)), folder / f"{name}.jsonl"
-            )
+        for name, rows in self.world.problems(self._rng("problems")).items():
+            write_json_lines(rows, folder / f"{name}.jsonl")
 
-    def _policy(self, base: Path, folder: Path) -> None:
-        rng = self._rng("policy")
-        mistakes = Mistakes(
-            systematic_mistakes(rng, self.recipe.systematic_share), self.recipe.systematic_rate, self.recipe.slip_rate
-        )
-        rows = []
-        for _ in range(self.recipe.policy_samples):
-            problem = random_problem(rng)
-            prompt, completion = PROMPT.text(problem.question), solution_text(solve(problem, rng, mistakes))
-            rows.append({"prompt": prompt, "completion": completion})
-        write_json_lines(rows, folder / "samples.jsonl")
-        model = PolicyModel(str(base), **self._optimization(self.recipe.policy_learning_rate))
+    def _policy(self, base: Path, problems: Path, folder: Path) -> None:
+        ids = {problem.problem_id for file in problems.glob("*.jsonl") for problem in load_problems("jsonl", str(file))}
+        write_json_lines(self.world.policy_samples(self._rng("policy"), ids), folder / "samples.jsonl")
+        recipe, sizes = self.world.recipe, self.world.sizes
+        model = PolicyModel(str(base), **self.world.optimization(recipe.policy_learning_rate))
         data = PolicyDataModule(
             str(folder / "samples.jsonl"),
-            max_tokens=_BATCH_TOKENS,
-            row_tokens=_ROW_TOKENS,
-            max_length=_ROW_TOKENS,
+            max_tokens=sizes.batch_tokens,
+            row_tokens=sizes.row_tokens,
+            max_length=sizes.row_tokens,
             seed=self.seed,
         )
-        self._fit(model, data, folder, epochs=1)
-        assert model.backbone is not None
-        tokenizer = make_tokenizer(with_tag=False)
-        model.backbone.resize_token_embeddings(len(tokenizer))
-        model.backbone.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        self._fit(model, data, folder, self.world.policy_epochs)
+        self.world.save_policy(model, folder)
 
     def _rollouts(self, policy: Path, problems: Path, folder: Path) -> None:
+        if _is_rolled_out(folder):
+            _refuse_other_policy(folder, policy)
+            self.console.print("rollouts: found")
+            return
         config = RolloutConfig(
             model=str(policy),
             output_dir=str(folder),
             source="jsonl",
             path=str(problems / "train.jsonl"),
-            device="cpu",
-            batch_size=512,
+            device=self.device,
+            batch_size=self.world.sizes.completions,
             prompt=PROMPT,
             solutions_per_problem=1,
-            completions_per_step=self.recipe.completions_per_step,
+            completions_per_step=self.world.recipe.completions_per_step,
             reuse_solutions=False,
-            max_tokens=_MAX_NEW_TOKENS,
+            max_tokens=self.world.sizes.max_new_tokens,
             seed=self.seed,
             grading="gsm8k",
-            problems_per_shard=500,
+            problems_per_shard=self.world.sizes.problems_per_shard,
         )
-        run_rollouts(config, console=self.console)
+        self._timed("rollouts", partial(run_rollouts, config, console=self.console))
 
     def _pool(self, policy: Path, problems: Path, folder: Path) -> None:
-        unseen = load_problems("jsonl", str(problems / "test.jsonl"))
-        sampling = Sampling(self.recipe.candidates, max_tokens=_MAX_NEW_TOKENS, seed=self.seed)
-        with closing(TransformersEngine(str(policy), batch_size=512, device="cpu")) as engine:
-            write_pool(sample_pool(engine, unseen, PROMPT, sampling), folder / "pool.jsonl")
+        sizes = self.world.sizes
+        sampling = Sampling(self.world.recipe.candidates, max_tokens=sizes.max_new_tokens, seed=self.seed)
+        with closing(TransformersEngine(str(policy), batch_size=sizes.completions, device=self.device)) as engine:
+            for name, pool in self.world.pools.items():
+                unseen = load_problems("jsonl", str(problems / f"{name}.jsonl"))
+                # The stage begins anew after a kill; what was sampled until then is kept beside it.
+                kept = Parts(self.folder / "cache" / "pool", sizes.problems_per_shard, f"{pool}-")
+                kept.folder.mkdir(parents=True, exist_ok=True)
+                for number, part in enumerate(kept.of(unseen)):
+                    if not kept.is_done(number):
+                        write_pool(sample_pool(engine, list(part), PROMPT, sampling), kept.path(number))
+                whole = b"".join(kept.path(number).read_bytes() for number in range(len(kept.of(unseen))))
+                (folder / f"{pool}.jsonl").write_bytes(whole)
+        remove(kept.folder)
 
-    def _reward_model(self, base: Path, rollouts: Path, pool: Path, method: LabelMethod, folder: Path) -> None:
-        epochs = self.recipe.prm_epochs
+    def _checked_steps(self, pools: Path, folder: Path) -> None:
+        """Solutions of the policy with their first wrong step, in the layout of ProcessBench."""
+        for pool in self.world.pools.values():
+            rows = []
+            for entry in read_pool(pools / f"{pool}.jsonl"):
+                problem_id = str(entry.problem.problem_id)
+                for number, text in enumerate(list(dict.fromkeys(entry.candidates))[:_CHECKED_CANDIDATES]):
+                    steps = split_steps(text, "lines")
+                    if all(step.strip() for step in steps):
+                        rows.append(
+                            self._checked_row(f"{problem_id}#{number}", problem_id, entry.problem.question, steps)
+                        )
+            write_json_lines(rows, folder / f"{pool}.jsonl")
+
+    def _checked_row(self, name: str, problem_id: str, question: str, steps: Sequence[str]) -> Row:
+        label = self.world.first_wrong(problem_id, steps)
+        return {"id": name, "problem": question, "steps": list(steps), "label": label}
+
+    def _model_name(self, method: LabelMethod, seed: int) -> str:
+        return f"reward model {method}" + (f" {seed}" if self.world.prm_seeds else "")
+
+    def _reward_model(
+        self, base: Path, rollouts: Path, pools: Path, method: LabelMethod, seed: int, folder: Path
+    ) -> None:
+        recipe, sizes = self.world.recipe, self.world.sizes
+        seed = seed if self.world.prm_seeds else self.seed
         model = ProcessRewardModel(
             str(base),
-            step_format=STEP_FORMAT,
-            score_max_tokens=8192,
-            score_row_tokens=_ROW_TOKENS,
-            **self._optimization(self.recipe.prm_learning_rate),
+            step_format=self.world.step_format,
+            score_max_tokens=sizes.score_tokens,
+            score_row_tokens=sizes.row_tokens,
+            **self.world.optimization(recipe.prm_learning_rate),
         )
         data = ProcessRewardDataModule(
             str(rollouts),
             labels=method,
-            eta=self.recipe.eta if method == "er" else 1.0,
-            max_tokens=_BATCH_TOKENS,
-            row_tokens=_ROW_TOKENS,
-            max_length=_ROW_TOKENS,
+            eta=recipe.eta if method == "er" else 1.0,
+            max_tokens=sizes.batch_tokens,
+            row_tokens=sizes.row_tokens,
+            max_length=sizes.row_tokens,
             cache_dir=str(self.folder / "cache"),
-            seed=self.seed,
+            seed=seed,
         )
-        best_of_n = BestOfN(str(pool / "pool.jsonl"), name="dial", kind="gsm8k", every_n_epochs=epochs)
-        trainer = self._fit(model, data, folder, epochs, best_of_n)
-        curves = {name: asdict(curve) for name, curve in best_of_n.results.items()}
-        write_json(curves, folder / "results.json")
+        best_of_n = {
+            name: BestOfN(str(pools / f"{pool}.jsonl"), name=name, kind="gsm8k")
+            for name, pool in self.world.pools.items()
+        }
+        trainer = self._fit(model, data, folder, recipe.prm_epochs, seed)
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         write_json(metrics, folder / "validation.json")
         model.save_pretrained(folder)
+        callbacks = [*best_of_n.values(), *self._step_evaluation()]
+        self._trainer(folder, 1, *callbacks).test(model, datamodule=data, verbose=False)
+        for name, callback in best_of_n.items():
+            curves = {method: asdict(curve) for method, curve in callback.results.items()}
+            write_json(curves, folder / ("results.json" if len(best_of_n) == 1 else f"results-{name}.json"))
 
-    @staticmethod
-    def _optimization(learning_rate: float, floor: float = 0.0) -> dict[str, Any]:
-        return {
-            # Training here amplifies rounding: the figures of docs/demo.md belong to this kernel.
-            "attn_implementation": "sdpa",
-            "optimizer": partial(AdamW, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
-            "scheduler": partial(CosineWithWarmup, warmup=0.08, floor=floor),
+    def _step_evaluation(self) -> list[L.Callback]:
+        if not self._checks_steps:
+            return []
+        checked = {
+            name: self._stages.path("checked_steps") / f"{pool}.jsonl" for name, pool in self.world.pools.items()
         }
+        rights = {json.loads(line)["label"] < 0 for path in checked.values() for line in path.open(encoding="utf-8")}
+        # Where the policy writes no right solution, or no wrong one, no threshold can be chosen.
+        threshold = None if rights == {True, False} else 0.5
+        return [StepEvaluation({name: str(path) for name, path in checked.items()}, threshold=threshold)]
+
+    def _results(self, pool: str, pool_file: Path) -> Results:
+        """The curves of one pool: of the one reward model of each kind, or a mean over seeds."""
+        results: Results = {}
+        file = "results.json" if len(self.world.pools) == 1 else f"results-{pool}.json"
+        for method in self.methods:
+            model = self._stages.path(self._model_name(method, 0).replace(" ", "_"))
+            saved = json.loads((model / file).read_text(encoding="utf-8"))
+            curves = {name: Curve(**curve) for name, curve in saved.items()}
+            results[method] = {name: curves[name] for name in ("bon", "weighted_vote")}
+            results["pool"] = {name: curve for name, curve in curves.items() if name not in results[method]}
+        if self.world.prm_seeds > 1:
+            candidates = read_pool(pool_file)
+            sha256 = pool_fingerprint(candidates)
+            scores = [LabelMethodScores(method, None, self._scores(method, pool, sha256)) for method in self.methods]
+            for each in compare(scores, grade_pool(candidates, "gsm8k", "lines"), "min").chosen:
+                results[each.name] = {"bon": each.curve}
+        return results
+
+    def step_results(self) -> dict[str, dict[str, dict[str, float]]]:
+        """How well reward models find wrong steps, for each kind of labels and each pool: means over seeds.
+
+        Empty in a world without a checker of steps. ``f1`` is ProcessBench's.
+        """
+        if not self._checks_steps:
+            return {}
+        return {method: {pool: self._step_means(method, pool) for pool in self.world.pools} for method in self.methods}
+
+    def _step_means(self, method: LabelMethod, pool: str) -> dict[str, float]:
+        found = []
+        for seed in range(max(1, self.world.prm_seeds)):
+            model = self._stages.path(self._model_name(method, seed).replace(" ", "_"))
+            text = (model / StepEvaluation.folder / "steps" / RESULTS_FILE).read_text(encoding="utf-8")
+            results = json.loads(text)["data"][pool]
+            found.append(
+                {
+                    "f1": results["processbench"]["f1"]["mean"],
+                    "first_error_accuracy": results["first_error_accuracy"]["mean"],
+                    "auroc_within_problems": results["auroc_within_problems"],
+                }
+            )
+        return {key: sum(_number(of_seed[key]) for of_seed in found) / len(found) for key in found[0]}
+
+    def _scores(self, method: LabelMethod, pool: str, sha256: str) -> list[Any]:
+        names = [self._model_name(method, seed).replace(" ", "_") for seed in range(self.world.prm_seeds)]
+        return [read_step_scores(self._stages.path(name) / BestOfN.folder / pool, sha256) for name in names]
 
     def _fit(
-        self, model: L.LightningModule, data: L.LightningDataModule, folder: Path, epochs: int, *callbacks: L.Callback
+        self, model: L.LightningModule, data: L.LightningDataModule, folder: Path, epochs: int, seed: int | None = None
     ) -> L.Trainer:
-        L.seed_everything(self.seed, verbose=False)
-        trainer = L.Trainer(
-            accelerator="cpu",
+        L.seed_everything(self.seed if seed is None else seed, verbose=False)
+        trainer = self._trainer(folder, epochs)
+        trainer.fit(model, datamodule=data)
+        return trainer
+
+    def _trainer(self, folder: Path, epochs: int, *callbacks: L.Callback) -> L.Trainer:
+        return L.Trainer(
+            accelerator=self.device,
             devices=1,
             max_epochs=epochs,
             gradient_clip_val=1.0,
@@ -247,14 +335,26 @@ class Demo:
             num_sanity_val_steps=0,
             callbacks=list(callbacks),
         )
-        trainer.fit(model, datamodule=data)
-        return trainer
 
 
-def _problem_row(split: str, number: int, problem: DialProblem) -> dict[str, str]:
-    return {
-        "problem_id": f"dial/{split}/{number}",
-        "question": problem.question,
-        "answer": problem.answer,
-        "source": "dial",
-    }
+def _number(value: float | None) -> float:
+    """A number as JSON has it, which has no NaN."""
+    return float("nan") if value is None else value
+
+
+def _is_rolled_out(rollouts: Path) -> bool:
+    return (rollouts / "summary.json").is_file()
+
+
+def _refuse_other_policy(rollouts: Path, policy: Path) -> None:
+    """Refuses stored rollouts of another policy than the one beside them, if there is one."""
+    if not policy.exists():
+        return
+    stored = read_sealed(rollouts / MANIFEST)["settings"].get("model_sha256")
+    with closing(TransformersEngine(str(policy), device="cpu")) as engine:
+        found = engine.fingerprint()
+    if stored != found:
+        raise InputError(
+            f"{rollouts} holds rollouts of another policy (weights {str(stored)[:12]}) than {policy} (weights "
+            f"{found[:12]}): remove the policy, or the rollouts and all that was trained on them"
+        )

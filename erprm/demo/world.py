@@ -1,153 +1,134 @@
-r"""The world: a dial with ten positions, turned forth and back. Problems in words, solutions step by step.
-
-    question   The dial is at 3. Push it 4. Pull it 8. Turn it 2. Where is it?
-    solution   3 + 4 = 7
-               7 - 8 = 9
-               9 + 2 = 1
-               #### 1
-
-Pushing and turning move the dial forward, pulling and drawing move it back; after 9 comes 0. A fact is a position and
-a move, such as ``7 - 8``: there are 180. The policy of the demo is taught from solutions with mistakes of two kinds:
-*systematic* ones (some facts, mostly taken to be one same wrong position) that a majority vote cannot mend, and random
-slips. A mistake is carried on: the next step starts from the wrong position.
-"""
+"""What a world brings to the demo: problems with exact answers, a base model, a policy's mistakes, and sizes."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-POSITIONS = 10
-FORWARD = ("Push", "Turn")
-BACK = ("Pull", "Draw")
-Fact = tuple[int, int]
-FACTS: tuple[Fact, ...] = tuple(
-    (position, move) for position in range(POSITIONS) for move in range(1 - POSITIONS, POSITIONS) if move
-)
+import lightning as L
 
+from erprm.engines.prompts import PromptFormat
+from erprm.models import PolicyModel
+from erprm.steps import StepFormat
 
-@dataclass(frozen=True)
-class DialProblem:
-    """A start and the moves after it.
-
-    Attributes:
-        start: position of the dial, 0 to 9.
-        moves: signed moves, 1 to 9 forward or back.
-        verbs: which of the two words stands for each move.
-    """
-
-    start: int
-    moves: tuple[int, ...]
-    verbs: tuple[int, ...]
-
-    @property
-    def question(self) -> str:
-        """The problem in words."""
-        sentences = [f"The dial is at {self.start}."]
-        for move, verb in zip(self.moves, self.verbs, strict=True):
-            sentences.append(f"{(FORWARD if move > 0 else BACK)[verb]} it {abs(move)}.")
-        return " ".join([*sentences, "Where is it?"])
-
-    @property
-    def answer(self) -> str:
-        """The right final position."""
-        return str((self.start + sum(self.moves)) % POSITIONS)
+PROMPT = PromptFormat("{question}\n")
+Row = dict[str, Any]
+# Trains a module on data for some epochs; files go into the folder.
+Fit = Callable[[L.LightningModule, L.LightningDataModule, Path, int], object]
+# Makes a stage from the folder of the one before, if there is one; gets its own folder and the seed.
+BaseStage = Callable[[Path | None, Path, int, Fit], None]
 
 
 @dataclass(frozen=True)
-class DialStep:
-    """One line of a solution.
+class Recipe:
+    """The sizes that all worlds have: amounts of training data and lengths of training.
 
     Attributes:
-        position: where the dial is taken to be before the move.
-        move: the signed move.
-        result: where it is said to be afterwards.
+        systematic_share: share of what the policy has wrong.
+        systematic_rate: how often it mistakes that.
+        slip_rate: how often it slips on anything else.
+        policy_samples: solutions with such mistakes that the policy is tuned on.
+        policy_learning_rate: its peak learning rate.
+        train_problems: problems rolled out, one solution each.
+        completions_per_step: K, completions of each step prefix.
+        prm_epochs: epochs over the rollouts.
+        prm_learning_rate: peak learning rate of the reward models.
+        eta: entropy regularization of the ``er`` labels.
+        test_problems: problems of each candidate pool, none of which is rolled out.
+        candidates: candidates of each.
     """
 
-    position: int
-    move: int
-    result: int
-
-    @property
-    def text(self) -> str:
-        """The line."""
-        return f"{self.position} {'+' if self.move > 0 else '-'} {abs(self.move)} = {self.result}"
-
-    @property
-    def right_result(self) -> int:
-        """Position to which the move leads from there."""
-        return (self.position + self.move) % POSITIONS
-
-    @property
-    def is_right(self) -> bool:
-        """True if the move itself is worked out correctly, wherever it starts from."""
-        return self.result == self.right_result
+    systematic_share: float
+    systematic_rate: float
+    slip_rate: float
+    policy_samples: int
+    policy_learning_rate: float
+    train_problems: int
+    completions_per_step: int
+    prm_epochs: int
+    prm_learning_rate: float
+    eta: float
+    test_problems: int
+    candidates: int
 
 
 @dataclass(frozen=True)
-class Mistakes:
-    """Mistakes that solutions make.
+class Sizes:
+    """How much is computed at a time, which is a matter of memory and speed.
 
     Attributes:
-        systematic: the wrong result of some facts.
-        systematic_rate: how often such a fact is mistaken for that result.
-        slip_rate: how often any other fact gets a random wrong result.
+        max_new_tokens: longest solution.
+        row_tokens: tokens of a packed row.
+        batch_tokens: tokens of a training batch.
+        score_tokens: tokens of a batch when scoring.
+        completions: completions sampled side by side.
+        problems_per_shard: problems of a shard of rollouts, or of a part of a pool.
     """
 
-    systematic: Mapping[Fact, int] = field(default_factory=dict)
-    systematic_rate: float = 0.0
-    slip_rate: float = 0.0
+    max_new_tokens: int
+    row_tokens: int
+    batch_tokens: int
+    score_tokens: int
+    completions: int
+    problems_per_shard: int
 
 
-def random_problem(rng: random.Random, shortest: int = 3, longest: int = 6) -> DialProblem:
-    """A problem of ``shortest`` to ``longest`` moves."""
-    count = rng.randint(shortest, longest)
-    moves = tuple(rng.choice((1, -1)) * rng.randint(1, POSITIONS - 1) for _ in range(count))
-    return DialProblem(rng.randrange(POSITIONS), moves, tuple(rng.randrange(2) for _ in range(count)))
+class World(ABC):
+    """A kind of problem, and the models that live with it.
 
+    Attributes:
+        name: source of its problems and records.
+        recipe: what results depend on.
+        step_format: layout of steps for the reward models.
+        sizes: how much is computed at a time.
+        pools: name of each set of test problems, and of the pool of its candidates.
+        prm_seeds: reward models trained for each kind of labels; 0 for one, with the demo's own seed.
+        policy_epochs: epochs over the policy's samples.
+    """
 
-def distinct_problems(rng: random.Random, count: int, excluded: set[str] | None = None) -> list[DialProblem]:
-    """Problems whose questions all differ, from each other and from the excluded ones."""
-    seen = set(excluded or ())
-    problems: list[DialProblem] = []
-    while len(problems) < count:
-        problem = random_problem(rng)
-        if problem.question not in seen:
-            seen.add(problem.question)
-            problems.append(problem)
-    return problems
+    name: ClassVar[str]
+    step_format: ClassVar[StepFormat]
+    sizes: ClassVar[Sizes]
+    pools: ClassVar[Mapping[str, str]]
+    prm_seeds: int = 0
+    policy_epochs: int = 1
+    recipe: Recipe
 
+    @property
+    @abstractmethod
+    def settings(self) -> Row:
+        """Everything that results depend on, apart from the seed."""
 
-def systematic_mistakes(rng: random.Random, share: float) -> dict[Fact, int]:
-    """A wrong result for a random share of the facts."""
-    chosen = rng.sample(FACTS, round(share * len(FACTS)))
-    return {(position, move): _wrong(position, move, rng) for position, move in chosen}
+    @property
+    @abstractmethod
+    def base_stages(self) -> Sequence[tuple[str, BaseStage]]:
+        """The stages that make the base model, by name."""
 
+    @abstractmethod
+    def problems(self, rng: random.Random) -> dict[str, list[Row]]:
+        """Rows of problems, none of them twice: ``train``, and one list for each of :attr:`pools`."""
 
-def solve(problem: DialProblem, rng: random.Random, mistakes: Mistakes | None = None) -> list[DialStep]:
-    """The steps of a solution, with mistakes if any are given; a mistake is carried on."""
-    return list(_work(problem, rng, mistakes or Mistakes()))
+    @abstractmethod
+    def policy_samples(self, rng: random.Random, excluded: Container[str]) -> list[Row]:
+        """Problems with solutions, mistakes included: rows of :class:`erprm.data.policy.PolicyDataModule`.
 
+        Args:
+            rng: what is drawn from.
+            excluded: ids of the problems of :meth:`problems`.
+        """
 
-def _work(problem: DialProblem, rng: random.Random, mistakes: Mistakes) -> Iterator[DialStep]:
-    position = problem.start
-    for move in problem.moves:
-        result = (position + move) % POSITIONS
-        wrong = mistakes.systematic.get((position, move))
-        if wrong is not None:
-            if rng.random() < mistakes.systematic_rate:
-                result = wrong
-        elif rng.random() < mistakes.slip_rate:
-            result = _wrong(position, move, rng)
-        yield DialStep(position, move, result)
-        position = result
+    @abstractmethod
+    def optimization(self, learning_rate: float, floor: float = 0.0) -> dict[str, Any]:
+        """Arguments of a module in training."""
 
+    def save_policy(self, policy: PolicyModel, folder: Path) -> None:
+        """Writes the tuned policy as a Hugging Face folder."""
+        policy.save_pretrained(folder)
 
-def _wrong(position: int, move: int, rng: random.Random) -> int:
-    return (position + move + rng.randint(1, POSITIONS - 1)) % POSITIONS
-
-
-def solution_text(steps: list[DialStep]) -> str:
-    """The lines of a solution, closed by the answer they come to."""
-    return "\n".join([*(step.text for step in steps), f"#### {steps[-1].result}"])
+    def first_wrong(self, problem_id: str, steps: Sequence[str]) -> int | None:
+        """The first wrong step of a solution, from 0, or -1; None if this world has no checker of steps."""
+        return None

@@ -113,7 +113,7 @@ WORK: dict[str, tuple[list[str], str, str]] = {
     ),
     "report": (["tested", "--out=report.html"], "erprm.report.page.document:write_document", BEGINS_AGAIN),
     "estimate": (["fit", "--config=fit.yaml", "--estimate.processes=1"], "erprm.estimate.fit:_epoch", BEGINS_AGAIN),
-    "demo": (["--quick", "--output_dir=demo"], "erprm.demo.base:BaseModel.training_step", CONTINUES),
+    "demo": (["--quick", "--output_dir=demo"], "erprm.demo.dial.base:BaseModel.training_step", CONTINUES),
 }
 # Run to the end by other tests.
 NOT_GONE_ON = {"ablate", "demo", "raft", "validate", "test", "predict"}

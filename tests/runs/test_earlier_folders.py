@@ -17,8 +17,10 @@ from rich.console import Console
 from torch import Tensor
 
 from erprm.ablation.runs import AblationFolder
-from erprm.demo.recipe import QUICK
+from erprm.demo.dial.recipe import QUICK
+from erprm.demo.dial.world import DialWorld
 from erprm.demo.stages import Demo
+from erprm.demo.world import Fit
 from erprm.models.scorers.scored_file import ScoredRows, score_file
 from erprm.rollout.running.shards import ShardStore
 from erprm.runs.folder import OutputFolderError, Parts, RunFolder, StageFolders
@@ -97,17 +99,17 @@ def test_an_ablation_goes_on(earlier: Path) -> None:
     assert (earlier / "ablation/manifest.json").exists()
 
 
-class FirstStageOnly(Demo):
-    def _base(self, random_model: Path, folder: Path) -> None:
+class FirstStageOnly(DialWorld):
+    def _base(self, random_model: Path | None, folder: Path, seed: int, fit: Fit) -> None:
         raise KeyboardInterrupt(random_model)
 
 
 def test_a_demo_goes_on(earlier: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         with pytest.raises(OutputFolderError, match="holds a demo with other settings:\n  candidates: 8 there, 9 now"):
-            Demo(earlier / "demo", replace(QUICK, candidates=9), 0, Console())
+            Demo(earlier / "demo", DialWorld(replace(QUICK, candidates=9)), 0, Console())
         with pytest.raises(KeyboardInterrupt):
-            FirstStageOnly(earlier / "demo", QUICK, 0, Console()).run()
+            Demo(earlier / "demo", FirstStageOnly(QUICK), 0, Console()).run()
         assert "random model: found" in capsys.readouterr().out
 
 
@@ -115,5 +117,5 @@ def test_a_demo_that_was_begun_on_a_full_disk_begins_anew(earlier: Path) -> None
     shutil.rmtree(earlier / "demo/random_model")
     (earlier / "demo/recipe.json").write_bytes(b"")
     with pytest.raises(KeyboardInterrupt):
-        FirstStageOnly(earlier / "demo", QUICK, 0, Console()).run()
+        Demo(earlier / "demo", FirstStageOnly(QUICK), 0, Console()).run()
     assert (earlier / "demo/random_model/config.json").exists()

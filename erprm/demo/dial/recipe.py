@@ -1,12 +1,14 @@
-"""The sizes of the demo: amounts of training data and lengths of training."""
+"""The sizes of the dial's demo: amounts of training data and lengths of training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from erprm.demo.world import Recipe
+
 
 @dataclass(frozen=True)
-class Recipe:
+class DialRecipe(Recipe):
     """Everything the demo's results depend on, apart from the seed.
 
     Attributes:
@@ -15,25 +17,8 @@ class Recipe:
         base_steps: optimizer steps of the base model's pretraining.
         base_drill_steps: how many of them, at the start, are single facts alone.
         base_learning_rate: its peak learning rate.
-        systematic_share: share of the facts the policy has wrong.
-        systematic_rate: how often it mistakes them.
-        slip_rate: how often it slips on another fact.
-        policy_samples: solutions with such mistakes that the policy is tuned on, once.
-        policy_learning_rate: its peak learning rate.
-        train_problems: problems rolled out, one solution each.
-        completions_per_step: K, completions of each step prefix.
-        prm_epochs: epochs over the rollouts.
-        prm_learning_rate: peak learning rate of the reward models.
-        eta: entropy regularization of the ``er`` labels.
-        test_problems: problems of the candidate pool, none of which is rolled out.
-        candidates: candidates of each.
     """
 
-    layers: int = 5
-    width: int = 96
-    base_steps: int = 1400
-    base_drill_steps: int = 250
-    base_learning_rate: float = 2e-3
     systematic_share: float = 0.2
     systematic_rate: float = 0.65
     slip_rate: float = 0.04
@@ -46,10 +31,15 @@ class Recipe:
     eta: float = 2.0
     test_problems: int = 300
     candidates: int = 64
+    layers: int = 5
+    width: int = 96
+    base_steps: int = 1400
+    base_drill_steps: int = 250
+    base_learning_rate: float = 2e-3
 
 
-FULL = Recipe()
-QUICK = Recipe(
+FULL = DialRecipe()
+QUICK = DialRecipe(
     layers=2,
     width=48,
     base_steps=40,

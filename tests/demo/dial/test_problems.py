@@ -3,8 +3,7 @@ from collections import Counter
 
 import pytest
 
-from erprm.demo.tokenizer import STEP_FORMAT, VOCABULARY, make_tokenizer
-from erprm.demo.world import (
+from erprm.demo.dial.problems import (
     FACTS,
     DialProblem,
     DialStep,
@@ -15,6 +14,7 @@ from erprm.demo.world import (
     solve,
     systematic_mistakes,
 )
+from erprm.demo.dial.tokenizer import STEP_FORMAT, VOCABULARY, make_tokenizer
 from erprm.grading import grade
 from erprm.steps import Solution, split_steps
 

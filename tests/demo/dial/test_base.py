@@ -1,8 +1,8 @@
 import random
 
-from erprm.demo.base import BaseTexts, checked_problem, drill, solved_problem
-from erprm.demo.recipe import QUICK
-from erprm.demo.tokenizer import make_tokenizer
+from erprm.demo.dial.base import BaseTexts, checked_problem, drill, solved_problem
+from erprm.demo.dial.recipe import QUICK
+from erprm.demo.dial.tokenizer import make_tokenizer
 
 TEXTS = BaseTexts(QUICK, make_tokenizer(), seed=0)
 

@@ -7,7 +7,7 @@ import re
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from erprm.demo.world import BACK, FORWARD
+from erprm.demo.dial.problems import BACK, FORWARD
 from erprm.steps import StepFormat
 
 PAD, END, UNKNOWN = "<pad>", "<end>", "<unk>"

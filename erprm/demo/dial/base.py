@@ -28,9 +28,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from erprm.data.packing import pack_rows
 from erprm.data.policy import PolicyBatch
-from erprm.demo.recipe import Recipe
-from erprm.demo.tokenizer import END, RIGHT, STEP_FORMAT, WRONG, make_tokenizer
-from erprm.demo.world import DialStep, Mistakes, random_problem, solution_text, solve
+from erprm.demo.dial.problems import DialStep, Mistakes, random_problem, solution_text, solve
+from erprm.demo.dial.recipe import DialRecipe
+from erprm.demo.dial.tokenizer import END, RIGHT, STEP_FORMAT, WRONG, make_tokenizer
 from erprm.models import PolicyModel
 from erprm.models.logits import logits_at
 
@@ -44,7 +44,7 @@ _NOT_LEARNED = -1
 Pieces = list[tuple[str, str | None]]
 
 
-def save_random_model(folder: Path, recipe: Recipe, seed: int) -> None:
+def save_random_model(folder: Path, recipe: DialRecipe, seed: int) -> None:
     """Writes an untrained Llama and the tokenizer as a Hugging Face folder."""
     tokenizer = make_tokenizer()
     torch.manual_seed(seed)
@@ -69,7 +69,7 @@ def save_random_model(folder: Path, recipe: Recipe, seed: int) -> None:
 class BaseTexts(Dataset[PolicyBatch]):
     """Batches of base texts; batch ``i`` is always the same one."""
 
-    def __init__(self, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
+    def __init__(self, recipe: DialRecipe, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
         """Takes the sizes and the seed."""
         self.recipe = recipe
         self.tokenizer = tokenizer
@@ -169,7 +169,7 @@ class BaseModel(PolicyModel):
 class BaseDataModule(L.LightningDataModule):
     """The base texts, for the tokenizer of the model being trained."""
 
-    def __init__(self, recipe: Recipe, seed: int) -> None:
+    def __init__(self, recipe: DialRecipe, seed: int) -> None:
         """Takes the sizes and the seed."""
         super().__init__()
         self.recipe = recipe
