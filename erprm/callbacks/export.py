@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 
-from erprm.runs.atomic import write_json
+from erprm.runs.atomic import remove_leftovers, write_json
 from erprm.runs.lock import sole_writer
 
 EXPORT_FILE = "export.json"
@@ -142,6 +142,7 @@ class ExportHF(L.Callback):
         if trainer.is_global_zero:
             # First, so that a run that is killed while it writes finds the folder its own.
             content = {"run": self._run, "weights": weights, "trained_steps": trainer.global_step}
+            remove_leftovers(self.output, EXPORT_FILE)
             write_json(content, self.output / EXPORT_FILE)
         if trainer.is_global_zero or isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
             module.save_pretrained(self.output)  # type: ignore[operator]

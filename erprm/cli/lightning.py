@@ -26,7 +26,7 @@ from erprm.data.policy import PolicyDataModule
 from erprm.errors import UsageError
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
 from erprm.models.training.newest_checkpoint import continue_version, newest_checkpoint
-from erprm.runs.atomic import write_text
+from erprm.runs.atomic import remove_leftovers, write_text
 
 
 class ErprmArgumentParser(ShortErrors, LightningArgumentParser):
@@ -59,6 +59,8 @@ class WholeConfig(SaveConfigCallback):
         if folder is None or _is_local_file_protocol(folder):
             if trainer.is_global_zero and not self.already_saved:
                 if (run := run_folder(trainer)) is not None:
+                    if stage == "fit":  # Several evaluations may begin in one folder at once.
+                        remove_leftovers(run, self.config_filename)
                     write_text(self.parser.dump(self.config, skip_none=False), run / self.config_filename)
                 self.save_config(trainer, pl_module, stage)
                 self.already_saved = True

@@ -1,4 +1,5 @@
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,13 @@ def test_the_model_of_another_training_is_replaced_only_where_that_is_said(tmp_p
         trained(tmp_path, ExportHF(str(tmp_path / "lm")))
     assert (tmp_path / "prm/model.safetensors").read_bytes() == before
 
+    left_over = tmp_path / f"prm/.export.json.{uuid.uuid4().hex}.tmp"
+    left_over.touch()  # by a kill
     resumed = [newest_checkpoint(tmp_path), ExportHF(str(tmp_path / "prm"))]
     trained(tmp_path, *resumed, epochs=2, ckpt_path=tmp_path / "checkpoints/last.ckpt")
     after = (tmp_path / "prm/model.safetensors").read_bytes()
     assert after != before
+    assert not left_over.exists()
     trained(tmp_path, ExportHF(str(tmp_path / "prm"), overwrite=True))
     assert (tmp_path / "prm/model.safetensors").read_bytes() != after
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,10 @@ def test_a_resumed_run_goes_on_in_its_folder_and_knows_what_was_best(name: str, 
     fit(logger(name))
     run = folder / "logs/lightning_logs/version_0"
     (best,) = run.glob("checkpoints/epoch=0*.ckpt")
+    left_over = run / f".resolved_config.yaml.{uuid.uuid4().hex}.tmp"
+    left_over.touch()  # by a kill
     fit(logger(name), "--ckpt_path=last", "--trainer.max_epochs=3")
+    assert not left_over.exists()
     assert [path.name for path in (folder / "logs/lightning_logs").iterdir()] == ["version_0"]
     assert sorted(path.name for path in run.glob("checkpoints/*")) == [best.name, "last.ckpt"]
     states = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["callbacks"]
