@@ -12,6 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from erprm.callbacks.logged_media import log_figure
 from erprm.callbacks.run_cost import Cost, Stopwatch
 from erprm.callbacks.scoring import ScoringCallback, TooLong
 from erprm.data.datamodule import default_cache_dir
@@ -24,7 +25,7 @@ from erprm.metrics.evaluation import pool_curves, powers_of_two, score_curves
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool, aggregator
 from erprm.models.identity import model_identity, versions
 from erprm.report.candidates import read_step_scores, write_pool_results
-from erprm.report.figures import curves_figure
+from erprm.report.figures import curves_figure, vote_figure
 from erprm.report.pool_results import pool_results
 from erprm.report.samples import pool_samples
 from erprm.rollout.pools import PoolSampling, cached_pool
@@ -251,6 +252,11 @@ class BestOfN(ScoringCallback):
         }
         folder /= self.file_name
         write_pool_results(folder, results, self._pool, self._graded, step_scores)
+        if votes := results["entropic_vote"]:
+            title = f"{self.name}: vote by {self.aggregation} of step scores"
+            log_figure(
+                trainer, f"{self.name}/entropic_vote", lambda: vote_figure(votes, title), folder / "entropic_vote.png"
+            )
         log.info("%s: %s", self.name, folder)
 
     def evaluate(self, trainer: L.Trainer, module: L.LightningModule) -> list[Tensor]:

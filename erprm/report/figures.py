@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from erprm.metrics.estimate import Estimate
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from erprm.metrics.estimate import Curve, Estimate
+    from erprm.metrics.estimate import Curve
 
 
 def empty_figure(width: float, height: float) -> Figure:
@@ -60,6 +62,37 @@ def curves_figure(models: Mapping[str, Curve], pool: Mapping[str, Curve], title:
     axes.set_xscale("log", base=2)
     axes.set_xticks(ns, [str(n) for n in ns])
     dress(axes, title, "candidates n", "accuracy, %")
+    return figure
+
+
+def vote_figure(votes: Mapping[str, Any], title: str) -> Figure:
+    """Draws accuracy of the entropic vote against eta, a line for each n, and over both as a heat map.
+
+    Args:
+        votes: ``entropic_vote`` of :func:`erprm.report.pool_results.pool_results`.
+        title: of the figure.
+
+    Raises:
+        ImportError: if matplotlib is not installed (extra ``report``).
+    """
+    figure = empty_figure(11.0, 4.6)
+    lines, heat = figure.subplots(1, 2)
+    curves = votes["curves"]
+    etas, ns = [curve["eta"] for curve in curves], curves[0]["n"]
+    for place, n in enumerate(ns):
+        of_n = [Estimate(curve["mean"][place], curve["low"][place], curve["high"][place]) for curve in curves]
+        draw_estimates(lines, etas, of_n, f"n = {n}")
+    # 0, a majority vote, has its place beside the logarithms.
+    lines.set_xscale("symlog", linthresh=min(filter(None, etas), default=1.0))
+    lines.axvline(votes["eta"], color="gray", linestyle="--", linewidth=1)
+    dress(lines, title, "eta of the vote", "accuracy, %")
+    shares = [[100 * curve["mean"][place] for curve in curves] for place in range(len(ns))]
+    image = heat.imshow(shares, aspect="auto", origin="lower", cmap="viridis")
+    heat.set_xticks(range(len(etas)), [f"{eta:.3g}" for eta in etas])
+    heat.set_yticks(range(len(ns)), [str(n) for n in ns])
+    dress(heat, "accuracy, %", "eta of the vote", "candidates n", legend_size=None)
+    heat.grid(visible=False)
+    figure.colorbar(image, ax=heat)
     return figure
 
 
