@@ -252,7 +252,7 @@ def grade_pool(
         for n, (text, is_cut_off) in enumerate(zip(entry.candidates, entry.cut_off, strict=True)):
             correct_PN[p, n] = correct = next(rewards) >= correct_threshold
             answers.append(extract_answer(text, answer_kind, is_cut_off) if answer_kind else None)
-            key = _RIGHT if correct else _answer_key(answers[-1] if answer_kind else text)
+            key = _RIGHT if correct else answer_key(answers[-1] if answer_kind else text)
             if key is not None:
                 answers_PN[p, n] = numbers.setdefault(key, len(numbers))
             texts_PN[p, n] = texts.setdefault(text, len(texts))
@@ -264,8 +264,8 @@ def grade_pool(
 _RIGHT = "the right answer", True
 
 
-def _answer_key(answer: str | None) -> Hashable:
-    """Equal for answers that vote together: 2 and 2.00, or one expression in two spellings."""
+def answer_key(answer: str | None) -> Hashable:
+    """A key that is equal for answers that vote together: 2 and 2.00, or one expression in two spellings."""
     if answer is None:
         return None
     spelling = normalize(answer)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from erprm.engines.base import Sampling
 from erprm.engines.prompts import PromptFormat
 from erprm.engines.settings import EngineSettings
+from erprm.eta import Eta
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.inherited_help import inherits_help
 from erprm.lookup import Setting, did_you_mean, setting_type
+from erprm.metrics.choice import Select, check_select
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.steps import check_step_style
 
@@ -82,7 +84,10 @@ class RaftConfig(EngineSettings):
             shared out evenly among the rounds.
         solutions_per_problem: n, solutions sampled for each problem.
         aggregation: score of a solution from those of its steps.
-        top_k: solutions kept of each problem, at most.
+        select: whose solutions are kept: the ``best`` scored, or those with the answer that wins a ``majority``,
+            ``weighted_vote`` or ``entropic_vote`` among the solutions that ended.
+        vote_eta: eta of the entropic vote; by default 3 over the spread of a problem's scores.
+        top_k: solutions kept of each problem, at most: those that score best.
         threshold: keep only solutions that score at least this; null keeps the best whatever they score.
         deduplicate: keep equal texts of a problem once.
         epochs: epochs over the kept solutions.
@@ -119,6 +124,8 @@ class RaftConfig(EngineSettings):
     prompts_per_round: int | None = None
     solutions_per_problem: int = 16
     aggregation: Aggregation = "min"
+    select: Select = "best"
+    vote_eta: Eta | None = None
     top_k: int = 1
     threshold: float | None = None
     deduplicate: bool = True
@@ -157,6 +164,7 @@ class RaftConfig(EngineSettings):
             raise ValueError("temperature is 0; RAFT chooses among samples that differ, so it must be above 0")
         check_step_style(self.style, "style")
         aggregator(self.aggregation)
+        check_select(self.select, self.vote_eta)
         check_grading(self.grading, "grading")
         self._check_names()
         _ = self.sampling(0), self.evaluation_sampling(0)

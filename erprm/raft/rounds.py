@@ -239,7 +239,9 @@ class _Raft:
         return {"grading": grading, "correct_threshold": self.config.correct_threshold}
 
     def _selected_settings(self, number: int) -> dict[str, Any]:
-        kept = {name: getattr(self.config, name) for name in ("top_k", "threshold", "deduplicate")}
+        # Runs that began before there were votes go on.
+        vote = () if self.config.select == "best" else ("select", "vote_eta")
+        kept = {name: getattr(self.config, name) for name in ("top_k", "threshold", "deduplicate", *vote)}
         return {**self._reads(number, "scores"), **kept}
 
     def _policy_settings(self, number: int) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from erprm.data.policy import PolicySample
+from erprm.data.pools import answer_key
 from erprm.data.sources import Problem
 from erprm.engines.base import Engine, Sampling
-from erprm.grading import open_grader
+from erprm.grading import extract_answer, open_grader
+from erprm.metrics.choice import choose
 from erprm.models.backbone.loading import load_causal_lm
 from erprm.models.scorers.opening import check_step_formats, device_named
 from erprm.raft.config import SELECTORS, RaftConfig
@@ -103,6 +105,15 @@ def score_solutions(config: RaftConfig, samples: Path, selector: OpenedWhenAsked
     )
 
 
+def _of_the_winner(config: RaftConfig, solutions: SampledProblem, scores: list[float]) -> list[float]:
+    """The scores, with none for solutions that were cut off or have another answer than the one that wins the vote."""
+    kind = config.problems.kind(config.grading)
+    answers = [answer_key(extract_answer(text, kind)) for text in solutions.candidates]
+    scores = [score if ended else NEVER for score, ended in zip(scores, solutions.finished, strict=True)]
+    winner = answers[choose(scores, answers, config.select, config.vote_eta)]
+    return [score if answer == winner else NEVER for score, answer in zip(scores, answers, strict=True)]
+
+
 def select_solutions(config: RaftConfig, number: int, samples: Path, scores: Path, folder: Path) -> None:
     """Writes the solutions that are kept, as samples of ``erprm sft``.
 
@@ -114,6 +125,8 @@ def select_solutions(config: RaftConfig, number: int, samples: Path, scores: Pat
         of_problem = [NEVER if score is None else score for score in row["scores"]]
         best = max([best, *of_problem])
         tried, cut_off = tried + len(of_problem), cut_off + each.finished.count(False)
+        if config.select != "best":
+            of_problem = _of_the_winner(config, each, of_problem)
         kept += [
             {
                 "prompt": each.prompt_ids,

@@ -10,8 +10,10 @@ from typing import Any, Literal
 from erprm.engines.prompts import PromptFormat
 from erprm.engines.registry import engine_content
 from erprm.engines.settings import EngineSettings
+from erprm.eta import Eta
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.inherited_help import inherits_help
+from erprm.metrics.choice import Select, check_select
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.runs.identity import described, setting_content
 from erprm.scoring import StepScorer
@@ -47,6 +49,9 @@ class SearchConfig(EngineSettings):
         step_ends: strings after which a step may have ended, where the policy pauses and the scorer is asked; by
             default a line break for ``lines`` and ``math_shepherd``, two for ``paragraphs``.
         aggregation: score of a solution, and of a part of one, from those of its steps.
+        select: which of the candidates that a search returns is the answer: the ``best`` scored, or the best of those
+            with the answer that wins a ``majority``, ``weighted_vote`` or ``entropic_vote``.
+        vote_eta: eta of the entropic vote; by default 3 over the spread of the scores of the candidates.
         temperature: temperature of the samples.
         top_p: mass of most likely tokens to sample from.
         max_tokens: the most tokens of a solution.
@@ -72,6 +77,8 @@ class SearchConfig(EngineSettings):
     style: str = "lines"
     step_ends: list[str] | None = None
     aggregation: Aggregation = "min"
+    select: Select = "best"
+    vote_eta: Eta | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 512
@@ -108,6 +115,7 @@ class SearchConfig(EngineSettings):
             )
         check_step_style(self.style, "style")
         aggregator(self.aggregation)
+        check_select(self.select, self.vote_eta)
         self._check_step_ends()
         if not 0.0 < self.correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
@@ -168,5 +176,7 @@ class SearchConfig(EngineSettings):
             "correct_threshold": self.correct_threshold,
             "dtype": self.dtype,
             "problems_per_part": self.problems_per_part,
+            # Runs that began before there were votes go on.
+            **({} if self.select == "best" else {"select": self.select, "vote_eta": self.vote_eta}),
             **engine_content(self),
         }

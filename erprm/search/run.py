@@ -19,10 +19,12 @@ from typing import Any
 
 from rich.console import Console
 
+from erprm.data.pools import answer_key
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine, failing_at
 from erprm.engines.registry import open_engine
-from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
+from erprm.grading import BatchGrader, OutcomeGrader, extract_answer, open_grader, outcome_rewards
+from erprm.metrics.choice import choose
 from erprm.models.identity import scorer_identity, versions
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
 from erprm.runs.atomic import write_json
@@ -115,7 +117,7 @@ def _search_part(
                 correct = _graded(problems, results, grader, config)
                 for problem, result in zip(problems, results, strict=True):
                     run = {"method": method, "budget_tokens": budget, "seed": seed}
-                    yield _row(problem, run, result, correct)
+                    yield _row(problem, run, result, _chosen(result, config), correct)
 
 
 def _graded(
@@ -141,8 +143,27 @@ def _graded(
     return {key: reward >= config.correct_threshold for key, reward in zip(pairs, rewards, strict=True)}
 
 
+def _chosen(result: SearchResult, config: SearchConfig) -> int:
+    """The place of the answer among the candidates; one that was cut off is taken only if all were."""
+    if config.select == "best":
+        return result.chosen
+    candidates = result.candidates
+    answers = [
+        answer_key(extract_answer(candidate.text, config.grading_kind, candidate.end == "length"))
+        for candidate in candidates
+    ]
+    ended = [place for place, candidate in enumerate(candidates) if candidate.end == "stop"]
+    places = ended or list(range(len(candidates)))
+    scores = [candidates[place].score for place in places]
+    return places[choose(scores, [answers[place] for place in places], config.select, config.vote_eta)]
+
+
 def _row(
-    problem: Problem, run: Mapping[str, Any], result: SearchResult, correct: Mapping[tuple[str, str], bool]
+    problem: Problem,
+    run: Mapping[str, Any],
+    result: SearchResult,
+    chosen: int,
+    correct: Mapping[tuple[str, str], bool],
 ) -> Row:
     """A line of a part; ``correct`` is null without a gold answer, ``score`` for a solution without a step."""
 
@@ -161,7 +182,7 @@ def _row(
         **run,
         "tokens": result.tokens,
         "scored": result.scored,
-        "chosen": result.chosen,
-        "correct": candidates[result.chosen]["correct"],
+        "chosen": chosen,
+        "correct": candidates[chosen]["correct"],
         "candidates": candidates,
     }

@@ -1,13 +1,19 @@
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from erprm.data.sources import Problem
+from erprm.raft.config import RaftConfig
 from erprm.raft.selectors import OracleSelector, RandomSelector, RewardModelSelector, SelectionError, keep_best
 from erprm.raft.solutions import SampledProblem
+from erprm.raft.stages import KEPT_FILE, select_solutions
+from erprm.runs.atomic import write_json_lines
 from erprm.steps import Solution
 
 ENDED = [True] * 4
@@ -123,3 +129,26 @@ def test_the_oracle_keeps_right_candidates_alone() -> None:
     problems = [sampled(0, "8", "7", "6"), sampled(1, "8", answer="9")]
     assert OracleSelector(grader, "auto", 0.5).scores(problems) == [[1.0, 0.6, -math.inf], [-math.inf]]
     assert OracleSelector(grader, "auto", 0.7).scores(problems) == [[1.0, -math.inf, -math.inf], [-math.inf]]
+
+
+def test_a_vote_keeps_the_best_solutions_of_the_answer_that_wins(tmp_path: Path) -> None:
+    solutions = sampled(0, *(f"so\n#### {answer}" for answer in (8, 9, 9, 9)))
+    solutions.finished[3] = False
+    for folder in ("samples", "scores"):
+        (tmp_path / folder).mkdir()
+    write_json_lines([solutions.as_row()], tmp_path / "samples/part-00000.jsonl")
+    scores = {"problem_id": "p/0", "scores": [0.9, 0.5, 0.6, 0.8]}
+    write_json_lines([scores], tmp_path / "scores/part-00000.jsonl")
+
+    def kept(**settings: Any) -> list[float]:
+        config = RaftConfig(model="m", output_dir="out", scorers={"er": "prm"}, deduplicate=False, **settings)
+        select_solutions(config, 1, tmp_path / "samples", tmp_path / "scores", tmp_path)
+        return [json.loads(line)["score"] for line in (tmp_path / KEPT_FILE).read_text().splitlines()]
+
+    # The one that was cut off neither votes nor is kept: two votes for 9 against one for 8.
+    assert kept() == [0.9]
+    assert kept(select="majority", top_k=4) == [0.6, 0.5]
+    assert kept(select="weighted_vote", top_k=1) == [0.6]
+    # exp(-0.3 eta) + exp(-0.4 eta) is above 1 at eta 1.9, and below it at 2.1.
+    assert kept(select="entropic_vote", vote_eta=1.9) == [0.6]
+    assert kept(select="entropic_vote", vote_eta=2.1) == [0.9]

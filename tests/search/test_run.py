@@ -1,6 +1,7 @@
 """Runs of ``erprm search``: files, resuming, refusals."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,37 @@ def test_a_run_writes_every_candidate_and_the_accuracy_of_every_method_under_eve
         assert point.accuracy.mean == pytest.approx(sum(row["correct"] for row in of_point) / 10)
         assert point.tokens == pytest.approx(sum(row["tokens"] for row in of_point) / 10)
         assert point.most_tokens == max(row["tokens"] for row in of_point)
+
+
+def test_the_answer_of_a_vote_is_the_one_that_most_candidates_give(
+    make_config: Callable[..., SearchConfig], tmp_path: Path
+) -> None:
+    run_search(make_config(select="majority", methods={"n": BestOfNSearch()}, budgets=[90]), FailingPolicy())
+    rows = rows_of(tmp_path / "out")
+    outvoted = 0
+    for row in rows:
+        ended = [candidate for candidate in row["candidates"] if candidate["end"] == "stop"]
+        votes = Counter(candidate["text"].split()[-1] for candidate in ended)
+        chosen = row["candidates"][row["chosen"]]
+        assert votes[chosen["text"].split()[-1]] == max(votes.values())
+        assert chosen["score"] == max(c["score"] for c in ended if c["text"].split()[-1] == chosen["text"].split()[-1])
+        outvoted += chosen["score"] < max(candidate["score"] for candidate in ended)
+    assert outvoted  # Somewhere the best-scored candidate has another answer.
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"select": "entropic"}, "select is 'entropic'; .* did you mean 'entropic_vote'"),
+        ({"select": "entropic_vote", "vote_eta": -1.0}, "vote_eta is -1.0; it must be at least 0"),
+        ({"vote_eta": 2.0}, "vote_eta is 2.0, which select='best' does not read"),
+    ],
+)
+def test_a_vote_that_cannot_be_is_refused(
+    changes: dict[str, Any], message: str, make_config: Callable[..., SearchConfig]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_config(**changes)
 
 
 def test_a_run_that_failed_goes_on_where_it_was_and_comes_to_the_same_files(

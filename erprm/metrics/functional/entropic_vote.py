@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from erprm.eta import Eta, read_eta
+from erprm.metrics.choice import SPREADS
 from erprm.metrics.functional.best_of_n import selected_value_curves
 from erprm.metrics.functional.majority_vote import majority_vote_curves
 from erprm.metrics.functional.pools import (
@@ -34,9 +35,6 @@ from erprm.tensors import Numbers, as_tensor
 
 # Logarithms of totals are put on a grid of 2^-32, so that the order in which candidates are drawn, which changes the
 # last bits of a sum, does not break ties. Below the floor nothing is told apart.
-SPREADS = 3.0
-"""The default eta, times the spread of the scores."""
-
 _GRID, _FLOOR = 2**32, -(2.0**29)
 
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from erprm.metrics.functional.best_of_n import best_of_n_curves
 from erprm.metrics.functional.entropic_vote import (
-    SPREADS,
     default_eta,
     entropic_vote_accuracy,
     entropic_vote_curves,
@@ -121,5 +120,5 @@ def test_the_spread_is_that_within_problems() -> None:
     scores = torch.tensor([[0.25, 0.75, 7.0], [0.5, 1.0, -math.inf]])
     valid = torch.tensor([[True, True, False], [True, True, True]])
     assert score_spread(scores, valid) == 0.25
-    assert default_eta(scores, valid) == SPREADS / 0.25
+    assert default_eta(scores, valid) == 3 / 0.25
     assert default_eta(torch.full((2, 3), 0.4)) == 0.0
