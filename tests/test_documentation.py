@@ -144,7 +144,7 @@ def test_python_on_a_page_is_run_or_at_least_compiles(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_commands_and_configs_on_a_page_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    for command in re.findall(r"^\s*(?:\$ )?erprm (\w+)", text, re.MULTILINE):
+    for command in re.findall(r"^\s*(?:\$ )?erprm ([\w-]+)", text, re.MULTILINE):
         assert command in COMMANDS
     for config in re.findall(r"configs/[\w.-]+\.yaml", text):
         assert (REPOSITORY / config).is_file(), config

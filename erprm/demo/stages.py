@@ -35,6 +35,7 @@ from erprm.engines.base import Sampling
 from erprm.engines.transformers import TransformersEngine
 from erprm.errors import InputError
 from erprm.metrics.estimate import Curve
+from erprm.metrics.evaluation import SCORE_METHODS
 from erprm.models import PolicyModel, ProcessRewardModel
 from erprm.report.candidates import read_step_scores
 from erprm.report.step_results import RESULTS_FILE
@@ -275,7 +276,7 @@ class Demo:
             model = self._stages.path(self._model_name(method, 0).replace(" ", "_"))
             saved = json.loads((model / file).read_text(encoding="utf-8"))
             curves = {name: Curve(**curve) for name, curve in saved.items()}
-            results[method] = {name: curves[name] for name in ("bon", "weighted_vote")}
+            results[method] = {name: curve for name, curve in curves.items() if name in SCORE_METHODS}
             results["pool"] = {name: curve for name, curve in curves.items() if name not in results[method]}
         if self.world.prm_seeds > 1:
             candidates = read_pool(pool_file)
