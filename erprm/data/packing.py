@@ -79,7 +79,7 @@ def check_token_limits(max_length: int, row_tokens: int | None, max_tokens: int)
         ValueError: naming the setting of the data module that is out of range.
     """
     if not 0 < max_length <= max_tokens:
-        raise ValueError(f"data.max_length is {max_length}; it must be in [1, max_tokens={max_tokens}]")
+        raise ValueError(f"data.max_length is {max_length}; it must be in [1, data.max_tokens={max_tokens}]")
     if row_tokens is not None and row_tokens < 1:
         raise ValueError(f"data.row_tokens is {row_tokens}; it must be at least 1")
 

@@ -243,8 +243,8 @@ def test_limits_that_fit_each_other_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ((0, None, 10), r"data\.max_length is 0; it must be in \[1, max_tokens=10\]"),
-        ((11, None, 10), r"data\.max_length is 11; it must be in \[1, max_tokens=10\]"),
+        ((0, None, 10), r"data\.max_length is 0; it must be in \[1, data\.max_tokens=10\]"),
+        ((11, None, 10), r"data\.max_length is 11; it must be in \[1, data\.max_tokens=10\]"),
         ((5, 0, 10), r"data\.row_tokens is 0; it must be at least 1"),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path) -> None:
 
 
 def test_limits_are_checked_before_anything_is_read() -> None:
-    with pytest.raises(ValueError, match=r"data\.max_length is 1024; it must be in \[1, max_tokens=100\]"):
+    with pytest.raises(ValueError, match=r"data\.max_length is 1024; it must be in \[1, data\.max_tokens=100\]"):
         PolicyDataModule("nowhere.jsonl", max_tokens=100)
 
 
