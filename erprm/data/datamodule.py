@@ -35,6 +35,8 @@ from erprm.runs.identity import tokenizer_fingerprint
 from erprm.steps import StepEncoder, check_step_style
 
 _DEFAULT_ETA = 1.0
+# When to warn that the training labels are nearly all equal.
+_EQUAL_WITHIN, _EQUAL_SHARE = 0.01, 0.95
 _BATCH_SETTINGS = ("max_tokens", "packing", "row_tokens", "max_length", "seed")
 
 
@@ -79,6 +81,14 @@ class PackedSteps(Dataset[StepBatch]):
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of each solution."""
         return self.rollouts.lengths[self.members]
+
+    @property
+    def step_labels(self) -> npt.NDArray[np.float32]:
+        """Labels of the steps of all solutions in this set, steps without a label left out."""
+        is_member = np.zeros(len(self.rollouts), dtype=bool)
+        is_member[self.members] = True
+        labels = self.labels[np.repeat(is_member, np.diff(self.rollouts.tag_offsets))]
+        return labels[~np.isnan(labels)]
 
     def _problem_groups(self) -> SolutionGroups:
         data = self.rollouts
@@ -352,6 +362,8 @@ class ProcessRewardDataModule(ResumableDataModule):
             self.validation_set = self._labelled(loaded[-1], "validation")
             if stage == "fit":
                 self.train_set = self._labelled(loaded[0], "training")
+        if stage == "fit":
+            self._tell_equal_labels(self.train_set)
 
     def _tell_losses(self, source: str, rollouts: TokenizedRollouts) -> None:
         counts = rollouts.counts
@@ -372,6 +384,17 @@ class ProcessRewardDataModule(ResumableDataModule):
             rank_zero_warn(
                 f"{source}: {counts.removed_tags} step tag(s) stood within a text and were left out; choose another "
                 "step_format.tag if the texts need it"
+            )
+
+    @staticmethod
+    def _tell_equal_labels(train_set: PackedSteps) -> None:
+        counts = np.bincount(np.rint(train_set.step_labels / (2 * _EQUAL_WITHIN)).astype(np.int64))
+        if counts.max() >= _EQUAL_SHARE * counts.sum():
+            rank_zero_warn(
+                f"data: {counts.max()} of {counts.sum()} training labels are {2 * _EQUAL_WITHIN * counts.argmax():.2f} "
+                f"to within {_EQUAL_WITHIN}: a model that gives every step this score has nearly the lowest loss, so "
+                "there is little to learn. Roll out problems that the policy solves sometimes but not always; `erprm "
+                "data stats` shows what the labels of rollouts can teach"
             )
 
     def _split(self, rollouts: TokenizedRollouts) -> tuple[PackedSteps, PackedSteps]:

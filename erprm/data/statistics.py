@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from erprm.data.label_noise import LabelNoise, label_noise
 from erprm.data.labels import flat_step_labels, flattened_rewards
 from erprm.data.records import RolloutRecord
 
@@ -125,6 +126,8 @@ class DataStatistics:
             and steps -> how many solutions are so long.
         completions: rewards of a step -> how many steps have so many; last steps, which have one outcome, left out.
             Steps without rewards, which bisection leaves, have no labels but at eta = inf.
+        outcomes: rewards of a step, and how many of them are 1 -> how many steps have these; last steps and steps with
+            rewards other than 0 and 1 left out.
         labels: eta -> the labels of all steps.
         benchmarks: name -> what of it is in the data.
     """
@@ -148,6 +151,7 @@ class DataStatistics:
         self.solutions = self.correct = self.duplicates = 0
         self.steps: Counter[int] = Counter()
         self.completions: Counter[int] = Counter()
+        self.outcomes: Counter[tuple[int, int]] = Counter()
         self.lengths: dict[str, Counter[int]] = {unit: Counter() for unit in ("characters", "words")}
         if count_tokens is not None:
             self.lengths["tokens"] = Counter()
@@ -162,6 +166,11 @@ class DataStatistics:
     def problems(self) -> int:
         """Number of distinct problems, compared by their normalised text."""
         return len(self._problems)
+
+    @property
+    def label_noise(self) -> LabelNoise | None:
+        """What the labels can teach at most; None if no step has two completions."""
+        return label_noise(self.outcomes)
 
     def shared_problems(self, other: DataStatistics) -> int:
         """Number of problems found in both."""
@@ -183,7 +192,9 @@ class DataStatistics:
         self.solutions += len(batch)
         self.correct += sum(record.correct for record in batch)
         self.steps.update(len(record.steps) for record in batch)
-        self.completions.update(map(len, chain.from_iterable(record.rewards[:-1] for record in batch)))
+        completed = list(chain.from_iterable(record.rewards[:-1] for record in batch))
+        self.completions.update(map(len, completed))
+        self.outcomes.update((len(step), round(sum(step))) for step in completed if {0.0, 1.0}.issuperset(step))
         self.lengths["characters"].update(map(len, texts))
         self.lengths["words"].update(len(text.split()) for text in texts)
         if self._count_tokens is not None:
@@ -214,6 +225,7 @@ class DataStatistics:
             "duplicates": self.duplicates,
             "steps": _described(self.steps),
             "completions": _described(self.completions),
+            "label_noise": _plain(self.label_noise),
             "lengths": {unit: _described(counts) for unit, counts in self.lengths.items()},
             "labels": [
                 {
@@ -263,6 +275,12 @@ def quantile(counts: Mapping[int, int], share: float) -> int:
 def mean(counts: Mapping[int, int]) -> float:
     """The mean of the values; value -> how often it is there."""
     return sum(value * count for value, count in counts.items()) / sum(counts.values())
+
+
+def _plain(noise: LabelNoise | None) -> dict[str, Any] | None:
+    if noise is None:
+        return None
+    return {name: None if math.isnan(value) else value for name, value in noise._asdict().items()}
 
 
 def _described(counts: Mapping[int, int]) -> dict[str, Any]:

@@ -172,10 +172,26 @@ def _sizes(data: Sequence[DataStatistics]) -> Table:
         ["duplicates", *(f"{s.duplicates:,} ({_percent(s.duplicates, s.solutions)})" for s in data)],
         ["steps of a solution", *(_distribution(s.steps) for s in data)],
         ["completions of a step", *(_distribution(s.completions) for s in data)],
+        *_worth(data),
         *([f"{unit} of a solution", *(_distribution(s.lengths[unit]) for s in data)] for unit in data[0].lengths),
     ]
     footnote = "distributions: mean · median · 90% at most · maximum"
     return Table("Sizes", ["", *(s.name for s in data)], rows, footnote=footnote)
+
+
+def _worth(data: Sequence[DataStatistics]) -> list[list[str]]:
+    noise = [statistics.label_noise for statistics in data]
+    if not any(noise):
+        return []
+    return [
+        ["steps whose completions differ", *(_percent(n.disagreeing, n.steps) if n else "-" for n in noise)],
+        ["signal in soft labels", *(_share(n.signal) if n else "-" for n in noise)],
+        ["AUROC at most", *(_share(n.auroc_ceiling) if n else "-" for n in noise)],
+    ]
+
+
+def _share(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f}%"
 
 
 def _labels(statistics: DataStatistics) -> Table:

@@ -130,6 +130,23 @@ def test_nothing_left_to_train_on_is_refused(tmp_path: Path, encoder: StepEncode
         set_up(str(tmp_path / "r.parquet"), encoder, **settings)
 
 
+def set_up_with_right_steps(right: int, folder: Path, encoder: StepEncoder) -> None:
+    records = [make_record(1, [[float(i < right)]], problem_id=f"p{i}") for i in range(20)]
+    write_records(records, folder / "r.parquet")
+    write_records([make_record(2, [[1.0]], problem_id="v")], folder / "v.parquet")
+    set_up(str(folder / "r.parquet"), encoder, labels="soft", validation_rollouts=str(folder / "v.parquet"))
+
+
+def test_training_labels_that_are_nearly_all_equal_are_told(tmp_path: Path, encoder: StepEncoder) -> None:
+    with pytest.warns(UserWarning, match=r"19 of 20 training labels are 0\.00 to within 0\.01.*`erprm data stats`"):
+        set_up_with_right_steps(1, tmp_path, encoder)
+
+
+@pytest.mark.filterwarnings("error:.*training labels")
+def test_nothing_is_said_of_labels_that_differ(tmp_path: Path, encoder: StepEncoder) -> None:
+    set_up_with_right_steps(2, tmp_path, encoder)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
 def test_a_share_outside_0_to_1_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=r"data\.max_unlabelled_share is .*; it must be in \[0, 1\]"):

@@ -91,6 +91,8 @@ def test_solutions_problems_and_steps_are_counted() -> None:
     assert statistics.steps == {2: 1, 1: 1, 3: 1}
     # Last steps have their one outcome and no completions.
     assert statistics.completions == {4: 1, 2: 2}
+    # The step with the reward 1/2 is no count of right completions.
+    assert statistics.outcomes == {(4, 1): 1, (2, 2): 1}
 
 
 def test_lengths_are_those_of_question_and_steps() -> None:

@@ -38,6 +38,10 @@ def test_the_tables_hold_what_was_counted() -> None:
     assert cells(lines, "duplicates") == ["duplicates", "0 (0.0%)", "0 (0.0%)"]
     assert cells(lines, "steps of a") == ["steps of a solution", "2.0 · 2 · 2 · 2", "2.0 · 2 · 2 · 2"]
     assert cells(lines, "completions of") == ["completions of a step", "4.0 · 4 · 4 · 4", "4.0 · 4 · 4 · 4"]
+    # All steps with completions have one right of four: they differ by nothing but chance, and do not even that.
+    assert cells(lines, "steps whose") == ["steps whose completions differ", "100.0%", "100.0%"]
+    assert cells(lines, "signal in") == ["signal in soft labels", "-", "-"]
+    assert cells(lines, "AUROC at most") == ["AUROC at most", "50.0%", "50.0%"]
     # One step in two has the soft label 1/4, the other 1: mean 5/8, then the shares of 0, of four quarters, and of 1.
     assert cells(lines, "0 (soft)") == ["0 (soft)", "0.625", "0.0", "0.0", "50.0", "0.0", "0.0", "50.0"]
     assert cells(lines, "inf (hard)") == ["inf (hard)", "1.000", "0.0", "0.0", "0.0", "0.0", "0.0", "100.0"]
