@@ -87,7 +87,7 @@ class PackedSteps(Dataset[StepBatch]):
         """Labels of the steps of all solutions in this set, steps without a label left out."""
         is_member = np.zeros(len(self.rollouts), dtype=bool)
         is_member[self.members] = True
-        labels = self.labels[np.repeat(is_member, np.diff(self.rollouts.tag_offsets))]
+        labels: npt.NDArray[np.float32] = self.labels[np.repeat(is_member, np.diff(self.rollouts.tag_offsets))]
         return labels[~np.isnan(labels)]
 
     def _problem_groups(self) -> SolutionGroups:
