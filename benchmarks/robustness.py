@@ -45,6 +45,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import tqdm
+import yaml
 from safetensors.torch import load_file, save_file
 
 from erprm.ablation import runs as ablation_runs
@@ -154,7 +155,9 @@ def make_inputs(folder: Path) -> None:
     rows = [{"id": i, "question": f"What is {i} and 4?", "solution": solution.format(i, i + 4)} for i in range(64)]
     _write_rows(folder / "solutions.jsonl", rows)
     data = {"rollouts": "rollouts.parquet", "validation_fraction": 0.2, "max_tokens": 600, "cache_dir": "cache"}
-    trainer = {"accelerator": "cpu", "max_steps": 3, "logger": False, "enable_progress_bar": False}
+    trainer: dict[str, Any] = {"accelerator": "cpu", "max_steps": 3, "logger": False, "enable_progress_bar": False}
+    # Lightning keeps a checkpoint of another name that a training was resumed from.
+    trainer["callbacks"] = [{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": ON_LAST}]
     fit = {"trainer": trainer, "model": {"backbone": "my-llama"}, "data": data}
     (folder / "fit.yaml").write_text(json.dumps(fit), encoding="utf-8")
     search = {"model": "policy", "source": "jsonl", "path": "train.jsonl", "limit": 12, "device": "cpu"}
@@ -315,9 +318,10 @@ def _count_writes(at_write: int | None) -> list[int]:
 
 # ------------------------------------------------------------------------------------------------------------ equality
 
-# Files and keys in which times or the moments of a run stand; that they are there is compared. A hash is over these.
+# Files and keys in which times or the moments of a run stand, or what it was resumed from; that they are there is
+# compared. A hash is over these.
 OF_ITS_TIME = {"sft.log", "fit.log", "test.log", "training.json", "scoring.json", "ablation.md", "export.json"}
-KEYS_OF_ITS_TIME = {"hash", "seconds", "cpu_seconds", "peak_bytes", "costs", "cost"}
+KEYS_OF_ITS_TIME = {"hash", "seconds", "cpu_seconds", "peak_bytes", "costs", "cost", "ckpt_path"}
 
 
 def difference(one: Path, other: Path) -> str | None:
@@ -342,7 +346,8 @@ def difference(one: Path, other: Path) -> str | None:
 def _same_file(one: Path, other: Path) -> bool:
     if one.read_bytes() == other.read_bytes() or one.name in OF_ITS_TIME or one.suffix == ".png":
         return True
-    read = {".json": _json, ".jsonl": _json_lines, ".parquet": _table, ".ckpt": _checkpoint, ".csv": _lines}
+    read = {".json": _json, ".jsonl": _json_lines, ".yaml": _yaml, ".parquet": _table, ".ckpt": _checkpoint,
+            ".csv": _lines}  # fmt: skip
     return one.suffix in read and close(*(read[one.suffix](path) for path in (one, other)))
 
 
@@ -352,6 +357,10 @@ def _json(path: Path) -> Any:
 
 def _json_lines(path: Path) -> Any:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _table(path: Path) -> Any:

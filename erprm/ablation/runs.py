@@ -25,6 +25,7 @@ import yaml
 from erprm.ablation.config import Method
 from erprm.callbacks.run_cost import Cost
 from erprm.errors import FailedRunError
+from erprm.models.training.newest_checkpoint import arguments_to_resume
 from erprm.report.candidates import RESULTS_FILE
 from erprm.runs.atomic import write_text
 from erprm.runs.child import output_of_command, run_command
@@ -201,18 +202,18 @@ class AblationFolder:
             return False
         trained = run.folder / "training.json"
         if not trained.exists():
-            config = fit_config(self._resolved, run)
-            if (run.folder / "fit").exists():
-                config["ckpt_path"] = "last"
-            self._run_command("fit", config, run, trained)
+            resume = arguments_to_resume(run.folder / "fit")
+            self._run_command("fit", fit_config(self._resolved, run), run, trained, resume)
         self._run_command("test", test_config(self._resolved, run, self._best_of_n), run, run.results)
         return True
 
-    def _run_command(self, command: str, config: Mapping[str, Any], run: Run, done: Path) -> None:
+    def _run_command(
+        self, command: str, config: Mapping[str, Any], run: Run, done: Path, more: Sequence[str] = ()
+    ) -> None:
         file, log = run.folder / f"{command}.yaml", run.folder / f"{command}.log"
         write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True), file)
         # A command that outlives this process holds on to the folder.
-        status = run_command([command, "--config", str(file)], log, keep_open=[self._lock])
+        status = run_command([command, "--config", str(file), *more], log, keep_open=[self._lock])
         if status or not done.exists():
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_OF_LOG:]
             raise RunError("\n".join([f"{command} of {run.name} ended with status {status}; {log} ends with", *lines]))

@@ -75,14 +75,13 @@ class RunCost(L.Callback):
         """Goes on from what the training had taken."""
         self._before = Cost(**state_dict) if state_dict else None
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the file."""
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the file; a training that was resumed after its end has this, and no ``on_train_end``."""
         if trainer.is_global_zero:
             write_finite_json(asdict(self._total()), self.output)
 
     def _total(self) -> Cost:
-        assert self._stopwatch is not None, "training has not begun"
-        now, before = self._stopwatch.read(), self._before
+        now, before = (self._stopwatch or Stopwatch()).read(), self._before
         if before is None:
             return now
         return Cost(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import FailedRunError
+from erprm.models.training.newest_checkpoint import arguments_to_resume
 from erprm.raft.config import RaftConfig
 from erprm.runs.atomic import write_json
 from erprm.runs.child import run_command
@@ -97,8 +98,7 @@ def fine_tune(settings: Mapping[str, Any], folder: Path, run: FineTune) -> None:
     """
     file, training = folder / SETTINGS_FILE, folder / TRAINING_FOLDER
     write_json(settings, file)  # JSON is YAML, too
-    resume = ["--ckpt_path", "last"] if any(training.rglob("*.ckpt")) else []
-    run(["sft", "--config", str(file), *resume], folder / LOG_FILE)
+    run(["sft", "--config", str(file), *arguments_to_resume(training)], folder / LOG_FILE)
 
 
 def run_in_process_of_its_own(launcher: Sequence[str]) -> FineTune:

@@ -59,13 +59,12 @@ def test_an_ablation_that_was_killed_trains_what_is_missing_and_compares_all(fol
     assert killed.wait() == -signal.SIGKILL
     assert not hard.exists()
     trained = (soft / "training.json").stat().st_mtime_ns
-    # As if it had been killed a little later, in the next training.
-    (hard / "fit").mkdir(parents=True)
+    # As if it had been killed a little later, before the next training had saved.
+    (hard / "fit/lightning_logs/version_0").mkdir(parents=True)
 
     assert main(command) == 0
     assert (soft / "training.json").stat().st_mtime_ns == trained
-    assert "ckpt_path: last" in (hard / "fit.yaml").read_text(encoding="utf-8")
-    assert "ckpt_path: null" in (soft / "fit.yaml").read_text(encoding="utf-8")
+    assert not (hard / "fit/lightning_logs").exists()
     assert not (folder / "elsewhere").exists()
     content = json.loads((folder / "out/ablation.json").read_text(encoding="utf-8"))
     assert (content["format"], content["version"]) == ("erprm-ablation", 1)

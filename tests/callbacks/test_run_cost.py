@@ -53,6 +53,11 @@ def test_a_continued_training_counts_with_what_it_had_taken(tmp_path: Path) -> N
     assert 1000 < both["seconds"] < 1000 + time.perf_counter() - started
     assert both["peak_bytes"] == 10**15
 
+    # Killed after its last checkpoint, and before it wrote what it took.
+    fit(tmp_path, "at_its_end.json", tmp_path / "a.ckpt")
+    at_its_end = json.loads((tmp_path / "at_its_end.json").read_text(encoding="utf-8"))
+    assert at_its_end["seconds"] == pytest.approx(1000, abs=0.1)
+
 
 def test_the_peak_stays_when_memory_is_given_back() -> None:
     block = torch.ones(75_000_000)  # 300 MB

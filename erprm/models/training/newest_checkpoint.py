@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from erprm.models.distributed.checkpoints import displaced_folders
 from erprm.models.distributed.strategy import METADATA_FILE
-from erprm.runs.atomic import write_text
+from erprm.runs.atomic import remove, write_text
 
 _CHECKPOINTS = "checkpoints"
 
@@ -37,12 +37,36 @@ def newest_checkpoint(trainer: L.Trainer) -> str | None:
     root = Path(trainer.default_root_dir)
     found = {path: path for path in root.glob("hpc_ckpt_*.ckpt")}
     for folder in _checkpoint_folders(trainer):
-        found.update({path: path for path in folder.glob("last*.ckpt")})
-        found.update({name: path for name, path in displaced_folders(folder).items() if name.match("last*.ckpt")})
+        found.update(_checkpoints(folder, "last*.ckpt"))
     if not found:
         rank_zero_warn(f"ckpt_path=last: no checkpoint of an earlier run in {root}; the training starts anew")
         return None
     return str(max(found, key=lambda name: found[name].stat().st_mtime_ns))
+
+
+def arguments_to_resume(root: Path) -> list[str]:
+    """Arguments with which a command resumes its training from the newest checkpoint below a folder, whatever its name.
+
+    A folder without one is removed: it holds what a training left that was killed before it had saved.
+
+    Args:
+        root: the ``default_root_dir`` of this training and of no other.
+    """
+    found: dict[Path, Path] = {}
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        found.update(_checkpoints(folder, "*.ckpt"))
+    for name in sorted(found, key=lambda name: found[name].stat().st_mtime_ns, reverse=True):
+        saved = _read(found[name])
+        if not saved or "callbacks" in saved:  # otherwise it has nothing but weights
+            return ["--ckpt_path", str(name)]
+    remove(root)
+    return []
+
+
+def _checkpoints(folder: Path, pattern: str) -> dict[Path, Path]:
+    """Checkpoints in a folder by their names, and where they are at present."""
+    displaced = {name: path for name, path in displaced_folders(folder).items() if name.match(pattern)}
+    return {path: path for path in folder.glob(pattern)} | displaced
 
 
 def _checkpoint_folders(trainer: L.Trainer) -> Iterator[Path]:

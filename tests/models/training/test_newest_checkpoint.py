@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from erprm.models.training.newest_checkpoint import continue_version, newest_checkpoint
+from erprm.models.training.newest_checkpoint import arguments_to_resume, continue_version, newest_checkpoint
 
 
 def make_trainer(folder: Path) -> L.Trainer:
@@ -50,6 +50,34 @@ def test_a_folder_that_lost_its_name_to_a_kill_is_found_under_its_name(tmp_path:
 def test_without_a_checkpoint_the_training_starts_anew_and_says_so(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"no checkpoint of an earlier run in .*root; the training starts anew"):
         assert newest_checkpoint(make_trainer(tmp_path)) is None
+
+
+def save(path: Path, age: int, **more: object) -> Path:
+    make_file(path, age)
+    torch.save({"state_dict": {}, **more}, path)
+    os.utime(path, (1e9 - age, 1e9 - age))
+    return path
+
+
+def test_a_training_with_a_folder_to_itself_is_resumed_from_its_newest_checkpoint_of_any_name(tmp_path: Path) -> None:
+    save(tmp_path / "run/lightning_logs/version_0/checkpoints/last.ckpt", age=3, callbacks={})
+    newest = save(tmp_path / "run/checkpoints/epoch=1-step=2.ckpt", age=2, callbacks={})
+    save(tmp_path / "run/checkpoints/weights.ckpt", age=1)
+    save(tmp_path / "another/checkpoints/last.ckpt", age=0, callbacks={})
+    assert arguments_to_resume(tmp_path / "run") == ["--ckpt_path", str(newest)]
+
+
+def test_a_damaged_checkpoint_is_left_to_the_training_to_refuse(tmp_path: Path) -> None:
+    damaged = make_file(tmp_path / "checkpoints/last.ckpt", age=0)
+    assert arguments_to_resume(tmp_path) == ["--ckpt_path", damaged]
+
+
+def test_what_was_killed_before_it_saved_is_removed(tmp_path: Path) -> None:
+    save(tmp_path / "run/checkpoints/weights.ckpt", age=0)
+    make_file(tmp_path / f"run/checkpoints/.last.ckpt.{uuid.uuid4().hex}.tmp", age=0)
+    assert arguments_to_resume(tmp_path / "run") == []
+    assert not (tmp_path / "run").exists()
+    assert arguments_to_resume(tmp_path / "run") == []
 
 
 class Line(L.LightningModule):
