@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def find_modules_in_working_folder() -> None:
-    """Lets ``class_path: my_module.MyClass`` name a file of the working folder, as ``python -m erprm`` does by itself.
+    """Lets ``class_path: my_module.MyClass`` name a file of the working folder.
 
     What is installed goes first: a file of the folder stands in for no library.
     """

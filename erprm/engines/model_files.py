@@ -148,6 +148,8 @@ def load_model(loader: Any, model: str, gguf_file: str | None = None, **settings
     else:
         settings = {**settings, **_gguf_settings(gguf_file)}
     try:
+        if gguf_file is None:
+            _refuse_attention_of_hub(model)
         network, info = loader.from_pretrained(
             model,
             trust_remote_code=False,
@@ -156,7 +158,7 @@ def load_model(loader: Any, model: str, gguf_file: str | None = None, **settings
             ignore_mismatched_sizes=True,
             **settings,
         )
-    except (ImportError, MemoryError):
+    except (BackboneError, ImportError, MemoryError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and not Path(model).is_dir():
@@ -174,6 +176,20 @@ def load_model(loader: Any, model: str, gguf_file: str | None = None, **settings
                 "compared; give the checkpoint they were made from"
             )
     return network, sorted(info["missing_keys"])
+
+
+def _refuse_attention_of_hub(model: str) -> None:
+    """Refuses a configuration that names a kernel of the hub as its attention: with `kernels` transformers runs it."""
+    from transformers import PretrainedConfig
+
+    config, _ = PretrainedConfig.get_config_dict(model)
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key in ("attn_implementation", "_attn_implementation"):
+            if "/" in str(part.get(key)):
+                raise BackboneError(
+                    f"{model!r}: config.json sets {key} to {part[key]!r}, which is code of the hub; no such code is "
+                    "run: remove the key"
+                )
 
 
 def _gguf_settings(gguf_file: str) -> dict[str, Any]:

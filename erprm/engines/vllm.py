@@ -61,12 +61,13 @@ class VLLMProcess:
             on_cpu = current_platform.is_cpu()
             # On a CPU, vLLM 0.32 dies of a seeded request whose prompt is read in parts ("CPU Generator does not use
             # offset").
-            defaults = {"enable_chunked_prefill": False} if on_cpu and runner == "generate" else {}
+            defaults: dict[str, Any] = {"enable_chunked_prefill": False} if on_cpu and runner == "generate" else {}
             self._llm: LLM | None = LLM(
                 model,
                 runner=runner,
                 dtype="float32" if dtype == "auto" and on_cpu else dtype,
-                **{**defaults, **arguments},
+                # As all engines: no pickle of weights is read.
+                **{"load_format": "safetensors", **defaults, **arguments},
             )
         self.max_length: int = self._llm.model_config.max_model_len
         children = set(multiprocessing.active_children()) - children_before

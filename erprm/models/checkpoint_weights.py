@@ -13,6 +13,7 @@ from erprm.errors import FailedRunError
 from erprm.models.backbone.lora import trained_state_dict
 from erprm.models.backbone.module import BackboneModule
 from erprm.models.distributed.strategy import METADATA_FILE
+from erprm.models.distributed.untrusted import check_folder, refusing_code
 
 # What Lightning calls the weights in a folder: its strategies for FSDP2 and for FSDP1.
 _KEYS_OF_WEIGHTS = ("state_dict", "model")
@@ -29,18 +30,23 @@ def load_weights(module: BackboneModule, path: Path) -> None:
 
     Raises:
         FileNotFoundError: if it is neither.
+        CheckpointError: if it is damaged, or names code, which is not run.
         ValueError: if the module refuses the checkpoint (another step format).
         RuntimeError: if it holds other weights than the module has.
     """
     module.configure_model()
     if path.is_file():
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with refusing_code(path):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
         return
     if not (path / METADATA_FILE).is_file():
         raise FileNotFoundError(f"{path} is neither a checkpoint file nor a folder of one, with {METADATA_FILE} in it")
-    module.on_load_checkpoint(torch.load(path / METADATA_FILE, weights_only=True))
+    check_folder(path)
+    with refusing_code(path / METADATA_FILE):
+        rest = torch.load(path / METADATA_FILE, weights_only=True)
+    module.on_load_checkpoint(rest)
     reader = FileSystemReader(path)
     names = reader.read_metadata().state_dict_metadata
     key = next(key for key in _KEYS_OF_WEIGHTS if any(name.startswith(f"{key}.") for name in names))

@@ -180,11 +180,14 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
     encoder = model.step_encoder
     with TemporaryDirectory() as plain:
         model.save_pretrained(plain)
-        causal: PreTrainedModel = AutoModelForCausalLM.from_pretrained(plain, dtype="auto").eval()
+        causal: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            plain, dtype="auto", trust_remote_code=False
+        ).eval()
         try:
             classifier: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
                 plain,
                 dtype="auto",
+                trust_remote_code=False,
                 id2label=dict(enumerate(CLASSES)),
                 label2id={name: number for number, name in enumerate(CLASSES)},
             ).eval()

@@ -29,6 +29,7 @@ from erprm.data.statistics import (
     quantile,
     shared_problems,
 )
+from erprm.engines.model_files import load_tokenizer
 from erprm.report.figures import dress, empty_figure
 from erprm.report.tables import Table, short_names
 from erprm.runs.atomic import write_figure, write_json
@@ -133,9 +134,7 @@ def _benchmark(source: str, path: str | None, default: str, console: Console) ->
 
 
 def _token_counter(name: str) -> TokenCounter:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer = load_tokenizer(name)
     return lambda texts: [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from erprm.steps.solution import StepFormatError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -41,6 +43,9 @@ def render_chat(
         messages: the turns, each with ``role`` and ``content``.
         date: what the template prints as today's date, YYYY-MM-DD.
         answer_follows: end where the assistant's answer starts.
+
+    Raises:
+        StepFormatError: if the template fails, or refuses these turns; it runs in a sandbox, which it cannot leave.
     """
     return _rendered(tokenizer, messages, _Clock(date), answer_follows)
 
@@ -65,5 +70,12 @@ def warn_of_date(tokenizer: str, remedy: str = "") -> None:
 def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Messages, clock: _Clock, answer_follows: bool) -> str:
     # A name that the template does not know may be refused by a tokenizer of another library.
     known: dict[str, Any] = {"strftime_now": clock} if "strftime_now" in str(tokenizer.chat_template) else {}
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answer_follows, **known)
+    try:
+        text = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=answer_follows, **known
+        )
+    except Exception as error:  # a template is a program, and may fail in any way
+        raise StepFormatError(
+            f"the chat template of tokenizer {tokenizer.name_or_path!r} fails: {type(error).__name__}: {error}"
+        ) from error
     return str(text)

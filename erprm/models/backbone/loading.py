@@ -127,10 +127,13 @@ def causal_lm_without_weights(path: str, gguf_file: str | None, dtype: torch.dty
     path = model_path(path)
     check_model_folder(path, gguf_file)
     try:
-        config = AutoConfig.from_pretrained(path, **({"gguf_file": gguf_file} if gguf_file else {}))
+        settings = {"gguf_file": gguf_file} if gguf_file else {}
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, **settings)
     except (OSError, ValueError) as error:
         raise BackboneError(f"no configuration of a model could be loaded from {path!r}: {error}") from error
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(
+        config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
+    )
     return model
 
 

@@ -31,7 +31,7 @@ def empty_causal_lm(path: str, *, dtype: torch.dtype, attn_implementation: str |
         NotDeferrableError: if its files do not hold its tensors one by one, under the names of its parameters.
         OSError: if there is no such checkpoint.
     """
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     if getattr(config, "quantization_config", None) is not None:
         raise NotDeferrableError("its weights are quantized")
     files = WeightFiles.find(path)
@@ -39,7 +39,7 @@ def empty_causal_lm(path: str, *, dtype: torch.dtype, attn_implementation: str |
         raise NotDeferrableError("it has no safetensors files")
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=attn_implementation
+            config, dtype=dtype, attn_implementation=attn_implementation, trust_remote_code=False
         )
     if get_model_conversion_mapping(model, add_legacy=False):
         raise NotDeferrableError(f"transformers converts weights of {type(model).__name__} as it loads them")

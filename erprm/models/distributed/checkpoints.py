@@ -9,6 +9,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 
+from erprm.models.distributed.untrusted import check_folder, refusing_code
 from erprm.runs.atomic import final_name, hidden_beside, hidden_name, remove, remove_leftovers, sync, whole_file
 
 
@@ -37,15 +38,19 @@ class WholeCheckpointIO(TorchCheckpointIO):
         with whole_file(Path(path)) as file:
             torch.save(checkpoint, file)
 
-    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Reads a checkpoint.
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads a checkpoint, of another machine as well, without running code that it names.
 
         Raises:
             FileNotFoundError: if there is none.
+            CheckpointError: if it names code, unless ``weights_only`` is False.
         """
         if _is_local_file_protocol(path):
             self._remove_leftovers(Path(path).parent)
-        return super().load_checkpoint(path, *args, **kwargs)
+        with refusing_code(path):
+            return super().load_checkpoint(path, map_location, weights_only is not False)
 
     def _remove_leftovers(self, folder: Path) -> None:
         if folder in self._clean_folders:
@@ -88,12 +93,20 @@ class WholeCheckpointFolders(_Strategy):
         self.barrier()
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Reads a checkpoint; every process calls it."""
+        """Reads a checkpoint; every process calls it.
+
+        Raises:
+            CheckpointError: if it names code, unless ``weights_only`` is False.
+        """
         path = Path(self.broadcast(checkpoint_path))
         if self.is_global_zero:
             restore_folders(path.parent)
         self.barrier()
-        return super().load_checkpoint(path, weights_only)
+        weights_only = weights_only is not False
+        if weights_only and path.is_dir():
+            check_folder(path)
+        with refusing_code(path):
+            return super().load_checkpoint(path, weights_only)
 
 
 def exchange_folder(new: Path, path: Path) -> None:
