@@ -195,13 +195,16 @@ class _Unfinished:
         """Progress of an earlier run with the same output."""
         if self._state_file.exists():
             state: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
-            if state["key"] == self._key:
+            lengths = {"rows.jsonl": state["bytes"], "rejected.jsonl": state["rejected_bytes"]}
+            if state["key"] != self._key:
+                log.warning(
+                    "%s: an earlier run scored with other settings, so all rows are scored anew:%s",
+                    self._output,
+                    differing_lines(state["key"], self._key),
+                )
+            elif all(_length(self._folder / name) >= length for name, length in lengths.items()):
                 return state
-            log.warning(
-                "%s: an earlier run scored with other settings, so all rows are scored anew:%s",
-                self._output,
-                differing_lines(state["key"], self._key),
-            )
+            # Otherwise the earlier run was killed while it gave its files their names.
             self._state_file.unlink()
         return {"last_row": 0, "written": 0, "rejected": 0, "bytes": 0, "rejected_bytes": 0}
 
@@ -249,6 +252,10 @@ class _Unfinished:
 
     def discard(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _opened_at(path: Path, length: int) -> BinaryIO:

@@ -164,6 +164,23 @@ def test_bad_rows_are_written_aside_once_even_if_the_run_is_ended_between(tmp_pa
     only_file(tmp_path, "in.jsonl", "out.jsonl")
 
 
+@pytest.mark.parametrize("killed_before", ["the rows have their name", "the folder is removed"])
+def test_a_run_that_was_killed_as_it_ended_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_before: str
+) -> None:
+    source, output = write(tmp_path / "in.jsonl", [BAD[0][0], *rows(4)]), tmp_path / "out.jsonl"
+    with monkeypatch.context() as killed:
+        killed.setattr("erprm.models.scorers.scored_file.shutil.rmtree", lambda *_, **__: None)
+        run(Lengths(), source, output, skip_rejected=True)
+    rejected = tmp_path / "out.jsonl.rejected.jsonl"
+    written, aside = output.read_bytes(), rejected.read_bytes()
+    if killed_before == "the rows have their name":
+        output.rename(tmp_path / ".out.jsonl.unfinished/rows.jsonl")
+    run(Lengths(), source, output, skip_rejected=True)
+    assert (output.read_bytes(), rejected.read_bytes()) == (written, aside)
+    only_file(tmp_path, "in.jsonl", "out.jsonl", "out.jsonl.rejected.jsonl")
+
+
 def test_files_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", rows(1))
     with pytest.raises(ValueError, match=r"in\.jsonl: is the input"):
