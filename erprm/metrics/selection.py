@@ -17,6 +17,7 @@ from erprm.metrics.functional.best_of_n import best_of_n_accuracy, pass_at_n
 from erprm.metrics.functional.entropic_vote import entropic_vote_accuracy
 from erprm.metrics.functional.majority_vote import majority_vote_accuracy
 from erprm.metrics.functional.weighted_vote import weighted_vote_accuracy
+from erprm.tensors import Numbers
 
 
 class _MeanOverProblems(Metric):
@@ -65,7 +66,7 @@ class BestOfNAccuracy(_MeanOverProblems):
         tensor(0.6667, dtype=torch.float64)
     """
 
-    def update(self, scores_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | None = None) -> None:
+    def update(self, scores_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers | None = None) -> None:
         """Add problems; arguments and errors are those of :func:`erprm.metrics.best_of_n_accuracy`."""
         self._add(best_of_n_accuracy(scores_PN, correct_PN, self.n, valid_PN), len(correct_PN))
 
@@ -84,7 +85,7 @@ class PassAtN(_MeanOverProblems):
         tensor(0.5000, dtype=torch.float64)
     """
 
-    def update(self, correct_PN: Tensor, valid_PN: Tensor | None = None) -> None:
+    def update(self, correct_PN: Numbers, valid_PN: Numbers | None = None) -> None:
         """Add problems; arguments and errors are those of :func:`erprm.metrics.pass_at_n`."""
         self._add(pass_at_n(correct_PN, self.n, valid_PN), len(correct_PN))
 
@@ -103,7 +104,7 @@ class MajorityVoteAccuracy(_MeanOverProblems):
         tensor(1., dtype=torch.float64)
     """
 
-    def update(self, answers_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | None = None) -> None:
+    def update(self, answers_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers | None = None) -> None:
         """Add problems; arguments and errors are those of :func:`erprm.metrics.majority_vote_accuracy`."""
         self._add(majority_vote_accuracy(answers_PN, correct_PN, self.n, valid_PN), len(correct_PN))
 
@@ -131,7 +132,9 @@ class WeightedVoteAccuracy(_MeanOverProblems):
         self.n_draws = n_draws
         self.seed = seed
 
-    def update(self, scores_PN: Tensor, answers_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | None = None) -> None:
+    def update(
+        self, scores_PN: Numbers, answers_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers | None = None
+    ) -> None:
         """Add problems; arguments and errors are those of :func:`erprm.metrics.weighted_vote_accuracy`."""
         mean = weighted_vote_accuracy(scores_PN, answers_PN, correct_PN, self.n, valid_PN, self.n_draws, self.seed)
         self._add(mean, len(correct_PN))
@@ -162,7 +165,9 @@ class EntropicVoteAccuracy(_MeanOverProblems):
         self.n_draws = n_draws
         self.seed = seed
 
-    def update(self, scores_PN: Tensor, answers_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor | None = None) -> None:
+    def update(
+        self, scores_PN: Numbers, answers_PN: Numbers, correct_PN: Numbers, valid_PN: Numbers | None = None
+    ) -> None:
         """Add problems; arguments and errors are those of :func:`erprm.metrics.entropic_vote_accuracy`."""
         mean = entropic_vote_accuracy(
             scores_PN, answers_PN, correct_PN, self.n, self.eta, valid_PN, self.n_draws, self.seed

@@ -21,6 +21,7 @@ from erprm.metrics.functional.step_scores import (
     first_error_index,
     within_problem_auroc,
 )
+from erprm.tensors import Numbers, as_tensor
 
 
 class WithinProblemAUROC(Metric):
@@ -53,13 +54,14 @@ class WithinProblemAUROC(Metric):
         self.add_state("labels", default=[], dist_reduce_fx="cat")
         self.add_state("problems", default=[], dist_reduce_fx="cat")
 
-    def update(self, scores_S: Tensor, labels_S: Tensor, problems_S: Tensor) -> None:
+    def update(self, scores_S: Numbers, labels_S: Numbers, problems_S: Numbers) -> None:
         """Add steps; arguments and errors are those of :func:`erprm.metrics.within_problem_auroc`."""
+        scores_S, labels_S, problems_S = _on(self.device, scores_S=scores_S, labels_S=labels_S, problems_S=problems_S)
         check_step_scores(scores_S, labels_S)
         check_problems(problems_S, scores_S)
         self.scores.append(scores_S)
         self.labels.append(labels_S)
-        self.problems.append(problems_S)
+        self.problems.append(problems_S.long())
 
     def compute(self) -> Tensor:
         """The metric over all steps since the last reset; NaN if no problem has both right and wrong steps."""
@@ -98,8 +100,9 @@ class StepCalibrationError(Metric):
         for name in ("steps_B", "score_sums_B", "label_sums_B"):
             self.add_state(name, default=torch.zeros(n_bins), dist_reduce_fx="sum")
 
-    def update(self, scores_S: Tensor, labels_S: Tensor) -> None:
+    def update(self, scores_S: Numbers, labels_S: Numbers) -> None:
         """Add steps; arguments and errors are those of :func:`erprm.metrics.step_calibration_error`."""
+        scores_S, labels_S = _on(self.device, scores_S=scores_S, labels_S=labels_S)
         steps_B, score_sums_B, label_sums_B = calibration_sums(scores_S, labels_S, self.n_bins)
         self.steps_B += steps_B
         self.score_sums_B += score_sums_B
@@ -136,8 +139,9 @@ class FirstErrorAccuracy(Metric):
         self.add_state("found", default=torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("solutions", default=torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, scores_S: Tensor, labels_S: Tensor, lengths_M: Tensor) -> None:
+    def update(self, scores_S: Numbers, labels_S: Numbers, lengths_M: Numbers) -> None:
         """Add solutions; arguments and errors are those of :func:`erprm.metrics.first_error_accuracy`."""
+        scores_S, labels_S, lengths_M = _on(self.device, scores_S=scores_S, labels_S=labels_S, lengths_M=lengths_M)
         check_step_scores(scores_S, labels_S)
         found_M = first_error_index(scores_S, lengths_M, self.threshold)
         self.found += (found_M == first_error_index(labels_S, lengths_M)).sum()
@@ -146,3 +150,8 @@ class FirstErrorAccuracy(Metric):
     def compute(self) -> Tensor:
         """The share over all solutions since the last reset; NaN if there are none."""
         return self.found / self.solutions
+
+
+def _on(device: torch.device, **values: Numbers) -> list[Tensor]:
+    """Values as tensors on the device of a metric's states."""
+    return [as_tensor(each, name).to(device) for name, each in values.items()]

@@ -200,7 +200,7 @@ def solution_of_steps(steps_S: Tensor, lengths_M: Tensor) -> Tensor:
 
     if steps_S.ndim != 1:
         raise ValueError(f"step values must have shape [steps], found {list(steps_S.shape)}")
-    if lengths_M.ndim != 1 or lengths_M.is_floating_point():
+    if lengths_M.ndim != 1 or (lengths_M.is_floating_point() and len(lengths_M)):  # an empty list has no type
         raise ValueError(
             f"lengths_M must hold integers in shape [solutions], found {lengths_M.dtype} in {list(lengths_M.shape)}"
         )
@@ -211,4 +211,4 @@ def solution_of_steps(steps_S: Tensor, lengths_M: Tensor) -> Tensor:
     if int(lengths_M.sum()) != len(steps_S):
         raise ValueError(f"lengths_M adds up to {int(lengths_M.sum())}, but there are {len(steps_S)} steps")
 
-    return torch.arange(len(lengths_M), device=lengths_M.device).repeat_interleave(lengths_M)
+    return torch.arange(len(lengths_M), device=lengths_M.device).repeat_interleave(lengths_M.long())

@@ -235,7 +235,7 @@ def first_error_index(values_S: Numbers, lengths_M: Numbers, threshold: float = 
     """
     values_S = as_tensor(values_S, "values_S")
     lengths_M = as_tensor(lengths_M, "lengths_M")
-    solution_S = solution_of_steps(values_S, lengths_M)
+    solution_S, lengths_M = solution_of_steps(values_S, lengths_M), lengths_M.long()
     check_no_nan("values_S", values_S)
     step_S = torch.arange(len(values_S), device=values_S.device) - (lengths_M.cumsum(dim=0) - lengths_M)[solution_S]
     beyond = len(values_S)
@@ -302,7 +302,7 @@ def check_problems(problems_S: Tensor, scores_S: Tensor) -> None:
     """Raise a ValueError unless there is one integer for each step."""
     if problems_S.shape != scores_S.shape:
         raise ValueError(f"problems_S must have shape {list(scores_S.shape)}, found {list(problems_S.shape)}")
-    if problems_S.is_floating_point():
+    if problems_S.is_floating_point() and len(problems_S):  # an empty list has no type
         raise ValueError(f"problems_S must hold integers, found {problems_S.dtype}")
 
 
