@@ -129,10 +129,22 @@ def open_engine(settings: EngineSettings, prompt: PromptFormat | None = None) ->
         log.warning("engine auto: %s, because %s", found.name, _pick(settings)[1])
     if found.name is not None and (package := ENGINES[found.name].package):
         require_package(package)
-    if prompt is not None and prompt.chat and found.name is not None:
-        prompt.check_chat(_tokenizer(found, settings))
+    if prompt is not None:
+        check_prompt(settings, prompt)
     engine: Engine = _class_of(found)(**_arguments(found, settings))
     return engine
+
+
+def check_prompt(settings: EngineSettings, prompt: PromptFormat) -> None:
+    """Refuses a chat without a chat template while no weights are loaded; an own engine's tokenizer is not known yet.
+
+    Raises:
+        ValueError: naming the policy's tokenizer.
+        FileNotFoundError: if there is no such model.
+    """
+    found = look_up(ENGINES, resolve_engine(settings), "engine")
+    if prompt.chat and found.name is not None:
+        prompt.check_chat(_tokenizer(found, settings))
 
 
 def chat_content(settings: EngineSettings, prompt: PromptFormat) -> dict[str, str]:

@@ -22,7 +22,7 @@ from rich.console import Console
 from erprm.data.pools import answer_key
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine, failing_at
-from erprm.engines.registry import open_engine
+from erprm.engines.registry import check_prompt, open_engine
 from erprm.grading import BatchGrader, OutcomeGrader, extract_answer, open_grader, outcome_rewards
 from erprm.metrics.choice import choose
 from erprm.models.identity import scorer_identity, versions
@@ -66,6 +66,10 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
     parts = Parts(folder.path / "candidates", config.problems_per_part, "part-")
     with ExitStack() as stack:
         stack.enter_context(sole_use(folder.path))
+        if engine is None:
+            check_prompt(config, config.prompt)
+        else:
+            config.prompt.check_chat(engine.tokenizer)
         named = named_scorer(config.scorer) if isinstance(config.scorer, str) else config.scorer
         scorer: StepScorer = stack.enter_context(opened_scorer(named, device_named(config.device)))
         check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")

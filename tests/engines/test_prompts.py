@@ -7,6 +7,8 @@ from erprm.engines.prompts import PromptFormat
 from erprm.models import ProcessRewardModel
 from erprm.rollout import RolloutConfig, run_rollouts
 from erprm.rollout.pools import PoolSampling, cached_pool
+from erprm.search.config import SearchConfig
+from erprm.search.run import run_search
 from erprm.steps import StepFormat
 from tests.rollout.conftest import PreTrainedTokenizerFast
 from tests.tiny import make_tokenizer
@@ -67,6 +69,9 @@ def test_a_chat_without_template_or_a_tag_of_two_tokens_is_refused_before_weight
         run_rollouts(RolloutConfig(output_dir=str(tmp_path / "rollouts"), **chat))
     with pytest.raises(ValueError, match=r"prompt\.chat is true, but tokenizer '.*lm' has no chat template"):
         cached_pool(PoolSampling(candidates=2, **chat), tmp_path)
+    search = SearchConfig(output_dir=str(tmp_path / "search"), scorer=str(tmp_path / "no-scorer"), **chat)
+    with pytest.raises(ValueError, match=r"prompt\.chat is true, but tokenizer '.*lm' has no chat template"):
+        run_search(search)
     model = ProcessRewardModel(str(tmp_path / "lm"), step_format="rlhflow")
     with pytest.raises(ValueError, match="no chat template"):
         model.configure_model()
