@@ -18,7 +18,7 @@ import re
 from typing import Literal, NamedTuple
 
 from erprm.grading.answers.characters import clean_characters
-from erprm.grading.answers.counts import count_in, last_worded, leading_count
+from erprm.grading.answers.counts import CALCULATOR, count_in, last_worded, leading_count
 from erprm.grading.answers.formula import FUNCTIONS
 from erprm.grading.answers.normalize import normalize
 from erprm.grading.answers.numeric import parse_number
@@ -161,7 +161,6 @@ _SENTENCE_BEFORE_NUMBER = re.compile(
     r"(?:[\d\\(]|\{|(?<=[A-Za-z])\^)"
 )
 _CJK_SENTENCE = re.compile(r"(?!或者|以及)[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}[^\d$\\A-Za-z]{0,3}[\d$\\]")
-_CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 # "16 people think that 4 ...": the number that answers comes first, another one gives the reason.
 _REASON = re.compile(r"\s(?:that|because|since|in order to|to|who|if|when|out of|for)\s", re.IGNORECASE)
 _TWO_NUMBERS = re.compile(
@@ -279,13 +278,15 @@ def _gsm8k_answer(text: str, truncated: bool) -> str | None:
             return number
     if truncated:
         return None
-    return _unmarked_count(_CALCULATOR.sub("", text[-TAIL_CHARS:]))
+    return _unmarked_count(CALCULATOR.sub("", text[-TAIL_CHARS:]))
 
 
 def _unmarked_count(text: str) -> str | None:
     text = without_self_check(text).rstrip(_BLANKS)
     if is_cut_off(text) or ends_in_code(text):
         return None
+    if "\n" not in text and _is_bare(text):
+        return count_in(text, last=False, stated=True)
     sentence = _last_sentence(text)
     if _NO_ANSWER.search(sentence):
         return None

@@ -19,7 +19,7 @@ from erprm.grading import Kind, extract_answer
         ("#### 10 + 8 = 18", "18"),
         ("#### 41\nNo, once more.\n#### 42", "42"),
         ("We get 3 pears, then 4 more, so 7.", "7"),
-        ("5 - 3", "3"),
+        ("5 - 3", "2"),
         ("He owes -12 dollars", "-12"),
         ("#### 1/2", "1/2"),
         ("#### **20**", "20"),

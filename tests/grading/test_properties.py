@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
+from math import isqrt
 
 import pytest
 from hypothesis import given
@@ -137,8 +138,45 @@ def test_gsm8k_takes_a_number_whole_or_not_at_all(whole: int, above: int, below:
     assert extract_answer(f"\\boxed{{{whole}^{above}}}", "gsm8k") == str(whole**above)
     assert extract_answer(f"He needs {whole} million dollars.", "gsm8k") == str(whole * 10**6)
     assert extract_answer(f"#### {whole}e{above}", "gsm8k") == str(whole * 10**above)
-    for part in (f"{whole}\\sqrt{{{below}}}", f"\\sqrt{{{whole}}}", f"{whole}\\pi", f"{whole}x"):
-        assert extract_answer(f"\\boxed{{{part}}}", "gsm8k") is None
+    if isqrt(below) ** 2 != below:
+        assert extract_answer(f"\\boxed{{{whole}\\sqrt{{{below}}}}}", "gsm8k") is None
+    assert extract_answer(f"\\boxed{{\\sqrt{{{whole**2}}}}}", "gsm8k") == str(whole)
+    assert extract_answer(f"\\boxed{{\\sqrt{{{whole**2 + 1}}}}}", "gsm8k") is None
+
+
+# Texts that hold a number which is a part of something larger; none of them has an answer.
+PARTS = (
+    *("{0}h{1}", "{0} feet {1} inches", "{0} hours and {1} minutes", "{0}ft {1}in", "{0}'{1}\"", "{0} lbs, {1} oz"),
+    *("{0}x + {1}", "x + {0}", "{0} - x", "{0}x", "{0}ab", "{0} y", "{0}\\pi", "{0}π", "{0}(x+{1})", "{0}/x", "x^{0}"),
+    *("{0} r {1}", "{0} R{1}", "{0} remainder {1}", "{0} mod {1}", "{0}_8", "{0} (base 8)", "{0} base 9"),
+    *("{0}:{1}", "{0} : {1}", "{0} to {1}", "{0}, {1}", "{0} and {1}", "{0} cats and {1} dogs", "x = {0}, y = {1}"),
+    *("x > {0}", "≥ {0}", "{0} < x", "{0} ± {1}", "f({0})", "\\log {0}", "{0}.{1}.{0}", "{0}/{1}/2024"),
+    *("{0} squared", "square root of {0}", "{0} = {0} * {1}", "{0} choose {1}", "{0}%{1}"),
+)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_gsm8k_reads_no_number_out_of_something_larger(part: str) -> None:
+    written = part.format(7, 11)
+    for text in ("{}", "The answer is {}.", "\\boxed{{{}}}", "#### {}"):
+        assert extract_answer(text.format(written), "gsm8k") is None, text
+
+
+FORMS = [
+    *(("5k", "5000"), ("5K", "5000"), ("5M", "5000000"), ("$5M", "5000000"), ("5B", "5000000000")),
+    *(("2.5 million", "2500000"), ("3 lakh", "300000"), ("5万", "50000"), ("2亿", "200000000"), ("3千", "3000")),
+    *(("1 200", "1200"), ("1'200", "1200"), ("12\\,500", "12500"), ("1.250.000", "1250000"), ("1,25,000", "125000")),
+    *(("1.250,50", "1250.50"), ("12,50", "12.50"), ("-4", "-4"), ("minus 4", "-4"), ("negative 4", "-4")),
+    *(("5!", "120"), ("\\sqrt{49}", "7"), ("√49", "7"), ("12 = 3*4", "12"), ("3*4 = 12", "12"), ("3(4)", "12")),
+    *(("2^{10} - 1", "1023"), ("|-6|", "6"), ("\\binom{6}{2}", "15"), ("2**5", "32"), ("5 and a half", "11/2")),
+    *(("5 km/h", "5"), ("$5/week", "5"), ("5 m^2", "5"), ("3 dozen", "3"), ("5th", "5"), ("50%", "50"), ("5°", "5")),
+]
+
+
+@pytest.mark.parametrize(("written", "value"), FORMS)
+def test_gsm8k_reads_every_form_of_a_number(written: str, value: str) -> None:
+    for text in ("{}", "The answer is {}.", "\\boxed{{{}}}"):
+        assert Fraction(extract_answer(text.format(written), "gsm8k") or -1) == Fraction(value), text
 
 
 @given(st.integers(1, 99))

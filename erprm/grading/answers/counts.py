@@ -11,8 +11,11 @@ from fractions import Fraction
 from erprm.grading.answers.exact import NotExactError, exact_value
 from erprm.grading.answers.formula import UnreadableError, read_formula
 from erprm.grading.answers.normalize import MAX_ANSWER_CHARS, normalize
-from erprm.grading.answers.numeric import THOUSANDS, parse_number
+from erprm.grading.answers.numeric import parse_number
+from erprm.grading.answers.quantity import parse_unit
+from erprm.grading.answers.wholeness import stands_alone
 from erprm.grading.answers.words import (
+    CJK_SCALES,
     FRACTION_IN_WORDS,
     MONEY_AND_COINS,
     NUMBER_IN_WORDS,
@@ -21,36 +24,55 @@ from erprm.grading.answers.words import (
     number_in_words,
 )
 
-_DIGITS = rf"(?:(?:{THOUSANDS}(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+# Thousands, also those of India (`1,25,000`) and of the continent (`1 250`, `1'250`, `1.250.000`, `1.250,50`).
+_GROUPED = (
+    r"\d{1,3}(?:(?:,\d{2,3})*,\d{3}|(?: \d{3})+|(?:['_]\d{3})+|(?:\.\d{3}){2,}|(?:\.\d{3})+(?=,\d{1,2}(?!\d)))"
+    r"(?!\d|-[a-z])"
+)
+_DIGITS = rf"(?:(?:{_GROUPED}|\d+)(?:[.,]\d+(?![.,]?\d))?|\.\d+)"
+# Powers of ten behind the figures: words, letters that are no unit, and characters.
+_GROUPED_DIGITS = re.compile(rf"(?P<groups>{_GROUPED})(?P<decimals>[.,]\d+)?")
+_LETTERS = {"k": 3, "K": 3, "M": 6, "mn": 6, "B": 9, "bn": 9}
+_POWERS_OF_TEN = {**SCALES_AND_HUNDRED, "lakh": 5, "crore": 7, **_LETTERS, **CJK_SCALES}
+_SCALE_WORD = rf"(?:{'|'.join(SCALES_AND_HUNDRED)}|lakh|crore)s?(?![a-z])"
 _COUNT = re.compile(
-    rf"(?<![a-zA-Z0-9_.^])(?P<sign>(?<![)\]])-)?(?:\\?[$€£]\s?)?(?P<inner>-)?(?:"
-    r"(?P<whole>\d+)?(?:\s|\\[ ,;!])*\\[dtc]?frac\s*(?:\{\s*(?P<above>\d+)\s*\}|(?P<above_digit>\d))"
+    rf"(?<![a-zA-Z0-9_.^])(?P<sign>(?<![)\]])-|(?:minus|negative)\s+)?(?:\\?(?P<money>[$€£])\s?)?(?P<inner>-)?(?:"
+    r"(?P<whole>\d+)?\s*\\[dtc]?frac\s*(?:\{\s*(?P<above>\d+)\s*\}|(?P<above_digit>\d))"
     r"\s*(?:\{\s*(?P<below>\d+)\s*\}|(?P<below_digit>\d))"
     r"|(?P<mixed>\d+(?:\s+|-|\s+and\s+)\d+\s?/\s?\d+)(?![\d/])"
-    r"|(?P<half>\d+)\s+and\s+(?:a|one)(?:\s+|-)half(?![a-z])"
-    rf"|(?P<digits>{_DIGITS})(?:\s?/\s?(?P<under>\d+)|[eE](?P<exponent>[+-]?\d{{1,3}})(?![\w])"
+    rf"|(?P<half>\d+)(?:\s+|-)and(?:\s+|-)(?:a|one)(?:\s+|-)half(?![a-z])(?!\s+{_SCALE_WORD})"
+    rf"|(?P<digits>{_DIGITS})(?:\s?/\s?(?P<under>\d+)(?!\s?/)|[eE](?P<exponent>[+-]?\d{{1,3}})(?![\w])"
     r"|\s*(?:\\times|\\cdot|\*|x|×)\s*10\s*\^\s*\{?\s*(?P<ten>-?\d{1,3})\s*\}?|\s*\^\s*\{?\s*(?P<power>-?\d{1,3})\s*\}?"
-    rf"|(?:\s|-|\\[ ,;])*(?:\\text\s*\{{\s*)?(?P<scale>{'|'.join(SCALES_AND_HUNDRED)})(?![a-z]))?)",
+    rf"|[\s-]*(?P<scale>{_SCALE_WORD})|(?P<letter>(?-i:{'|'.join(_LETTERS)}))(?![a-zA-Z\d])"
+    rf"|\s?(?P<character>[{''.join(CJK_SCALES)}])(?![克米]))?)",
     re.IGNORECASE,
 )
+_BEHIND_DIGITS = ("under", "exponent", "ten", "power", "scale", "letter", "character")
 _IN_WORDS = re.compile(NUMBER_IN_WORDS, re.IGNORECASE)
 _PART_IN_WORDS = re.compile(rf"(?<![a-zA-Z]){FRACTION_IN_WORDS}", re.IGNORECASE)
+# GSM8K's own notation, as in `2*3=<<2*3=6>>6`.
+CALCULATOR = re.compile(r"<<[^<>\n]*>>")
+_TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+_SPACING = re.compile(r"\\[ ,;:]|~")
 # Between two numbers that are a list or a range, such as `4 to 5` or `(3, 4)`.
-_LISTS = re.compile(r"\s*(?:[,;&–-]|,?\s*\b(?:and|or|to)\b|\\text\s*\{\s*(?:and|or|to)\s*\})\s*")
-# What makes the number before it a part of a formula, or of a time.
-_GOES_ON = re.compile(
-    r"\s*(?:\^|\\(?:sqrt|pi|cdot|times|frac|dfrac|log|ln|sin|cos|pm)(?![a-z])|!(?=\s*[-+*/=]|\s+[a-z])|[+*]\s*\S)|:\d|[a-z]\^|[xyznk](?![a-z])"
-    r"|\s*/\s*[a-z](?![a-z])|\(",
+_LISTS = re.compile(r"\s*(?:[,;&–-]|,?\s*\b(?:and|or|to)\b)\s*")
+_RANGE = re.compile(r"\b(?:between|from)\s+\S+\s+(?:and|to)\s+$", re.IGNORECASE)
+# Two amounts of which neither is the whole: `5 feet 3 inches`, `3 apples and 4 pears`, `5'3"`, `4h30`.
+_NUMBER = rf"(?:{_DIGITS}|{NUMBER_IN_WORDS})"
+_AMOUNTS = re.compile(
+    rf"(?<![\w.,]){_NUMBER}\s*-?(?P<large>[a-zA-Z]+|')\.?(?P<join>\s*,\s*(?:and\s+)?|\s+and\s+|\s*&\s*|\s*)"
+    rf"{_NUMBER}\s*-?(?P<small>[a-zA-Z]+|\")?",
     re.IGNORECASE,
 )
-_INSIDE_COMMAND = re.compile(
-    r"(?:\\(?!(?:text|mathrm|mathbf|textbf|boldsymbol|boxed|fbox|mbox|bf|left|quad|approx|therefore)\b)[a-zA-Z]{2,}\s*"
-    r"|\}|[a-zA-Z]\s?)(?:\[[^\[\]]*\]\s*)?\{\s*$|\\sqrt\s*$|sqrt\s*\($|\d:$"
-    r"|(?<![a-zA-Z])(?:log|ln|lg|sin|cos|tan)(?:_\{?\w{1,3}\}?)?\s*\(?\s*$|[_^]\s*\{?\s*$|[)\w]\s*[*^]\s*$"
+# Arithmetic round a number, which is then judged as one formula, and what makes that a part of a larger one.
+_TIMES = r"(?<=\d)x(?=\d)|(?<=\s)x(?=\s+\d)"
+_ARITHMETIC = re.compile(
+    r"(?:\\(?:times|cdot|div|[dt]?frac|sqrt|binom|left|right|lfloor|rfloor|lceil|rceil)(?![a-z])|(?<![a-z])sqrt(?![a-z])"
+    rf"|(?:\\?\$)?\d[\d,]*(?:\.\d+)?%?|[\s.+*/^()\[\]{{}}!|×÷√-]|{_TIMES})+"
 )
-
-
-_RANGE = re.compile(r"\b(?:between|from)\s+\S+\s+(?:and|to)\s+$", re.IGNORECASE)
+_OPERATOR_FIRST = re.compile(r"\s*[-+*/^×÷]")
+_LETTER_BEFORE = re.compile(r"(?:(?:^|[\s(])[a-zA-Z]|[\d\\_{])\s*$")
+_LETTER_AFTER = re.compile(r"[a-zA-Z]\b|[\\_:]")
 
 
 def count_in(segment: str, last: bool, stated: bool = False) -> str | None:
@@ -63,9 +85,15 @@ def count_in(segment: str, last: bool, stated: bool = False) -> str | None:
     """
     if segment.isdecimal() and segment.isascii():  # most answers are
         return segment
-    segment = segment.replace("{,}", ",").replace("\\!", "")
-    _, equals, right = segment.rpartition("=")
+    if "<<" in segment:
+        segment = CALCULATOR.sub("", segment)
+    if "\\" in segment:
+        segment = segment.replace("{,}", ",").replace("\\!", "")
+        segment = _SPACING.sub(" ", _TEXT.sub(r"\1", segment))
+    left, equals, right = segment.rpartition("=")
     if equals and _COUNT.search(right):
+        if not _agrees(left.rpartition("=")[2], right, stated):
+            return None
         segment = right
     if stated and len(segment) <= MAX_ANSWER_CHARS and (value := _value_of(segment)) is not None:
         return value
@@ -80,11 +108,51 @@ def count_in(segment: str, last: bool, stated: bool = False) -> str | None:
         one, other = matches[-2:] if last else matches[:2]
         if _LISTS.fullmatch(segment, one.end(), other.start()):
             return None
-    if _RANGE.search(segment[: match.start()][-60:]):
+    if _RANGE.search(segment[: match.start()][-60:]) or _is_half_an_amount(segment, match.start(), stated):
         return None
-    if _GOES_ON.match(segment, match.end()) or _INSIDE_COMMAND.search(segment[: match.start()][-60:]):
-        return None
+    if not stands_alone(segment, match.start(), match.end()):
+        return _arithmetic_round(segment, match.start(), match.end())
     return _plain(match)
+
+
+def _agrees(left: str, right: str, stated: bool) -> bool:
+    """False for an equation whose right side is no result (`12 = 3*5`), and for two of them (`x = 3, y = 5`)."""
+    if stated and re.search(r"\d\s*(?:[,;&]|and\b)[^\d,;=]*$", left):
+        return False
+    if not re.search(r"\d\s*(?:[-+*/^x×÷]|\\(?:times|cdot|div))\s*\d", right):
+        return True
+    one, other = _value_of(left.strip()), _value_of(right.strip())
+    return one is None or other is None or Fraction(one) == Fraction(other)
+
+
+def _is_half_an_amount(segment: str, at: int, stated: bool) -> bool:
+    """True for one of two numbers that only together are an amount, such as the 5 of `5 feet 3 inches`."""
+    for amounts in _AMOUNTS.finditer(segment):
+        if not amounts.start() <= at < amounts.end():
+            continue
+        if amounts["large"] == "'" or not amounts["join"]:
+            return True
+        large, small = parse_unit(amounts["large"]), parse_unit(amounts["small"] or "")
+        if large and small and large != small and large.dimension == small.dimension:
+            return True
+        if (amounts["large"], amounts["small"]) == ("h", "m"):
+            return True
+        if stated and amounts["join"].strip() and amounts["large"] not in ("and", "or", "to"):
+            return True
+    return False
+
+
+def _arithmetic_round(segment: str, start: int, end: int) -> str | None:
+    """The value of the arithmetic that a number is a part of; None for a part of anything else."""
+    for run in _ARITHMETIC.finditer(segment):
+        if not run.start() <= start < end <= run.end():
+            continue
+        alone = run[0].strip() == segment[start:end].strip()  # then something else makes it a part
+        in_larger = _LETTER_BEFORE.search(segment[: run.start()]) or _LETTER_AFTER.match(segment, run.end())
+        if alone or in_larger or _OPERATOR_FIRST.match(run[0]):
+            return None
+        return _value_of(re.sub(_TIMES, "*", run[0].strip().rstrip(" .")))
+    return None
 
 
 def _value_of(segment: str) -> str | None:
@@ -96,7 +164,7 @@ def _value_of(segment: str) -> str | None:
     if written is not None:
         plain = re.fullmatch(r"-?[\d,]*\.?\d+(?:/\d+)?", text)
         return text.replace(",", "") if plain else str(written.value)
-    if not re.search(r"\d\s*(?:[-+*^!]|\\cdot|\\times)", text) or "," in text:
+    if not re.search(r"\d\s*(?:[-+*^!(]|\\cdot|\\times)|\\(?:sqrt|binom|l?floor|l?ceil)|\|", text) or "," in text:
         return None
     try:
         return str(exact_value(read_formula(text), 4096))
@@ -106,11 +174,13 @@ def _value_of(segment: str) -> str | None:
 
 def _worded(segment: str, last: bool) -> str | None:
     found = _in_words(segment)
-    return found[-1 if last else 0] if found else None
+    if not found or _is_half_an_amount(segment, found[-1 if last else 0][0], True):
+        return None
+    return found[-1 if last else 0][1]
 
 
-def _in_words(text: str) -> list[str | None]:
-    """The numbers and fractions in words of a text; None for words that make no number."""
+def _in_words(text: str) -> list[tuple[int, str | None]]:
+    """The numbers and fractions in words of a text, with their places; None for words that make no number."""
     parts = [(match, fraction_in_words(match)) for match in _PART_IN_WORDS.finditer(text)]
     parts = [(match, value) for match, value in parts if value is not None]
     found: list[tuple[int, Fraction | int | None]] = [(match.start(), value) for match, value in parts]
@@ -119,13 +189,14 @@ def _in_words(text: str) -> list[str | None]:
         for match in _IN_WORDS.finditer(text)
         if not any(part.start() < match.end() and match.start() < part.end() for part, _ in parts)
     ]
-    return [None if value is None else str(value) for _, value in sorted(found, key=lambda pair: pair[0])]
+    return [(at, None if value is None else str(value)) for at, value in sorted(found, key=lambda pair: pair[0])]
 
 
 def last_worded(sentence: str) -> str | None:
     """The last number in words of a sentence without figures; `one` and `half` are too often no answer."""
-    found = _in_words(re.sub(r"\b(?:one|(?<!an )(?<!a )half)\b(?!\s+an?\s)", " ", sentence, flags=re.IGNORECASE))
-    return found[-1] if found else None
+    return _worded(
+        re.sub(r"\b(?:one|(?<!an )(?<!a )half)\b(?!\s+an?\s)", " ", sentence, flags=re.IGNORECASE), last=True
+    )
 
 
 def leading_count(sentence: str) -> str | None:
@@ -135,13 +206,13 @@ def leading_count(sentence: str) -> str | None:
         value = number_in_words(words[0])
         return None if value is None else str(value)
     match = _COUNT.match(sentence)
-    return _plain(match) if match and not _GOES_ON.match(sentence, match.end()) else None
+    return _plain(match) if match and stands_alone(sentence, *match.span()) else None
 
 
 def _plain(match: re.Match[str]) -> str | None:
     sign = "-" if match["sign"] or match["inner"] else ""
-    digits = (match["digits"] or "").replace(",", "")
-    if digits and not any(match[name] for name in ("under", "exponent", "ten", "power", "scale")):
+    digits = _without_groups(match["digits"] or "")
+    if digits and not any(match[name] for name in _BEHIND_DIGITS):
         return sign + digits
     if match["under"]:
         return f"{sign}{digits}/{match['under']}"
@@ -164,7 +235,17 @@ def _value(match: re.Match[str], digits: str) -> Fraction | None:
             return None
         power: Fraction = value ** int(match["power"])
         return power
-    if match["scale"]:
-        return value * Fraction(10 ** SCALES_AND_HUNDRED[match["scale"].lower()])
+    if scale := match["letter"] or match["character"] or (match["scale"] or "").lower().removesuffix("s"):
+        return value * Fraction(10 ** _POWERS_OF_TEN[scale])
     scientific: Fraction = value * Fraction(10) ** int(match["exponent"] or match["ten"])
     return scientific
+
+
+def _without_groups(digits: str) -> str:
+    """`1,450,000.5`, `1 450 000,5`, `1'450'000.5` and `1.450.000,5` as `1450000.5`."""
+    if digits.isdecimal():
+        return digits
+    grouped = _GROUPED_DIGITS.fullmatch(digits)
+    if grouped is None:
+        return digits.replace(",", ".")
+    return re.sub(r"\D", "", grouped["groups"]) + (grouped["decimals"] or "").replace(",", ".")

@@ -10,6 +10,8 @@ from erprm.grading.answers.quantity import parse_unit
 
 SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 SCALES_AND_HUNDRED = {"hundred": 2, **SCALES}
+CJK_SCALES = {"百": 2, "千": 3, "万": 4, "萬": 4, "만": 4, "亿": 8, "億": 8, "억": 8}
+_CJK_SCALE = re.compile(rf"(?<![\w.,])(\d+(?:,\d{{3}})*(?:\.\d+)?)\s*([{''.join(CJK_SCALES)}])(?![克米\d])")
 _SCALE = re.compile(
     rf"(?<![\w.,])(?P<number>\d+(?:,\d{{3}})*(?:\.\d+)?)\s*(?:\\text\s*\{{\s*)?"
     rf"(?P<scale>{'|'.join(SCALES_AND_HUNDRED)})(?![a-zA-Z])\s*(?P<rest>[a-zA-Z ]*)\}}?"
@@ -82,6 +84,7 @@ def in_figures(text: str) -> str:
     Args:
         text: an answer whose LaTeX is normalised, lists still with their `and`.
     """
+    text = _CJK_SCALE.sub(lambda match: f"{match[1].replace(',', '')} \\times 10^{{{CJK_SCALES[match[2]]}}}", text)
     text = _ABBREVIATION.sub(r"\1", _CHINESE_AFTER_NUMBER.sub(_chinese_unit, text))
     if match := _REMARK.fullmatch(text):  # 7 (seven)
         return match[1]
