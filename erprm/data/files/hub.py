@@ -31,7 +31,7 @@ def load_hub_dataset(hub_id: str, what: str, config: str | None = None, split: s
 
     Raises:
         FileNotFoundError: if it is neither on this machine nor on the hub, or the hub cannot be reached.
-        ValueError: from ``datasets``, naming the splits there are, if it has no such split.
+        ValueError: naming the splits there are, if it has no such split; or what is wrong with an answer of the hub.
     """
     import datasets
 
@@ -43,8 +43,8 @@ def load_hub_dataset(hub_id: str, what: str, config: str | None = None, split: s
             # huggingface_hub 2.4 would try for 24 seconds first, which no setting of its shortens.
             raise ConnectionError(f"cannot reach {endpoint}: {reason}")
         return datasets.load_dataset(hub_id, config, split=split)
-    except ValueError:
-        raise
+    except ValueError as error:  # of `datasets`, or of what the hub says a file to be
+        raise ValueError(f"{what}: hub data set {hub_id!r}: {printable(str(error))}") from error
     except Exception as error:  # whatever a client makes of what a server answers
         raise FileNotFoundError(
             f"{what}: {hub_id!r} is no local path, and loading it as a hub data set failed: {printable(str(error))}"

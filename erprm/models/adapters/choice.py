@@ -117,6 +117,8 @@ def _config(path: str) -> tuple[Path, dict[str, Any]]:
     if file is None:
         is_lora = _file(path, "adapter_config.json") is not None
         remedy = ": LoRA adapters have to be merged into their base model first" if is_lora else ""
+        if not is_lora and not Path(path).is_dir():
+            raise AdapterError(_why_not_on_hub(path))
         raise AdapterError(f"{path!r} has no {CONFIG_NAME}{remedy}")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -154,6 +156,15 @@ def _file(path: str, name: str) -> Path | None:
     except OSError as error:
         raise AdapterError(f"{path!r} cannot be found: {error}") from error
     return None if found is None else Path(found)
+
+
+def _why_not_on_hub(path: str) -> str:
+    """Why a model of the hub has no configuration: it lacks one, or the hub is away or gives no answer of a hub's."""
+    try:
+        cached_file(path, CONFIG_NAME)
+    except OSError as error:
+        return f"{path!r} is no local folder, and cannot be read from the hub: {str(error).strip().splitlines()[0]}"
+    return f"{path!r} was not there at first; try again"
 
 
 def _readers(path: str, architecture: str) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,57 @@ def test_what_does_not_answer_as_a_hub_does_is_away_within_seconds(parts: Iterab
         started = time.monotonic()
         assert re.search(message, str(why_hub_is_away(f"http://127.0.0.1:{listening.getsockname()[1]}")))
         assert time.monotonic() - started < 20.0
+
+
+NO_HUB = """
+from erprm.data.files.hub import load_hub_dataset
+from erprm.models.adapters.choice import choose_adapter
+for read in (lambda kind: load_hub_dataset(kind, "rows"), lambda kind: choose_adapter(kind, "auto", None)):
+    for kind in ("html", "negative", "huge"):
+        try:
+            read("nobody/" + kind)
+        except (FileNotFoundError, ValueError) as error:
+            print(repr(str(error)))
+"""
+
+
+class _NoHub(BaseHTTPRequestHandler):
+    """Answers every path with status 200, and with no hub's answer: a web page, or sizes that no file has."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        if "html" not in self.path:
+            self.send_header("ETag", '"1"')
+            self.send_header("X-Repo-Commit", "a" * 40)
+            self.send_header("X-Linked-Size", "-5" if "negative" in self.path else "9" * 25)
+        content = b"<html>Sign in</html>"
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_answers_in_place_of_a_hub_is_told(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NoHub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}
+        run = subprocess.run(
+            [sys.executable, "-c", NO_HUB], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+        )
+        server.shutdown()
+    expected = [
+        r"rows: 'nobody/html' is no local path, .* is missing the 'X-Repo-Commit' header",
+        r"rows: 'nobody/negative' is no local path, .* file should be of size -5 but has size 20",
+        r"rows: hub data set 'nobody/huge': The file is too large",
+        r"'nobody/html' is no local folder, and cannot be read from the hub: .*connect",
+        r"'nobody/negative' cannot be found: .* file should be of size -5 but has size 20",
+        r"'nobody/huge' cannot be found: The file is too large",
+    ]
+    for pattern, told in zip(expected, run.stdout.splitlines(), strict=True):
+        assert re.search(pattern, told), told
