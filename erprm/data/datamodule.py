@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from erprm.data.batching.resumption import ResumableDataModule
 from erprm.data.batching.sampler import SolutionGroups
 from erprm.data.batching.tokenized import TokenizedRollouts
 from erprm.data.batching.tries import cut_tries, shared_among
-from erprm.data.labels import LabelMethod, label_eta
+from erprm.data.labels import Estimate, LabelMethod, label_eta
 from erprm.data.packing import PACKINGS, Packing, StepBatch, check_token_limits, pack_solutions
 from erprm.data.records import (
     RolloutRecord,
@@ -157,6 +158,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         predict_step_style: str = "lines",
         labels: LabelMethod = "er",
         eta: Eta = _DEFAULT_ETA,
+        estimate: Estimate = "plug_in",
         max_tokens: int = 4096,
         packing: Packing = "trees",
         row_tokens: int | None = None,
@@ -182,6 +184,9 @@ class ProcessRewardDataModule(ResumableDataModule):
                 function.
             labels: ``er``, ``soft``, ``hard`` or ``outcome`` (see :mod:`erprm.data.labels`).
             eta: entropy regularization of ``er`` labels: a number, ``inf``, ``-inf``, ``soft`` or ``hard``.
+            estimate: of ``er`` and ``soft`` labels: ``plug_in``, from the completions of the step alone, or
+                ``posterior``, the posterior mean under a Beta prior fitted to all steps of the file, which needs
+                rewards of 0 or 1.
             max_tokens: tokens of a batch: the batch size.
             packing: ``trees`` lays what the solutions of a problem have in common (its question, and steps they begin
                 with) out once, for the same loss in less time; ``rows`` lays out every solution whole.
@@ -206,6 +211,13 @@ class ProcessRewardDataModule(ResumableDataModule):
         self.eta = read_eta(eta)
         if labels != "er" and self.eta not in (_DEFAULT_ETA, family_eta):
             rank_zero_warn(f"data.eta is {eta}, which labels={labels!r} does not read; it is for labels='er'")
+        if estimate not in get_args(Estimate):
+            raise ValueError(f"data.estimate is {estimate!r}; it must be one of {', '.join(get_args(Estimate))}")
+        if estimate == "posterior" and (labels not in ("er", "soft") or math.isinf(family_eta)):
+            raise ValueError(
+                f"data.estimate is 'posterior', which is for labels='er' at a finite eta and for labels='soft'; it "
+                f"is labels={labels!r} at eta={family_eta:g}"
+            )
         check_token_limits(max_length, row_tokens, max_tokens)
         if not 0.0 <= max_unlabelled_share <= 1.0:
             raise ValueError(f"data.max_unlabelled_share is {max_unlabelled_share}; it must be in [0, 1]")
@@ -221,6 +233,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         self.predict_solutions = predict_solutions
         self.predict_step_style = predict_step_style
         self.label_method: LabelMethod = labels
+        self.estimate: Estimate = estimate
         self.max_tokens = max_tokens
         self.packing: Packing = packing
         self.row_tokens = row_tokens
@@ -299,6 +312,7 @@ class ProcessRewardDataModule(ResumableDataModule):
             **self._records_identity(),
             "data.labels": self.label_method,
             "data.eta": self.eta if self.label_method == "er" else None,
+            "data.estimate": self.estimate,
             **{
                 f"data.{name}": getattr(self, name)
                 for name in ("max_tokens", "packing", "row_tokens", "max_length", "seed")
@@ -369,7 +383,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         counts = rollouts.counts
         if counts.dropped_steps:
             total = counts.solutions + counts.dropped_solutions
-            unlabelled = total - int(self._has_label(rollouts, rollouts.labels(self.label_method, self.eta)).sum())
+            unlabelled = total - int(self._has_label(rollouts, self._labels(rollouts)).sum())
             found = (
                 f"{source}: data.max_length={self.max_length} cuts off {counts.dropped_steps} step(s); {unlabelled} of "
                 f"{total} solution(s) are left without a label (data.labels={self.label_method!r})"
@@ -397,6 +411,9 @@ class ProcessRewardDataModule(ResumableDataModule):
                 "data stats` shows what the labels of rollouts can teach"
             )
 
+    def _labels(self, rollouts: TokenizedRollouts) -> npt.NDArray[np.float32]:
+        return rollouts.labels(self.label_method, self.eta, self.estimate)
+
     def _split(self, rollouts: TokenizedRollouts) -> tuple[PackedSteps, PackedSteps]:
         held_out = validation_problems(rollouts.problem_ids, self.validation_fraction, self.seed)
         is_held_out = held_out[rollouts.problem]
@@ -406,7 +423,7 @@ class ProcessRewardDataModule(ResumableDataModule):
     def _labelled(
         self, rollouts: TokenizedRollouts, purpose: str, chosen: npt.NDArray[np.bool_] | None = None
     ) -> PackedSteps:
-        labels = rollouts.labels(self.label_method, self.eta)
+        labels = self._labels(rollouts)
         has_label = self._has_label(rollouts, labels)
         members = np.flatnonzero(has_label if chosen is None else has_label & chosen)
         if not len(members):

@@ -9,6 +9,9 @@ hard       max of the completion rewards: ``er`` at eta = +inf (Math-Shepherd's 
 outcome    none, except the last step's: its graded outcome (an outcome reward model)
 =========  ==========================================================================================
 
+``er`` and ``soft`` labels are estimated from the completions of the step alone (``plug_in``), or by the posterior mean
+under a prior fitted to all steps of a file (``posterior``; see :mod:`erprm.rewards.beliefs`).
+
 A step whose prefix was not completed has no rewards. Bisection leaves such steps between those it asks about: the
 ``hard`` label of each is that of the next step that has rewards, and it has no other label.
 """
@@ -25,9 +28,10 @@ import numpy.typing as npt
 import torch
 
 from erprm.eta import Eta, read_eta
-from erprm.rewards import entropy_regularized_reward
+from erprm.rewards import BetaPrior, entropy_regularized_reward, posterior_reward
 
 LabelMethod = Literal["er", "soft", "hard", "outcome"]
+Estimate = Literal["plug_in", "posterior"]
 
 
 def label_eta(method: str, eta: object) -> float:
@@ -106,6 +110,7 @@ def flat_step_labels(
     is_last_S: npt.NDArray[np.bool_],
     method: LabelMethod,
     eta: Eta,
+    prior: BetaPrior | None = None,
 ) -> npt.NDArray[np.float32]:
     """Labels of many steps at once.
 
@@ -115,9 +120,14 @@ def flat_step_labels(
         is_last_S: whether a step is the last of its solution.
         method: see the module's table.
         eta: entropy regularization of ``er``.
+        prior: of success rates, for the posterior mean instead of the plug-in estimate; last steps have none, since
+            their one outcome is known.
 
     Returns:
         Labels ``[S]``; NaN where the method gives no label.
+
+    Raises:
+        ValueError: if there is a prior, and a reward is neither 0 nor 1.
     """
     family_eta = label_eta(method, eta)
     counts_S = np.diff(reward_offsets_S1)
@@ -129,9 +139,40 @@ def flat_step_labels(
             labels_S[steps] = entropy_regularized_reward(torch.from_numpy(rewards_GK), family_eta).numpy()
         else:
             labels_S[steps] = np.nan
+    if prior is not None:
+        is_sampled_S = ~is_last_S & (counts_S > 0)
+        successes, trials = completion_counts(rewards, reward_offsets_S1, is_last_S)
+        labels_S[is_sampled_S] = posterior_reward(successes, trials, family_eta, prior).numpy()
     if family_eta == math.inf:
         has_rewards = np.where(counts_S > 0, np.arange(len(counts_S)), len(counts_S))
         labels_S = labels_S[np.minimum.accumulate(has_rewards[::-1])[::-1]]
     if method == "outcome":
         labels_S[~is_last_S] = np.nan
     return labels_S
+
+
+def completion_counts(
+    rewards: npt.NDArray[np.float32], reward_offsets_S1: npt.NDArray[np.int64], is_last_S: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Right completions, and completions, of the steps that have any, last steps left out.
+
+    Args:
+        rewards: all completion rewards, step after step.
+        reward_offsets_S1: as in :func:`flat_step_labels`.
+        is_last_S: whether a step is the last of its solution.
+
+    Raises:
+        ValueError: if one of these rewards is neither 0 nor 1.
+    """
+    trials_S = np.diff(reward_offsets_S1).astype(np.int32)
+    is_sampled_S = ~is_last_S & (trials_S > 0)
+    sampled = rewards[np.repeat(is_sampled_S, trials_S)]
+    partial = (sampled != 0) & (sampled != 1)
+    if partial.any():
+        raise ValueError(
+            f"right completions are counted, and a reward is {sampled[partial][0]:g}; it must be 0 or 1, or take the "
+            "plug_in estimate"
+        )
+    ends = np.cumsum(np.concatenate([[0], trials_S[is_sampled_S]]))
+    right = np.concatenate([[0], np.cumsum(sampled, dtype=np.int64)])
+    return np.diff(right[ends]).astype(np.int32), trials_S[is_sampled_S]

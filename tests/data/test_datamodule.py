@@ -147,6 +147,39 @@ def test_nothing_is_said_of_labels_that_differ(tmp_path: Path, encoder: StepEnco
     set_up_with_right_steps(2, tmp_path, encoder)
 
 
+def test_posterior_labels_share_the_prior_of_the_file(tmp_path: Path, encoder: StepEncoder) -> None:
+    # Of the steps 1/6 have none right of two, 1/3 one and 1/2 both: the prior is Beta(2, 1), and under it the posterior
+    # mean of p is (2 + right) / 5. Last steps are right.
+    counts = [0, 1, 1, 2, 2, 2]
+    records = [make_record(i, [[float(c > 0), float(c > 1)], [1.0]], problem_id=f"p{i}") for i, c in enumerate(counts)]
+    write_records(records, tmp_path / "r.parquet")
+    settings: dict[str, Any] = {"labels": "soft", "validation_rollouts": str(tmp_path / "r.parquet")}
+    data = set_up(str(tmp_path / "r.parquet"), encoder, estimate="posterior", **settings)
+    assert all_labels(data.train_set) == pytest.approx(
+        sorted([2 / 5, *[3 / 5] * 2, *[4 / 5] * 3, *[1.0] * 6]), abs=1e-4
+    )
+
+
+def test_rollouts_that_show_no_prior_are_refused(tmp_path: Path, encoder: StepEncoder) -> None:
+    write_records([make_record(i, [[0.0, 0.0], [1.0]], problem_id=f"p{i}") for i in range(4)], tmp_path / "r.parquet")
+    with pytest.raises(ValueError, match=r"estimate='posterior' of 4 solution\(s\): all 8 completions are wrong"):
+        set_up(str(tmp_path / "r.parquet"), encoder, estimate="posterior")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"estimate": "exact"}, r"data\.estimate is 'exact'; it must be one of plug_in, posterior"),
+        ({"estimate": "posterior", "labels": "hard"}, "it is labels='hard' at eta=inf"),
+        ({"estimate": "posterior", "labels": "outcome"}, "it is labels='outcome'"),
+        ({"estimate": "posterior", "eta": "-inf"}, "it is labels='er' at eta=-inf"),
+    ],
+)
+def test_estimates_that_labels_do_not_have_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ProcessRewardDataModule("r.parquet", **settings)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
 def test_a_share_outside_0_to_1_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=r"data\.max_unlabelled_share is .*; it must be in \[0, 1\]"):

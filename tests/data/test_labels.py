@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from erprm.data.labels import flat_step_labels, label_eta, step_labels
+from erprm.data.labels import completion_counts, flat_step_labels, flattened_rewards, label_eta, step_labels
+from erprm.rewards import BetaPrior
 
 # Three steps whose completions succeeded 2 of 4 times, 0 of 2 times and, the graded outcome, once.
 REWARDS = [[1.0, 0.0, 0.0, 1.0], [0.0, 0.0], [1.0]]
@@ -87,3 +88,21 @@ def test_an_unknown_method_is_named_with_the_known_ones() -> None:
 def test_an_eta_that_is_no_number_is_named(method: str, eta: object) -> None:
     with pytest.raises(ValueError, match=rf"eta is {eta!r}; it must be a number, inf, -inf, soft"):
         label_eta(method, eta)
+
+
+def test_posterior_labels_are_posterior_means_but_for_last_steps() -> None:
+    # Under a uniform prior: (1 + right) / (2 + K). Last steps keep their graded outcome.
+    rewards = flattened_rewards([[[1.0, 0.0, 0.0, 0.0], [1.0, 1.0], [1.0]], [[0.0], [0.0]]])
+    labels = flat_step_labels(*rewards, "soft", 0.0, BetaPrior(1.0, 1.0))
+    assert labels.tolist() == pytest.approx([2 / 6, 3 / 4, 1.0, 1 / 3, 0.0])
+
+
+def test_counts_are_those_of_completed_steps_but_the_last() -> None:
+    rewards = flattened_rewards([[[1.0, 0.0, 1.0], [], [1.0]], [[0.0]]])
+    right, trials = completion_counts(*rewards)
+    assert (right.tolist(), trials.tolist()) == ([2], [3])
+
+
+def test_partial_rewards_cannot_be_counted() -> None:
+    with pytest.raises(ValueError, match=r"a reward is 0\.5; it must be 0 or 1, or take the plug_in estimate"):
+        completion_counts(*flattened_rewards([[[1.0, 0.5], [1.0]]]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.data.batching.tries import trie_order
-from erprm.data.labels import LabelMethod, flat_step_labels
+from erprm.data.labels import Estimate, LabelMethod, completion_counts, flat_step_labels
 from erprm.data.records import RolloutRecord
+from erprm.rewards import BetaPrior, fit_beta_prior
 from erprm.runs.atomic import hidden_beside, hidden_name, remove, write_json
 from erprm.runs.identity import content_hash, tokenizer_fingerprint
 from erprm.steps import Solution, StepEncoder
@@ -153,26 +154,25 @@ class TokenizedRollouts:
         """Tokens of each solution."""
         return np.diff(self.token_offsets)
 
-    def labels(self, method: LabelMethod, eta: float) -> npt.NDArray[np.float32]:
+    def labels(self, method: LabelMethod, eta: float, estimate: Estimate = "plug_in") -> npt.NDArray[np.float32]:
         """Label of every kept step; NaN where the method is ``outcome`` and gives none.
+
+        Args:
+            method: see :mod:`erprm.data.labels`.
+            eta: entropy regularization of ``er``.
+            estimate: ``posterior`` fits one prior to all steps here.
 
         Raises:
             ValueError: naming the first of them, if another method has no label for a step (see
-                :mod:`erprm.data.labels`).
+                :mod:`erprm.data.labels`); or if no prior can be fitted.
         """
+        try:
+            prior = self._prior() if estimate == "posterior" else None
+        except ValueError as error:
+            raise ValueError(f"estimate='posterior' of {len(self)} solution(s): {error}") from error
         labels_S = np.empty(len(self.is_last), dtype=np.float32)
-        start = 0
-        # In parts, to limit the memory needed on the way.
-        while start < len(labels_S):
-            stop = min(start + _STEPS_AT_ONCE, len(labels_S))
-            # A step without rewards takes its label from what comes after it.
-            while self.reward_offsets[stop] == self.reward_offsets[stop - 1]:
-                stop += 1
-            offsets_S1 = self.reward_offsets[start : stop + 1]
-            rewards = self.rewards[offsets_S1[0] : offsets_S1[-1]]
-            is_last_S = self.is_last[start:stop]
-            labels_S[start:stop] = flat_step_labels(rewards, offsets_S1 - offsets_S1[0], is_last_S, method, eta)
-            start = stop
+        for start, stop in self._parts():
+            labels_S[start:stop] = flat_step_labels(*self._rewards_of(start, stop), method, eta, prior)
         if method != "outcome" and np.isnan(labels_S).any():
             step = int(np.isnan(labels_S).argmax())
             solution = int(np.searchsorted(self.tag_offsets, step, side="right")) - 1
@@ -182,6 +182,29 @@ class TokenizedRollouts:
                 "or outcome"
             )
         return labels_S
+
+    def _prior(self) -> BetaPrior:
+        counts = [completion_counts(*self._rewards_of(start, stop)) for start, stop in self._parts()]
+        successes, trials = (np.concatenate(part) for part in zip(*counts, strict=True))
+        return fit_beta_prior(successes, trials)
+
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """All steps in parts, to limit the memory needed at a time."""
+        start = 0
+        while start < len(self.is_last):
+            stop = min(start + _STEPS_AT_ONCE, len(self.is_last))
+            # A step without rewards takes its label from what comes after it.
+            while self.reward_offsets[stop] == self.reward_offsets[stop - 1]:
+                stop += 1
+            yield start, stop
+            start = stop
+
+    def _rewards_of(
+        self, start: int, stop: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        offsets_S1 = self.reward_offsets[start : stop + 1]
+        rewards = self.rewards[offsets_S1[0] : offsets_S1[-1]]
+        return rewards, offsets_S1 - offsets_S1[0], self.is_last[start:stop]
 
 
 class TextColumn(Sequence[str]):

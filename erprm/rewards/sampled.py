@@ -24,12 +24,9 @@ from torch import Tensor
 from erprm.eta import Eta, read_eta
 from erprm.tensors import Numbers, as_tensor
 
-__all__ = ["binary_reward", "entropy_regularized_reward", "jackknife_reward", "reward_standard_error"]
-
-
 # R_eta is the mean plus at most |eta| / 8 (eta times half the variance, itself at most 1/4). Below this eta that is
 # less than float64 resolves, and products with eta would soon leave its normal range.
-_ETA_OF_THE_MEAN = 2.0**-60
+ETA_OF_THE_MEAN = 2.0**-60
 
 
 def entropy_regularized_reward(rewards: Numbers, eta: Eta) -> Tensor:
@@ -89,7 +86,7 @@ def reward_standard_error(rewards: Numbers, eta: Eta) -> Tensor:
     K = rewards_K.shape[-1]
     if K == 1 or math.isinf(eta):
         error = torch.full_like(rewards_K[..., 0], math.nan)
-    elif abs(eta) < _ETA_OF_THE_MEAN:
+    elif abs(eta) < ETA_OF_THE_MEAN:
         error = rewards_K.std(dim=-1) / math.sqrt(K)
     else:
         # The anchor scales y and its standard deviation alike, so it drops out of their ratio.
@@ -129,7 +126,7 @@ def jackknife_reward(rewards: Numbers, eta: Eta) -> Tensor:
         raise ValueError("the jackknife needs at least 2 completions a prefix: rewards has K = 1 in its last dimension")
 
     plain = _log_mean_exp(rewards_K, eta)
-    if abs(eta) < _ETA_OF_THE_MEAN:
+    if abs(eta) < ETA_OF_THE_MEAN:
         return plain.to(_result_dtype(rewards))
 
     # While the extreme reward stays in, it anchors the exponentials; without it the others need an anchor of their own.
@@ -174,7 +171,7 @@ def binary_reward(p: Numbers, eta: Eta) -> Tensor:
         value = (probability > 0).double()
     elif eta == -math.inf:
         value = (probability == 1).double()
-    elif abs(eta) < _ETA_OF_THE_MEAN:
+    elif abs(eta) < ETA_OF_THE_MEAN:
         value = probability
     elif abs(eta) <= 1:
         value = (probability * math.expm1(eta)).log1p() / eta
@@ -188,7 +185,7 @@ def _log_mean_exp(rewards_K: Tensor, eta: float) -> Tensor:
     lowest, highest = torch.aminmax(rewards_K, dim=-1)
     if math.isinf(eta):
         return highest if eta > 0 else lowest
-    if abs(eta) < _ETA_OF_THE_MEAN:
+    if abs(eta) < ETA_OF_THE_MEAN:
         value = rewards_K.mean(dim=-1)
     else:
         anchor = highest if eta > 0 else lowest
