@@ -38,7 +38,7 @@ def test_import_loads_no_heavy_library() -> None:
 
 
 def test_the_check_for_heavy_libraries_sees_them() -> None:
-    assert "torch" in heavy_libraries_loaded_by("import erprm.rewards")
+    assert "torch" in heavy_libraries_loaded_by("import erprm.losses")
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
