@@ -23,6 +23,7 @@ from erprm.grading.answers.formula import FUNCTIONS
 from erprm.grading.answers.normalize import normalize
 from erprm.grading.answers.numeric import parse_number
 from erprm.grading.answers.quantity import parse_unit
+from erprm.grading.conclusion import concluded, without_reasons
 from erprm.grading.last_formula import (
     MATH,
     TAIL_CHARS,
@@ -90,7 +91,7 @@ _HASH_HEADING = re.compile(
 )
 _PHRASE = re.compile(
     r"\bfinal answer(?: is)?\s*[:：]?\s*"
-    r"|\b(?:correct|right) (?:option|choice|answer) is\s*:?\s*"
+    r"|\b(?:correct|right|best|only) (?:option|choice|answer) is\s*:?\s*"
     r"|(?:答案|结果|結果|答え)\s*(?:应该|應該|应|就)?(?:是|为|為|等于|选|は|:|：)\s*[:：]?\s*|^答\s*[:：]\s*"
     r"|(?:故选|应选|因此选|所以选|本题选|正确选项是|选择|[，,]选(?=\s*[（(]?[A-J]))\s*[:：]?\s*"
     r"|(?:정답|respuesta|réponse|antwort|risposta|ответ)\s*(?:[:：]|은|는|es\b|est\b|ist\b|è)\s*[:：]?\s*"
@@ -99,10 +100,11 @@ _PHRASE = re.compile(
     r"|\bthe answer\b[^.:=\n]{1,60}?\bis\b\s*:?\s*",
     re.IGNORECASE | re.MULTILINE,
 )
+_LETTER_WITH_VALUE = re.compile(r"\(?[A-J][).:]\s*\$[^$]+\$")
 _SHORT_PHRASE = re.compile(r"^[ \t]{0,3}A:[ \t]{0,3}", re.IGNORECASE | re.MULTILINE)
 # Every phrase, and every heading, holds one of these; few texts hold one before their last lines.
 _PHRASE_WORDS = (
-    *("answer", "option", "choice", "答", "结果", "結果", "选", "正确", "정답"),
+    *("correct", "answer", "option", "choice", "答", "结果", "結果", "选", "正确", "정답"),
     *("respuesta", "réponse", "antwort", "risposta", "ответ"),
 )
 # A phrase starts at most so far before its word: a formula, and "is therefore our final".
@@ -117,7 +119,10 @@ _VALUE_FIRST = re.compile(
     r"|(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?|\([A-J]\)"
     r"|(?<![A-Za-z0-9_])[A-J])"
     r"(?:\s+(?:is|must be|will be|would be)\s+(?:therefore\s+|thus\s+)?(?:our|the|my)\s+"
-    r"(?:final\s+|correct\s+)?answer\b|\s*(?:是)?正确)",
+    r"(?:final\s+|correct\s+)?answer\b|\s*(?:是)?正确)"
+    r"|(?:^|[.,;:]\s|\b(?i:so|thus|therefore|hence|only|option|choice|answer)\s)\(?(?P<letter>[A-J])\)?"
+    r"\s+is\s+(?:therefore\s+)?(?:(?:the|our)\s+)?(?:(?:correct|right|best)\b|(?:choice|option|answer)\b)",
+    re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"\.(?=\s+[A-Z(]|\s*$|\s*\n)|\n|[。！；]|(?<=\s)I hope\b")
 # What explains the answer in the same sentence: "42, which is even", "$x=2$ since $2x=4$", "$18$ (see part 2)".
@@ -166,10 +171,14 @@ _REASON = re.compile(r"\s(?:that|because|since|in order to|to|who|if|when|out of
 _TWO_NUMBERS = re.compile(
     r"[=+*/]|\b(?:so|leaving|total|which means|costs?|makes?|is equal|is worth|left|each)\b", re.IGNORECASE
 )
-_BECAUSE = re.compile(r"(?<=[\w$)}]),?\s+(?:because|since)\s")
+_BECAUSE = re.compile(
+    r"(?<=[\w$)}])(?:,?\s+(?:because|since)\s|,\s+which is \S+ (?:times|more|less|fewer|percent)\b)", re.IGNORECASE
+)
+_NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 # Between two numbers of which the second belongs to the question: "needs 6 boxes to pack all 72", "5 of the 12".
 _BACKGROUND = re.compile(
-    r"(?!.*\b(?:so|is|are|was|has|have|had|costs?|makes?|leaving|left|total|each|and|or|gets?|equals?|will|then)\b)[^+*/=:]*\s"
+    r"(?!.*\b(?:so|is|are|was|has|have|had|costs?|(?<!to )makes?|leaving|left|total|each|and|or|gets?"
+    r"|equals?|will|then)\b)[^+*/=:]*\s"
     r"(?:to|for|of the|of all|from|in|before|after|who|that|out of|if|within|during|with)\s[^+*/=:]*"
 )
 # What follows the result of a computation and may state another: "= 10 dollars, so he has 90 left".
@@ -178,7 +187,15 @@ _OPENING = re.compile(r"(?:(?:so|therefore|thus|hence|then|finally|in total|alto
 _NO_ANSWER = re.compile(
     r"\banswer\b[^.]*\b(?:not|cannot|(?:greater|less|more|fewer) than|at least|at most)\s+(?:be\s+)?\S+$", re.IGNORECASE
 )
-_LAST_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n+")
+_CHOSEN_LETTER = re.compile(
+    r"(?:(?:so|thus|therefore|hence|then|选),?\s*)(?:it is |we (?:choose|pick|select) |choose |pick |select )?"
+    r"(?:(?:the )?(?:option|choice|answer) )?\(?([A-J])\)?[.。]?",
+    re.IGNORECASE,
+)
+_IN_WORDS = re.compile(r"\ball real (?:numbers|values)\b[^.]*", re.IGNORECASE)
+_LAST_SENTENCE = re.compile(
+    r"(?<=[.!?。！？])\s+|(?<=[.!?][$)])\s+(?=[A-Z])|(?<=\.\\\])(?=[A-Z])|(?<=\.\$\$)(?=[A-Z])|\n+"
+)
 
 
 class _Found(NamedTuple):
@@ -297,12 +314,19 @@ def _unmarked_count(text: str) -> str | None:
     _, equals, result = sentence.rpartition("=")
     if equals and not _RESULT_GOES_ON.search(result):
         return count_in(result, last=False)
-    numbers = list(re.finditer(r"\d[\d.,]*", sentence))
-    if len(numbers) == 2 and _BACKGROUND.fullmatch(sentence, numbers[0].end(), numbers[1].start()):
+    if _is_background(sentence):
         return count_in(sentence, last=False)
-    if not numbers and (worded := last_worded(sentence)) is not None:
+    if not re.search(r"\d", sentence) and (worded := last_worded(sentence)) is not None:
         return worded
     return count_in(text, last=True)
+
+
+def _is_background(sentence: str) -> bool:
+    """True if the second of two numbers belongs to the question, as in `She needs 6 boxes to pack all 72`."""
+    numbers = list(_NUMBER.finditer(sentence))
+    if len(numbers) != 2 or MATH.search(sentence):
+        return False
+    return _BACKGROUND.fullmatch(sentence, numbers[0].end(), numbers[1].start()) is not None
 
 
 def _before_because(sentence: str) -> str | None:
@@ -347,7 +371,9 @@ def _math_answer(text: str, truncated: bool) -> str | None:
             continue
         if not found.closed and is_cut_off(found.answer):
             return None
-        answer = found.answer if _is_bare(found.answer) else last_formula(found.answer)
+        answer = found.answer
+        if not _is_bare(answer) and not _LETTER_WITH_VALUE.fullmatch(answer):
+            answer = last_formula(concluded(answer)) or ""
         if answer:
             return answer
     return None if truncated else _unmarked_answer(text)
@@ -356,9 +382,11 @@ def _math_answer(text: str, truncated: bool) -> str | None:
 def _unmarked_answer(text: str) -> str | None:
     if ends_in_code(text):
         return None
+    if letter := _CHOSEN_LETTER.fullmatch(_last_sentence(text)):
+        return letter[1]
     if _is_bare(text):
-        return None if is_cut_off(text) else text
-    tail = without_self_check(text[-TAIL_CHARS:])
+        return None if is_cut_off(text) else without_reasons(_without_opening(text))
+    tail = without_self_check(text[-TAIL_CHARS:]).rstrip()
     if is_cut_off(tail):
         return None
     sentence = _last_sentence(tail)
@@ -368,7 +396,11 @@ def _unmarked_answer(text: str) -> str | None:
         return last_formula(head)
     if _reason_follows(sentence):
         return leading_count(_without_opening(sentence))
-    found = last_formula(tail)
+    if values := _IN_WORDS.search(sentence):
+        return values[0]
+    if _is_background(sentence):
+        return count_in(sentence, last=False)
+    found = last_formula(tail.removesuffix(sentence) + concluded(sentence))
     return text if found is None and len(text) <= MAX_BARE_CHARS else found
 
 
@@ -545,7 +577,8 @@ def _statements(text: str, after: int = 0) -> list[_Found]:
             if section.answer:
                 found.append((match.end(), section))
     found.extend(
-        (match.end(), _Found(match["value"], True)) for match in list(_VALUE_FIRST.finditer(text, after))[-MAX_MARKS:]
+        (match.end(), _Found(match["value"] or match["letter"], True))
+        for match in list(_VALUE_FIRST.finditer(text, after))[-MAX_MARKS:]
     )
     return [each for _, each in sorted(found, key=lambda pair: -pair[0])]
 

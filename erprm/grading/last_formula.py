@@ -12,6 +12,7 @@ from erprm.grading.answers.characters import clean_characters
 from erprm.grading.answers.formula import FUNCTIONS
 from erprm.grading.answers.numeric import THOUSANDS
 from erprm.grading.answers.quantity import may_be_variable, parse_unit
+from erprm.grading.answers.wholeness import stands_alone
 
 # The answer is looked for in this much of the end of the text.
 TAIL_CHARS = 4000
@@ -25,6 +26,8 @@ MATH = re.compile(
     r"|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+)\$"
     r"|\\\((?P<parenthesis>(?:[^\\]|\\(?![()]))+)\\\)"
     r"|\\\[(?P<bracket>(?:[^\\]|\\(?![\[\]]))+)\\\]"
+    r"|\\begin\{(?P<environment>(?:align|gather|equation|eqnarray|multline)\*?)\}"
+    r"(?P<rows>(?:[^\\]|\\(?!end\{(?P=environment)\}))+)\\end\{(?P=environment)\}"
 )
 _MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b)[\s,]*")
 _UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA-Z]+", re.IGNORECASE)
@@ -65,7 +68,7 @@ _MONEY = re.compile(r"\s*-?\.?\d[\d,.]*(?:[\d\s,./*+=x()-]*\s[A-Za-z]{2,}|(?![^$
 _ENDS_OPEN = re.compile(
     r"(?:[=+/^({\\&]|(?<=\s)[-<>*\[]|(?<=[\d)}])-|\\(?:cdot|times|frac|dfrac|tfrac|sqrt|le|leq|ge|geq|ne|neq|pm|mp|approx"
     r"|to|div|cup|cap|in|equiv|left|right|binom|text|begin|end|log|ln|sin|cos|tan)\s*|(?:\\[a-zA-Z]+|(?<![\w_])[a-zA-Z])_"
-    r"|=\s*\|)$"
+    r"|=\s*\||(?<!\w)(?:is|are|equals?|the|of|and|or|by|then|so|we|that|from|for|with|get|have):?)$"
 )
 # A fraction whose second part is not there.
 _HALF_A_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\d|\{(?:[^{}]|\{[^{}]*\})*\})\s*$")
@@ -81,7 +84,7 @@ _SELF_CHECK = re.compile(
     r"\b(?:correct|right|valid|reasonable|consistent|verified|checks|makes sense|confirmed|plausible|unique|complete)\b"
     r"|(?:this|that|it|which) (?:is|was) (?:the|indeed)\b[^=$\d]*\s(?:because|since|as)\b"
     r"|(?:check|verification|verify)\b\s*:"
-    r"|(?:we|let us|let's|let me|i)\s(?:can\s)?(?:now\s|also\s)?(?:check|verify|double-check)\b",
+    r"|\(?note\b(?: that)?|(?:we|let us|let's|let me|i)\s(?:can\s)?(?:now\s|also\s)?(?:check|verify|double-check)\b",
     re.IGNORECASE,
 )
 _SENTENCE_START = re.compile(r"(?<=[.!?。！？])\s+|\n+")
@@ -157,6 +160,8 @@ def last_formula(text: str) -> str | None:
         if number and attached and parse_unit(clean_characters(attached[0])) is not None:
             return number[0] if may_be_variable(attached["name"]) else f"{number[0]} {attached[0]}"
         if _PLAIN_NUMBER.fullmatch(found):
+            if not stands_alone(outside, start, end):
+                return None
             found += _unit_after(text, end)
             compound = _COMPOUND.search(text[max(0, start - 40) : start])
             return f"{compound[0]}{found}" if compound and " " in found else found
@@ -167,9 +172,31 @@ def last_formula(text: str) -> str | None:
     first = len(spans) - 1
     while first > 0 and _MATH_JOIN.fullmatch(text, spans[first - 1].end(), spans[first].start()):
         first -= 1
-    answer = ", ".join(span[span.lastgroup or 0].strip() for span in spans[first:])
+    answer = ", ".join(_result(span[span.lastgroup or 0]) for span in spans[first:])
     unit = _UNIT_AFTER_MATH.match(text, spans[-1].end())
     return f"{answer} {unit[0].strip()}" if unit else answer
+
+
+_ALIGNED = re.compile(r"\\begin\{(align(?:ed)?\*?|split|gathered)\}(.*)\\end\{\1\}", re.DOTALL)
+_ROW_END = re.compile(r"\\\\(?:\[[^\[\]]*\])?|\\cr\b")
+_ROW_START = re.compile(r"(?:\s|&|\\(?:Rightarrow|implies|iff|q?quad|therefore)\b|\\[ ,;])*")
+_NEXT_MEMBER = re.compile(r"=|\\equiv")
+
+
+def _result(formula: str) -> str:
+    """The last member of a computation that goes over several lines, or of one between numbers; else all of it."""
+    formula = formula.strip().rstrip(".,; ")
+    aligned = _ALIGNED.fullmatch(formula)
+    rows = [row for row in _ROW_END.split(aligned[2] if aligned else formula) if row.strip()]
+    if not aligned and (len(rows) < 2 or "&" not in formula or "\\begin" in formula):
+        return formula
+    row = rows[-1].strip() if rows else ""
+    row = row[_ROW_START.match(row).end() :]  # type: ignore[union-attr]
+    if _NEXT_MEMBER.match(row):
+        row = _NEXT_MEMBER.split(row)[-1]
+    elif aligned and len({each.partition("&")[0].strip() for each in rows}) == len(rows) > 1:
+        return formula  # a system
+    return row.replace("&", "").strip().rstrip(".,; ")
 
 
 def _last_bare(text: str, after: int) -> tuple[int, int] | None:
@@ -257,6 +284,8 @@ def _joins(word: str, edge: str, before_run: bool) -> bool:
         return (word != ":" and word != "/") or not at_edge
     if at_edge:
         return not _PROSE.search(_bare_of(word)) or word.strip("()") in _FORMULA_WORDS
+    if before_run and edge.startswith(("\\pmod", "(mod", "(\\bmod")):
+        return True
     if before_run and word.isdigit() and _FACTOR.match(edge):
         return True  # 3 1/2, 2 \sqrt{3}
     if before_run and edge.startswith("\\text{"):

@@ -16,6 +16,7 @@ from erprm.grading.answers.expressions import (
     choice_letter,
     equal_expressions,
     is_bare_choice,
+    without_choice,
 )
 from erprm.grading.answers.normalize import MAX_ANSWER_CHARS, normalize
 from erprm.grading.answers.numeric import parse_number
@@ -42,6 +43,8 @@ def equal_answers(gold: str, prediction: str, symbolic: Symbolic) -> bool:
         letters = choice_letter(gold), choice_letter(prediction)
         if letters[0] and letters[1]:
             return letters[0] == letters[1]
+    elif (choice_letter(gold) is None) != (choice_letter(prediction) is None):  # 12 for "(B) 12"
+        gold, prediction = without_choice(gold), without_choice(prediction)
     gold, prediction = _with_decimal_points(gold, prediction)
     return _equal(parse_answer(gold), parse_answer(prediction), symbolic)
 

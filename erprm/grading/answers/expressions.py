@@ -45,7 +45,7 @@ _CHOICE = re.compile(
 )
 _WITH_TEXT = re.compile(
     r"(?:(?:option|choice)\s*)?(?:\\text\s*\{\s*)?"
-    r"(?:\(\s*(?P<bracketed>[A-J])\s*\)(?:\s*\}\s*|\s*,?\s+)|(?P<marked>[A-J])\s*[):.]\s+)(?![-+=*/^_<>(\[|]).+",
+    r"(?:\(\s*(?P<bracketed>[A-J])\s*\)(?:\s*\}\s*|\s*,?\s+)|(?P<marked>[A-J])\s*[):.]\s+)(?P<value>(?![-+=*/^_<>(\[|]).+)",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -60,6 +60,12 @@ def choice_letter(text: str) -> str | None:
         return match["letter"].upper()
     match = _WITH_TEXT.fullmatch(text)
     return (match["bracketed"] or match["marked"]).upper() if match else None
+
+
+def without_choice(text: str) -> str:
+    """The `12` of `(B) 12`; a text that names no letter as it is."""
+    match = _WITH_TEXT.fullmatch(text)
+    return match["value"] if match else text
 
 
 def is_bare_choice(text: str) -> bool:
