@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from erprm.data.files.compressed import COMPRESSED_SUFFIXES, compressing
@@ -30,6 +31,9 @@ from erprm.runs.atomic import whole_file
 log = logging.getLogger(__name__)
 
 _BATCH = 1024
+# Of a row group, to be read in batches of all these rows.
+_MOST_BYTES = 8 * MAX_ROW_BYTES
+_BYTES_OF_NUMBER = 4
 _SHOWN = 80
 _JSON_SUFFIXES = (".jsonl", ".json")
 
@@ -130,33 +134,104 @@ def is_parquet(path: Path) -> bool:
 
 
 def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Arrow batches of a Parquet file.
+    """Arrow batches of a Parquet file, of a size in memory that does not grow with the file.
+
+    Texts are read as Parquet keeps them, each once with the numbers of its rows, and repeated a few rows at a time.
 
     Raises:
-        ValueError: naming the file, if it is no Parquet file, or damaged.
+        ValueError: naming the file, if it is no Parquet file, or damaged, or has a row that is too large.
     """
     rows = 0
     try:
+        with pq.ParquetFile(path) as file:
+            metadata = file.metadata
+            _refuse_bomb(metadata, path)
+            texts = [column.path for column in map(file.schema.column, range(len(file.schema))) if _is_text(column)]
         # Buffered ahead, as is pyarrow's default, the whole file is in memory at its end.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            _refuse_bomb(file.metadata, path)
-            for batch in file.iter_batches(_BATCH):
-                yield batch
+        with pq.ParquetFile(path, metadata=metadata, pre_buffer=False, read_dictionary=texts) as file:
+            for batch in file.iter_batches(_rows_at_once(metadata)):
+                for part in _parts(batch, rows, path):
+                    columns = [column.cast(_repeated_type(column.type)) for column in part.columns]
+                    yield pa.RecordBatch.from_arrays(columns, names=part.schema.names)
                 rows += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         problem = f"cannot be read from row {rows} on" if rows else "not a Parquet file, or a damaged one"
         raise ValueError(f"{path}: {problem} ({error})") from error
 
 
+def _is_text(column: pq.ColumnSchema) -> bool:
+    return column.physical_type == "BYTE_ARRAY" and column.logical_type.type in ("STRING", "JSON", "NONE")
+
+
 def _refuse_bomb(metadata: pq.FileMetaData, path: Path) -> None:
     """Refuses a file whose rows would take more memory than any row may, before they are decompressed."""
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        if group.total_byte_size > max(group.num_rows, 1) * MAX_ROW_BYTES:
+        # Equal values in a row take no room in the file, but in memory each takes its number.
+        values = sum(group.column(place).num_values for place in range(group.num_columns))
+        size = max(group.total_byte_size, values * _BYTES_OF_NUMBER)
+        if size > max(group.num_rows, 1) * MAX_ROW_BYTES:
             raise ValueError(
-                f"{path}: {group.num_rows} row(s) of row group {number} take {group.total_byte_size} bytes; the limit "
-                f"is {MAX_ROW_BYTES} a row"
+                f"{path}: {group.num_rows} row(s) of row group {number} take {size} bytes; the limit is "
+                f"{MAX_ROW_BYTES} a row"
             )
+
+
+def _rows_at_once(metadata: pq.FileMetaData) -> int:
+    largest = max((metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups)), default=0)
+    return max(1, min(_BATCH, _BATCH * _MOST_BYTES // max(largest, 1)))
+
+
+def _parts(batch: pa.RecordBatch, first_row: int, path: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of a batch, in parts that are no larger than a row may be, with all texts repeated.
+
+    Raises:
+        ValueError: naming the row and its largest column, if one row is not.
+    """
+    sizes = [_repeated_bytes(column) for column in batch.columns]
+    if sum(sizes) <= MAX_ROW_BYTES:
+        yield batch
+    elif batch.num_rows > 1:
+        half = batch.num_rows // 2
+        # A copy of their numbers: of a slice, all of the lists would be repeated.
+        yield from _parts(batch.take(pa.array(range(half))), first_row, path)
+        yield from _parts(batch.take(pa.array(range(half, batch.num_rows))), first_row + half, path)
+    else:
+        column = batch.schema.names[sizes.index(max(sizes))]
+        raise ValueError(
+            f"{path}, row {first_row}: takes {sum(sizes)} bytes, {max(sizes)} of them in column {column!r}; the limit "
+            f"is {MAX_ROW_BYTES}"
+        )
+
+
+def _repeated_bytes(array: pa.Array) -> int:
+    if pa.types.is_dictionary(array.type):
+        lengths = pc.take(pc.binary_length(array.dictionary), array.indices)
+        return int(pc.sum(lengths).as_py() or 0)
+    if pa.types.is_struct(array.type):
+        return sum(map(_repeated_bytes, array.flatten()))
+    if isinstance(array, pa.MapArray):
+        return _repeated_bytes(array.keys) + _repeated_bytes(array.items)
+    if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        return _repeated_bytes(array.flatten())
+    return int(array.nbytes)
+
+
+def _repeated_type(of: pa.DataType) -> pa.DataType:
+    """A type with texts in the place of numbers of texts."""
+    if pa.types.is_dictionary(of):
+        return of.value_type
+    if pa.types.is_struct(of):
+        return pa.struct([field.with_type(_repeated_type(field.type)) for field in of])
+    if pa.types.is_map(of):
+        return pa.map_(_repeated_type(of.key_type), _repeated_type(of.item_type))
+    if pa.types.is_fixed_size_list(of):
+        return pa.list_(_repeated_type(of.value_type), of.list_size)
+    if pa.types.is_list(of):
+        return pa.list_(of.value_field.with_type(_repeated_type(of.value_type)))
+    if pa.types.is_large_list(of):
+        return pa.large_list(of.value_field.with_type(_repeated_type(of.value_type)))
+    return of
 
 
 def _rows_of(batches: Iterable[pa.RecordBatch], name: str, reject: Reject) -> Iterator[tuple[Place, dict[str, Any]]]:

@@ -237,3 +237,64 @@ def test_a_small_file_with_a_row_of_many_megabytes_is_refused_unread(tmp_path: P
     limit = rf"bomb\.parquet: 1 row\(s\) of row group 0 take \d+ bytes; the limit is {MAX_ROW_BYTES}"
     with pytest.raises(ValueError, match=limit):
         list(read_rows(path))
+
+
+@pytest.mark.parametrize("kept_as", ["text", "dictionary", "list", "struct"])
+def test_a_text_that_many_rows_share_is_repeated_a_few_rows_at_a_time(kept_as: str, tmp_path: Path) -> None:
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), pa.array(["x" * 2**22]))
+    column: pa.Array = texts
+    if kept_as == "list":
+        column = pa.ListArray.from_arrays(pa.array(range(401), pa.int32()), texts)
+    elif kept_as == "struct":
+        column = pa.StructArray.from_arrays([texts], ["t"])
+    path = tmp_path / "bomb.parquet"
+    # Without the types of Arrow it is read as text.
+    pq.write_table(pa.table({"text": column}), path, compression="zstd", store_schema=kept_as == "dictionary")
+    assert path.stat().st_size < 10_000
+    before, peak, rows = pa.total_allocated_bytes(), 0, 0
+    for batch in parquet_batches(path):
+        peak, rows = max(peak, pa.total_allocated_bytes() - before), rows + batch.num_rows
+    assert rows == 400
+    assert peak < 2**27 < 400 * 2**22
+
+
+def test_a_row_that_repeats_a_text_too_often_is_refused_by_its_column(tmp_path: Path) -> None:
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 40, pa.int32()), pa.array(["x" * 2**20]))
+    steps = pa.ListArray.from_arrays(pa.array([0, 1, 40], pa.int32()), texts)
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"id": ["a", "b"], "steps": steps}), path, compression="zstd")
+    message = rf"bomb\.parquet, row 1: takes {39 * 2**20 + 1} bytes, {39 * 2**20} of them in column 'steps'; the limit"
+    with pytest.raises(ValueError, match=message):
+        list(read_rows(path))
+
+
+def test_a_list_of_very_many_equal_numbers_is_refused_unread(tmp_path: Path) -> None:
+    numbers = pa.DictionaryArray.from_arrays(pa.array([0] * 2**23 + [0], pa.int8()), pa.array(["1"]))
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"rewards": pa.ListArray.from_arrays(pa.array([0, 2**23 + 1], pa.int32()), numbers)}), path)
+    assert path.stat().st_size < 100_000
+    limit = rf"bomb\.parquet: 1 row\(s\) of row group 0 take {2**25 + 4} bytes; the limit is {MAX_ROW_BYTES}"
+    with pytest.raises(ValueError, match=limit):
+        list(read_rows(path))
+
+
+def test_columns_of_all_types_are_read_as_pyarrow_does(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "large": pa.array(["a", None], pa.large_string()),
+            "bytes": pa.array([b"\xff", b""], pa.binary()),
+            "view": pa.array(["c", "d"], pa.string_view()),
+            "dictionary": pa.array(["e", None]).dictionary_encode(),
+            "decimal": pa.array([1, 2]).cast(pa.decimal128(38)),
+            "fixed": pa.array([b"ab", b"cd"], pa.binary(2)),
+            "map": pa.array([[("k", "v")], []], pa.map_(pa.string(), pa.string())),
+            "deep": pa.array([[{"a": ["x", None]}], []], pa.list_(pa.struct({"a": pa.list_(pa.string())}))),
+            "large list": pa.array([["x"], None], pa.large_list(pa.string())),
+            "two": pa.array([["x", "y"], ["z", "w"]], pa.list_(pa.string(), 2)),
+            "null": pa.nulls(2),
+        }
+    )
+    pq.write_table(table, tmp_path / "r.parquet")
+    assert [row for _, row in read_rows(tmp_path / "r.parquet")] == table.to_pylist()
+    pq.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
+    assert list(read_rows(tmp_path / "empty.parquet")) == []
