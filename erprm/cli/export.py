@@ -64,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     model: ProcessRewardModel = settings.model
     if settings.to == "token-classification":
         check_convertible(model)
-    load_weights(model, Path(settings.ckpt_path))
     with sole_writer(Path(settings.output)):
+        load_weights(model, Path(settings.ckpt_path))
         if settings.to == "token-classification":
             save_token_classifier(model, Path(settings.output))
         else:

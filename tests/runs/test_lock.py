@@ -12,6 +12,7 @@ import pytest
 
 from erprm.cli import main
 from erprm.runs.lock import InUseError, sole_use, sole_writer
+from tests.working_folder import make_working_folder
 
 HOLDER = """
 import sys, time
@@ -122,24 +123,55 @@ def test_where_files_cannot_be_locked_this_is_said_and_the_work_goes_on(
     assert re.search(rf"{tmp_path} cannot be locked here \(.*fcntl.*\): see to it that no second command", caplog.text)
 
 
+@pytest.fixture(scope="module")
+def filled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_working_folder(tmp_path_factory.mktemp("work"))
+    (folder / "in.jsonl").write_text('{"prompt": "What?", "completions": ["a"], "labels": [true]}\n')
+    (folder / "fit.yaml").write_text(
+        "trainer:\n  accelerator: cpu\n  logger: false\n  enable_checkpointing: false\n  callbacks:\n"
+        "    - {class_path: erprm.callbacks.ExportHF, init_args: {output: trained}}\n"
+        "model: {backbone: my-llama}\n"
+        "data: {rollouts: rollouts.parquet, cache_dir: cache}\n"
+    )
+    (folder / "held_out.jsonl").write_text('{"question": "What is 9 and 9?", "answer": "18"}\n')
+    (folder / "raft.yaml").write_text(
+        "{model: my-llama, selector: oracle, output_dir: out, rounds: 1, prompts_per_round: 2,\n"
+        "problems: {source: jsonl, path: problems.jsonl}, held_out: {source: jsonl, path: held_out.jsonl}}\n"
+    )
+    return folder
+
+
+# tests/ablation/test_ablate.py tries `erprm ablate`, which reads its configuration in a slow child process.
+PROBLEMS = ["--source", "jsonl", "--path", "problems.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "locked"),
     [
         (["convert", "in.jsonl", "out.jsonl"], "file out.jsonl"),
         (["demo", "--quick", "--output_dir", "out"], "folder out"),
+        (["rollout", "--model", "my-llama", *PROBLEMS, "--output_dir", "out"], "folder out"),
+        (["score", "--model", "prm", "--jsonl", "solutions.jsonl", "out.jsonl"], "folder .out.jsonl.unfinished"),
+        (
+            ["search", "--model=my-llama", "--scorer=prm", *PROBLEMS, "--output_dir=out", "--budgets=[512]"],
+            "folder out",
+        ),
+        (["raft", "--config", "raft.yaml"], "folder out"),
+        (["fit", "--config", "fit.yaml"], "file trained"),
+        (["export", "--model.backbone", "my-llama", "--ckpt_path", "a.ckpt", "--output", "trained"], "file trained"),
     ],
+    ids=lambda argument: argument[0] if isinstance(argument, list) else "",
 )
 def test_commands_refuse_a_place_in_use_in_one_line(
-    tmp_path: Path,
+    filled_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     locked: str,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.jsonl").write_text('{"prompt": "What?", "completions": ["a"], "labels": [true]}\n')
+    monkeypatch.chdir(filled_folder)
     with holder(*locked.split()) as first:
         assert main(arguments) == 1
-    message = capsys.readouterr().err
-    assert f" is in use by process {first.pid} (" in message
-    assert message.count("\n") == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"erprm {arguments[0]}: ")]
+    assert len(told) == 1
+    assert f" is in use by process {first.pid} (-c {locked}); wait for it to end, or give another place" in told[0]
