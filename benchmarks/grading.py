@@ -136,6 +136,7 @@ ENDINGS = {
     "`#### ` and a formula": "\n#### {}",
     "statement with a remark in brackets": "\nThe answer is ${}$ (see part 2).",
     "bare formula in a last sentence": "\nHence we get {}.",
+    "nothing but the solution without `\\boxed`": "",
 }
 
 

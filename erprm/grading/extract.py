@@ -187,6 +187,7 @@ _OPENING = re.compile(r"(?:(?:so|therefore|thus|hence|then|finally|in total|alto
 _NO_ANSWER = re.compile(
     r"\banswer\b[^.]*\b(?:not|cannot|(?:greater|less|more|fewer) than|at least|at most)\s+(?:be\s+)?\S+$", re.IGNORECASE
 )
+_SAYS_A_NUMBER = re.compile(r"\b(?:is|are|was|were|equals)\s+((?:\\?[$€£]|-)?\d[^=]*|[a-zA-Z]\s*[=<>].*)$")
 _CHOSEN_LETTER = re.compile(
     r"(?:(?:so|thus|therefore|hence|then|选),?\s*)(?:it is |we (?:choose|pick|select) |choose |pick |select )?"
     r"(?:(?:the )?(?:option|choice|answer) )?\(?([A-J])\)?[.。]?",
@@ -311,6 +312,9 @@ def _unmarked_count(text: str) -> str | None:
         return count_in(head, last=False)
     if _reason_follows(sentence):
         return leading_count(_without_opening(sentence))
+    said = _SAYS_A_NUMBER.search(sentence)
+    if said and _is_bare(said[1]):
+        return count_in(said[1], last=False, stated=True)
     _, equals, result = sentence.rpartition("=")
     if equals and not _RESULT_GOES_ON.search(result):
         return count_in(result, last=False)

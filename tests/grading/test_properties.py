@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import isqrt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erprm.grading import Grader, extract_answer
@@ -98,6 +98,16 @@ def test_exact_values_close_to_each_other_differ(grader: Grader, power: int, gap
     assert not equal(grader, f"{mantissa[0]}\\times 10^{{{int(mantissa[2])}}}", f"{base}^{{{power}}}") or (
         Fraction(mantissa[0]) * 10 ** int(mantissa[2]) == base**power
     )
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 10**6), st.integers(2, 10**6), st.integers(20, 60))
+def test_a_fraction_differs_from_its_neighbours(grader: Grader, above: int, below: int, zeros: int) -> None:
+    fraction = f"\\frac{{{above}}}{{{below}}}"
+    assert not equal(grader, f"\\frac{{{above + 1}}}{{{below}}}", fraction)
+    assert not equal(grader, f"\\frac{{{above}}}{{{below + 1}}}", fraction)
+    assert not equal(grader, f"\\frac{{{above * 10**zeros + 1}}}{{{below * 10**zeros}}}", fraction)
+    assert equal(grader, f"\\frac{{{above * 7}}}{{{below * 7}}}", fraction)
 
 
 @given(st.sampled_from("abdknprst"), st.integers(2, 9))

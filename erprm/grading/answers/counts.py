@@ -70,6 +70,7 @@ _ARITHMETIC = re.compile(
     r"(?:\\(?:times|cdot|div|[dt]?frac|sqrt|binom|left|right|lfloor|rfloor|lceil|rceil)(?![a-z])|(?<![a-z])sqrt(?![a-z])"
     rf"|(?:\\?\$)?\d[\d,]*(?:\.\d+)?%?|[\s.+*/^()\[\]{{}}!|×÷√-]|{_TIMES})+"
 )
+_BRACKETS = re.compile(r"[\s.()\[\]{}]")
 _OPERATOR_FIRST = re.compile(r"\s*[-+*/^×÷]")
 _LETTER_BEFORE = re.compile(r"(?:(?:^|[\s(])[a-zA-Z]|[\d\\_{])\s*$")
 _LETTER_AFTER = re.compile(r"[a-zA-Z]\b|[\\_:]")
@@ -147,7 +148,9 @@ def _arithmetic_round(segment: str, start: int, end: int) -> str | None:
     for run in _ARITHMETIC.finditer(segment):
         if not run.start() <= start < end <= run.end():
             continue
-        alone = run[0].strip() == segment[start:end].strip()  # then something else makes it a part
+        alone = _BRACKETS.sub("", run[0]) == _BRACKETS.sub(
+            "", segment[start:end]
+        )  # then something else makes it a part
         in_larger = _LETTER_BEFORE.search(segment[: run.start()]) or _LETTER_AFTER.match(segment, run.end())
         if alone or in_larger or _OPERATOR_FIRST.match(run[0]):
             return None

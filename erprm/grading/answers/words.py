@@ -122,7 +122,7 @@ def number_in_words(text: str) -> int | None:
             group += _VALUES[word]
             last = 10 if _VALUES[word] >= 20 else 0
         elif word == "hundred":
-            if group > 9:
+            if group > 99:
                 return None
             group, last = (group or 1) * 100, 100
         elif word in SCALES:
