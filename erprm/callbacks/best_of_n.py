@@ -251,12 +251,13 @@ class BestOfN(ScoringCallback):
             ),
         }
         folder /= self.file_name
-        write_pool_results(folder, results, self._pool, self._graded, step_scores)
         if votes := results["entropic_vote"]:
             title = f"{self.name}: vote by {self.aggregation} of step scores"
             log_figure(
                 trainer, f"{self.name}/entropic_vote", lambda: vote_figure(votes, title), folder / "entropic_vote.png"
             )
+        # Last, since whoever finds these results takes the evaluation for done.
+        write_pool_results(folder, results, self._pool, self._graded, step_scores)
         log.info("%s: %s", self.name, folder)
 
     def evaluate(self, trainer: L.Trainer, module: L.LightningModule) -> list[Tensor]:

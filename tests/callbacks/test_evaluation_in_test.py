@@ -78,6 +78,17 @@ def results_of(folder: Path) -> dict[str, Any]:
     return results
 
 
+def test_results_are_there_only_once_all_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("erprm.callbacks.best_of_n.log_figure", killed)
+    pool = write(tmp_path / "pool.jsonl", POOL)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run_test(ShortIsGood(), tmp_path, BestOfN(pool, name="sums", kind="gsm8k"))
+    assert not (tmp_path / "best_of_n/sums").exists()
+
+
 def test_one_pass_of_any_scorer_gives_every_method_their_differences_and_groups(tmp_path: Path) -> None:
     pool = write(tmp_path / "pool.jsonl", POOL)
     trainer = run_test(ShortIsGood(), tmp_path, BestOfN(pool, name="sums", kind="gsm8k"))
