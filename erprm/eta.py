@@ -59,7 +59,7 @@ def read_etas(etas: str | Sequence[Eta]) -> list[float]:
             continue
         eta = read_eta(each, "etas: one of them")
         if eta in found:
-            raise ValueError(f"etas: {eta:g} is there twice")
+            raise ValueError(f"etas: {eta:g} appears twice")
         found.append(eta)
     if not found:
         raise ValueError("etas: give at least one, as in 0,0.5,2,inf")

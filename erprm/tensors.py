@@ -35,7 +35,7 @@ def as_tensor(values: Numbers | None, name: str) -> Tensor | None:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ValueError(f"{name} is no array of numbers ({error})") from error
+        raise ValueError(f"{name} is not an array of numbers ({error})") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} holds {array.dtype}; it must be a tensor, a numpy array or lists of numbers")
     return torch.from_numpy(np.ascontiguousarray(array))

@@ -37,7 +37,7 @@ NO_ANSWERS: dict[str, tuple[Callable[[], Body], str]] = {
     "null": (lambda: b"null", "it is None"),
     "list": (lambda: b"[]", r"it is \[\]"),
     "another object": (lambda: {"detail": "\x1b[31mNot Found"}, r"\\x1b\[31mNot Found"),
-    "drip-fed": (slowly, r"not whole within 1 s"),
+    "drip-fed": (slowly, r"not complete within 1 s"),
     "endless": (without_end, "more than [0-9,]+ bytes"),
 }
 

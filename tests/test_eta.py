@@ -39,7 +39,7 @@ def test_a_list_of_etas_may_be_one_text() -> None:
     assert read_etas(["soft", 2, "hard"]) == [0.0, 2.0, math.inf]
 
 
-@pytest.mark.parametrize(("etas", "message"), [("0,soft", "etas: 0 is there twice"), ("[]", "give at least one")])
+@pytest.mark.parametrize(("etas", "message"), [("0,soft", "etas: 0 appears twice"), ("[]", "give at least one")])
 def test_a_list_without_etas_or_with_one_twice_is_refused(etas: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_etas(etas)

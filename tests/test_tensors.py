@@ -164,5 +164,5 @@ def test_a_tensor_is_taken_as_it_is() -> None:
 
 @pytest.mark.parametrize("values", [[[1.0], [1.0, 2.0]], ["a"], [None], [object()]])
 def test_what_is_no_array_of_numbers_is_refused(values: Any) -> None:
-    with pytest.raises(ValueError, match=r"scores_PN (is no array of numbers|holds )"):
+    with pytest.raises(ValueError, match=r"scores_PN (is not an array of numbers|holds )"):
         metrics.best_of_n_curves(values, [[True]])

@@ -316,5 +316,5 @@ def test_a_file_of_the_working_folder_stands_in_for_no_library(tmp_path: Path, p
     command = [sys.executable, "-m", "erprm", "report", "missing"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert ended.stderr.startswith("erprm report: 'missing' is no folder"), ended.stderr
+    assert ended.stderr.startswith("erprm report: 'missing' is not a folder"), ended.stderr
     assert not planted.was_run

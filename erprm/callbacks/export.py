@@ -105,7 +105,7 @@ class ExportHF(L.Callback):
         marker = self.output / EXPORT_FILE
         if not marker.is_file() or json.loads(marker.read_text(encoding="utf-8")).get("run") != self._run:
             raise FileExistsError(
-                f"ExportHF: {self.output} holds a model that this training has not written; give another output, or "
+                f"ExportHF: {self.output} holds a model that this training did not write; give another output, or "
                 "set overwrite to true"
             )
 

@@ -92,9 +92,7 @@ class ScoringCallback(L.Callback):
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         namesakes = sum(isinstance(each, kind) and each.name == self.name for each in callbacks)
         if namesakes > 1:
-            raise ValueError(
-                f"{namesakes} {kind.__name__} callbacks are named {self.name!r}; give each a name of its own"
-            )
+            raise ValueError(f"{namesakes} {kind.__name__} callbacks are named {self.name!r}; give each its own name")
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluates: in ``fit`` at the chosen interval of epochs, and never in its sanity check."""

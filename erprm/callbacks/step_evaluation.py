@@ -143,7 +143,7 @@ class StepEvaluation(ScoringCallback):
                 consequence="they are left out of the results",
             )
             if len(too_long) == len(of_data):
-                raise ValueError(f"{self.name}: every solution of {name} is longer than the model reads")
+                raise ValueError(f"{self.name}: every solution of {name} is longer than the model's context")
             kept = [place for place in range(len(of_data)) if place not in too_long]
             self._solutions[name] = [of_data[place] for place in kept]
             self._chose[name] = [self._chose[name][place] for place in kept]
@@ -224,7 +224,7 @@ class StepEvaluation(ScoringCallback):
         if not 0 < wrong < len(chosen):
             raise ValueError(
                 f"no threshold can be chosen on {self._chosen_on}: {wrong} of {len(chosen)} solutions have a wrong "
-                "step; it takes solutions with and without one"
+                "step; it needs solutions with and without one"
             )
 
     def _threshold(self, scored: dict[str, ScoredSolutions]) -> Threshold:

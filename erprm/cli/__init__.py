@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _WITH_SUBCOMMANDS = {"data", "estimate"}
 # What to do when a command was stopped by a signal. Trainings say another thing when they have saved.
 _CONTINUES = "the same command continues the run"
-_RESUMES = "nothing was saved; --ckpt_path=last goes on from the newest checkpoint, if any"
+_RESUMES = "nothing was saved; --ckpt_path=last continues from the newest checkpoint, if any"
 _WHEN_STOPPED = {
     **dict.fromkeys(("ablate", "demo", "raft", "rollout", "score", "search"), _CONTINUES),
     **dict.fromkeys(("fit", "sft"), _RESUMES),

@@ -76,7 +76,9 @@ def check_configuration(text: str, file: str) -> None:
                 continue
             if key.tag != "tag:yaml.org,2002:str":
                 found = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
-                raise UsageError(f"{file}, line {line}: a key is {found}; keys are texts (quote it if it is meant)")
+                raise UsageError(
+                    f"{file}, line {line}: a key is {found}; keys are texts (put it in quotes if you mean it)"
+                )
             if key.value in lines:
                 raise UsageError(
                     f"{file}, line {line}: {key.value!r} is set twice, first in line {lines[key.value]}; give it once"

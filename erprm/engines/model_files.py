@@ -89,7 +89,7 @@ def check_weight_file(file: Path) -> set[str]:
             return set(opened.keys())
     except SafetensorError as error:
         raise BackboneError(
-            f"{file} is damaged or not whole ({file.stat().st_size:,} bytes): {_first_line(error)}. Copy or download "
+            f"{file} is damaged or incomplete ({file.stat().st_size:,} bytes): {_first_line(error)}. Copy or download "
             "it again"
         ) from error
 
@@ -108,9 +108,9 @@ def _json_object(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BackboneError(f"{file} is damaged: it is no JSON: {_first_line(error)}") from error
+        raise BackboneError(f"{file} is damaged: it is not JSON: {_first_line(error)}") from error
     if not isinstance(content, dict):
-        raise BackboneError(f"{file} is damaged: it holds {str(content)[:40]!r}; it must be an object of JSON")
+        raise BackboneError(f"{file} is damaged: it holds {str(content)[:40]!r}; it must be a JSON object")
     return content
 
 
@@ -166,7 +166,7 @@ def load_model(loader: Any, model: str, gguf_file: str | None = None, **settings
         raise BackboneError(f"{loader.__name__} cannot load {model!r}: {_first_line(error)}") from error
     for name, there, expected in sorted(info["mismatched_keys"]):
         raise BackboneError(
-            f"{model!r}: {name} is of shape {tuple(there)} in the weights, but of {tuple(expected)} by config.json: "
+            f"{model!r}: {name} is of shape {tuple(there)} in the weights, but of {tuple(expected)} in config.json: "
             "they do not belong together"
         )
     for name, weight in network.named_parameters():

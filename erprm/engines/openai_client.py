@@ -232,7 +232,7 @@ def _reading_client(timeout_s: float) -> Any:
                 if response.is_success:
                     exchange.results[:] = [exchange.request.read(_json_value(body))]
             except asyncio.TimeoutError as error:
-                raise library.ReadTimeout(f"it was not whole within {timeout_s:g} s", request=request) from error
+                raise library.ReadTimeout(f"it was not complete within {timeout_s:g} s", request=request) from error
             except AnswerError as error:
                 raise library.RemoteProtocolError(str(error), request=request) from error
             return type(response)(response.status_code, headers=response.headers, content=body, request=request)
@@ -275,7 +275,7 @@ def _models_in(answer: Any) -> dict[str, dict[str, Any]]:
         raise AnswerError(f"it is {shown_answer(answer)}, not a list of models")
     for card in cards:
         if not isinstance(card, dict) or not isinstance(card.get("id"), str) or not card["id"]:
-            raise AnswerError(f"it lists {shown_answer(card)}, which is no model with an id")
+            raise AnswerError(f"it lists {shown_answer(card)}, which is not a model with an id")
     return {card["id"]: card for card in cards}
 
 

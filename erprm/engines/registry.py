@@ -82,7 +82,7 @@ def check_engine(settings: EngineSettings) -> None:
     name = found.name or getattr(found.entry, "__name__", "a class of your own")
     set_elsewhere = {*_GENERAL_KEYS, *(dataclasses.asdict(options) if options is not None else ())}
     if doubled := sorted(set_elsewhere & set(found.arguments)):
-        raise ValueError(f"engine.init_args has {', '.join(doubled)}; these are keys of their own, beside engine")
+        raise ValueError(f"engine.init_args has {', '.join(doubled)}; these are separate keys, beside engine")
     if settings.gguf_file is not None and "gguf_file" not in _parameters(found):
         raise ValueError(f"gguf_file is {settings.gguf_file!r}; GGUF files are for engine=transformers")
     if settings.device != "auto" and "device" not in _parameters(found):

@@ -77,7 +77,7 @@ class TransformersEngine:
         tokenizer = load_tokenizer(model, gguf_file)
         network, missing = load_model(AutoModelForCausalLM, model, gguf_file, dtype=dtype)
         if missing:
-            raise BackboneError(f"the files of {model!r} lack {len(missing)} of its weights, {missing[0]} for one")
+            raise BackboneError(f"the files of {model!r} lack {len(missing)} of its weights, such as {missing[0]}")
         self._set_up(network.to(device), tokenizer, model, batch_size)
 
     @classmethod

@@ -135,7 +135,7 @@ def _epoch(model: ProcessRewardModel, data: ProcessRewardDataModule, settings: E
         return _assumed_epoch(data, settings)
     if data.rollouts is None or not Path(data.rollouts).exists():
         raise FileNotFoundError(
-            f"data.rollouts is {data.rollouts!r}, which is not there: give estimate.solutions and "
+            f"data.rollouts is {data.rollouts!r}, which does not exist: give estimate.solutions and "
             "estimate.tokens_per_solution instead"
         )
     data.step_encoder = model.step_encoder

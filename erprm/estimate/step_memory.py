@@ -102,7 +102,7 @@ def dry_step(module: ProcessRewardModel, shape: BatchShape, precision: str = "32
     """
     if type(module).build_backbone is not BackboneModule.build_backbone:
         raise BackboneError(
-            f"{type(module).__name__} has a build_backbone of its own; only backbones that ProcessRewardModel itself "
+            f"{type(module).__name__} has its own build_backbone; only backbones that ProcessRewardModel itself "
             "builds can be estimated"
         )
     dtype = {"bf16-true": "bfloat16", "16-true": "float16"}.get(precision, module.dtype_name)

@@ -56,7 +56,7 @@ def load_weights(module: BackboneModule, path: Path) -> None:
         weights = trained_state_dict(weights, module)
     lacking = [name for name in weights if f"{key}.{name}" not in names]
     if lacking:
-        raise FailedRunError(f"{path} lacks {len(lacking)} weight(s) of the model, {lacking[0]} for one")
+        raise FailedRunError(f"{path} lacks {len(lacking)} weight(s) of the model, such as {lacking[0]}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         load_distributed({key: weights}, storage_reader=reader)

@@ -421,7 +421,7 @@ def read_step_format(file: Path) -> StepFormat:
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(saved, dict):
-            raise ValueError(f"it holds {str(saved)[:40]!r}; it must be an object of JSON, the fields of a step format")
+            raise ValueError(f"it holds {str(saved)[:40]!r}; it must be a JSON object, the fields of a step format")
         return StepFormat.from_dict(saved)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: {error}") from error

@@ -111,7 +111,7 @@ def load_token_classifier(
     if not _is_causal(model):
         raise BackboneError(
             f"{path!r}, a {type(model).__name__}, judges a token by what follows it, too; it must be a decoder, whose "
-            "scores of a step stay what they are when more steps come"
+            "score of a step does not change when more steps follow"
         )
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -152,7 +152,7 @@ def check_convertible(model: ProcessRewardModel) -> None:
     """
     if model.step_format.positive is None or type(model).step_logits is not ProcessRewardModel.step_logits:
         raise ValueError(
-            f"{type(model).__name__} does not judge steps by two label tokens, so there is nothing to make a head of; "
+            f"{type(model).__name__} does not judge steps by two label tokens, so a head cannot be made from them; "
             "it is exported as it is"
         )
 

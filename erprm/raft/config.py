@@ -172,7 +172,7 @@ class RaftConfig(EngineSettings):
     def _check_names(self) -> None:
         for name in (*SELECTORS, OWN_SELECTOR):
             if name in self.scorers:
-                raise ValueError(f"scorers has the name {name!r}, which is that of a selector without a model")
+                raise ValueError(f"scorers has the name {name!r}, which is the name of a selector without a model")
         known = [*self.scorers, *SELECTORS]
         if isinstance(self.selector, str) and self.selector not in known and "." not in self.selector:
             raise ValueError(

@@ -84,7 +84,7 @@ def read_candidates(path: Path, candidates: int | None = None) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: is no Parquet file that can be read ({error})") from error
+        raise ValueError(f"{path}: is not a readable Parquet file ({error})") from error
     wrong = [
         field.name
         for field in CANDIDATE_SCHEMA

@@ -64,13 +64,13 @@ def _slurm_part() -> Part:
     if not all(value.isdecimal() for value in values.values()):
         shown = ", ".join(f"{name}={value}" for name, value in values.items())
         raise ValueError(
-            f"shard is 'slurm', but this is no job of a SLURM array ({shown}); expected sbatch --array=0-7"
+            f"shard is 'slurm', but this is not a job of a SLURM array ({shown}); expected sbatch --array=0-7"
         )
     task, first, last, count = map(int, values.values())
     if count == 1:
         raise ValueError(
-            f"shard is 'slurm', but task {task} is the only one of its array; for one part again say which of how many "
-            f"it is, such as --shard {task}/8, and for the whole run leave it out"
+            f"shard is 'slurm', but task {task} is the only one of its array; to make one part again, say which of "
+            f"how many it is, such as --shard {task}/8; for the whole run, leave it out"
         )
     if last - first + 1 != count:
         raise ValueError(

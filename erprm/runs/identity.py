@@ -271,7 +271,7 @@ class _Description:
         try:
             content = json.loads(json.dumps(value))
         except (TypeError, ValueError) as error:
-            raise _refusal(where, f"is no JSON ({error})") from error
+            raise _refusal(where, f"is not JSON ({error})") from error
         return content if isinstance(content, dict) else {"identity": content}
 
     def _of_library(self, value: Any, where: str) -> Json | None:

@@ -125,7 +125,7 @@ class SearchConfig(EngineSettings):
         if self.step_ends is None and self.style not in STEP_ENDS:
             raise ValueError(
                 f"step_ends is needed with style {self.style!r}: strings after which a step may have ended, such as "
-                f'["\\n"]; only {", ".join(STEP_ENDS)} say it themselves'
+                f'["\\n"]; only {", ".join(STEP_ENDS)} have a default'
             )
         step_ends = self.decoding.step_ends
         if not step_ends or not all(step_ends):

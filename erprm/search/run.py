@@ -97,7 +97,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
                 rows = []
                 with failing_at(
                     f"part {number}, problems {part[0].problem_id!r} to {part[-1].problem_id!r}",
-                    "The parts that are written are kept; the same command goes on with this one.",
+                    "The parts that are written are kept; the same command continues with this one.",
                 ):
                     for row in _search_part(part, searcher, grader, config):
                         rows.append(row)

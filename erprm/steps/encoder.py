@@ -159,7 +159,7 @@ class StepEncoder:
         ids = self._ids_after(self._mark, self.layout.tag)
         if not ids:
             raise StepFormatError(
-                f"step_format.tag {self.layout.tag!r} is no token at all of tokenizer {self.tokenizer.name_or_path!r}"
+                f"step_format.tag {self.layout.tag!r} has no tokens in tokenizer {self.tokenizer.name_or_path!r}"
             )
         if self.step_format.chat == "turns":
             # As it stands before a label: at the end of a text some tokenizers join its line breaks.
@@ -300,5 +300,5 @@ def _refuse_surrogates(solutions: Sequence[Solution]) -> None:
             if found := re.search("[\ud800-\udfff]", text):
                 raise StepFormatError(
                     f"{name} of the solution of {solution.question[:60]!r} holds {found[0]!r}, half of a surrogate "
-                    "pair, which is no character; was the text cut, or read with errors='surrogateescape'?"
+                    "pair, which is not a character; was the text cut, or read with errors='surrogateescape'?"
                 )

@@ -141,7 +141,7 @@ def _regex_segmenter(style: str, setting: str) -> Segment:
     try:
         separator = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"{setting} is {style!r}, which is no regular expression: {error}") from error
+        raise ValueError(f"{setting} is {style!r}, which is not a regular expression: {error}") from error
     return lambda text: strip_all(text, between(text, (match.span() for match in separator.finditer(text))))
 
 

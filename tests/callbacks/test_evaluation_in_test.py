@@ -293,7 +293,7 @@ def test_settings_out_of_range_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="data names no file"):
         StepEvaluation({})
     same = [StepEvaluation({"gsm8k": write(tmp_path / "x.jsonl", LABELLED)}) for _ in range(2)]
-    with pytest.raises(ValueError, match="2 StepEvaluation callbacks are named 'steps'; give each a name of its own"):
+    with pytest.raises(ValueError, match="2 StepEvaluation callbacks are named 'steps'; give each its own name"):
         run_test(KnowsBadSteps(), tmp_path, *same)
 
 

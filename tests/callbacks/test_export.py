@@ -115,9 +115,9 @@ def test_best_without_a_checkpoint_to_choose_by_is_refused_before_training(tmp_p
 def test_the_model_of_another_training_is_replaced_only_where_that_is_said(tmp_path: Path) -> None:
     trained(tmp_path, newest_checkpoint(tmp_path), ExportHF(str(tmp_path / "prm")))
     before = (tmp_path / "prm/model.safetensors").read_bytes()
-    with pytest.raises(FileExistsError, match=r"prm holds a model that this training has not written; .* overwrite"):
+    with pytest.raises(FileExistsError, match=r"prm holds a model that this training did not write; .* overwrite"):
         trained(tmp_path, ExportHF(str(tmp_path / "prm")))
-    with pytest.raises(FileExistsError, match="lm holds a model that this training has not written"):
+    with pytest.raises(FileExistsError, match="lm holds a model that this training did not write"):
         trained(tmp_path, ExportHF(str(tmp_path / "lm")))
     assert (tmp_path / "prm/model.safetensors").read_bytes() == before
 

@@ -120,7 +120,7 @@ def test_data_of_which_every_solution_is_too_long_are_refused(tmp_path: Path) ->
     data = write(tmp_path / "steps.jsonl", [_many(4)])
     with (
         pytest.warns(UserWarning, match="1 of 1 solutions are longer"),
-        pytest.raises(ValueError, match="steps: every solution of mine is longer than the model reads"),
+        pytest.raises(ValueError, match="steps: every solution of mine is longer than the model's context"),
     ):
         run_test(ReadsLittle(), tmp_path, StepEvaluation({"mine": data}, threshold=0.5))
 

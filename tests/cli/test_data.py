@@ -47,7 +47,7 @@ def test_statistics_are_printed_drawn_and_written(folder: Path, capsys: pytest.C
 def test_benchmarks_out_of_reach_are_said_to_be_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "stats", "train", "--math_500", "null"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "not looked for: problems: 'openai/gsm8k' is no local path" in printed
+    assert "not looked for: problems: 'openai/gsm8k' is not a local path" in printed
     assert "Benchmark problems" not in printed
 
 

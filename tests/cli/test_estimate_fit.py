@@ -105,7 +105,7 @@ def test_weights_are_shared_by_as_many_processes_as_the_strategy_says(strategy: 
     ("keys", "message"),
     [
         (["--trainer.devices=auto"], "trainer.devices is 'auto', which depends on the machine"),
-        (["--data.rollouts=nowhere.parquet"], "data.rollouts is 'nowhere.parquet', which is not there"),
+        (["--data.rollouts=nowhere.parquet"], "data.rollouts is 'nowhere.parquet', which does not exist"),
         (["--estimate.solutions=5"], "estimate.tokens_per_solution is not"),
         (["--estimate.mfu=1.5"], "estimate.mfu is 1.5; it must be in"),
         (["--estimate.mfuu=0.5"], "mfuu"),

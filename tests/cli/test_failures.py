@@ -136,7 +136,7 @@ def test_debugging_shows_the_traceback_of_an_error_of_the_users(
     assert main(["report", "missing", *option]) == 1
     said = capsys.readouterr().err
     assert "Traceback" in said
-    assert re.search(r"^erprm report: 'missing' is no folder", said, re.MULTILINE)
+    assert re.search(r"^erprm report: 'missing' is not a folder", said, re.MULTILINE)
     assert is_debugging() == (variable == "1")
 
 

@@ -224,7 +224,7 @@ def test_a_signal_before_a_training_has_begun_says_that_nothing_was_saved(
     assert (
         capfd.readouterr()
         .err.splitlines()[-1]
-        .endswith("; nothing was saved; --ckpt_path=last goes on from the newest checkpoint, if any")
+        .endswith("; nothing was saved; --ckpt_path=last continues from the newest checkpoint, if any")
     )
     assert not list(folder.glob("fit/*.ckpt"))
 

@@ -96,7 +96,7 @@ def test_a_server_that_does_not_answer_in_time_is_named(serve: Any, tokenizer_di
         return one_completion()
 
     server = serve(wait)
-    with pytest.raises(ServerError, match=rf"{server.base_url}.* no usable answer: it was not whole within 0.2 s"):
+    with pytest.raises(ServerError, match=rf"{server.base_url}.* no usable answer: it was not complete within 0.2 s"):
         make_engine(server, tokenizer_dir, timeout_s=0.2).generate(["so"], Sampling())
     ended.set()
 
@@ -205,9 +205,9 @@ def card(**fields: object) -> Callable[[], Body]:
 MALFORMED_CARDS: dict[str, tuple[Callable[[], Body], str]] = {
     **{name: (body, message) for name, (body, message) in NO_ANSWERS.items() if name != "drip-fed"},
     "no model": (lambda: {"data": []}, "not a list of models"),
-    "model that is a text": (lambda: {"data": ["policy"]}, "lists 'policy', which is no model with an id"),
-    "id that is a number": (lambda: {"data": [{"id": 7}]}, "which is no model with an id"),
-    "id that is empty": (lambda: {"data": [{"id": ""}]}, "which is no model with an id"),
+    "model that is a text": (lambda: {"data": ["policy"]}, "lists 'policy', which is not a model with an id"),
+    "id that is a number": (lambda: {"data": [{"id": 7}]}, "which is not a model with an id"),
+    "id that is empty": (lambda: {"data": [{"id": ""}]}, "which is not a model with an id"),
     **{
         f"context {context}": (
             card(max_model_len=context),

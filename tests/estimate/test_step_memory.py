@@ -102,5 +102,5 @@ def test_a_backbone_of_the_user_s_own_is_refused_rather_than_mistaken_for_anothe
         def build_backbone(self) -> Any:
             raise AssertionError("weights would be loaded")
 
-    with pytest.raises(BackboneError, match="Own has a build_backbone of its own"):
+    with pytest.raises(BackboneError, match="Own has its own build_backbone"):
         dry_step(Own(str(save_tiny_llama(tmp_path))), BatchShape(rows=1, row_tokens=64, steps=2))

@@ -62,7 +62,10 @@ def test_rounds_and_purposes_sample_from_streams_of_their_own() -> None:
     [
         ({"selector": "soft"}, "selector is 'soft'; it must be one of er, random, oracle"),
         ({"scorers": {}}, "selector is 'er'; it must be one of random, oracle: a name in scorers, such as"),
-        ({"scorers": {"random": "prm"}}, "scorers has the name 'random', which is that of a selector without a model"),
+        (
+            {"scorers": {"random": "prm"}},
+            "scorers has the name 'random', which is the name of a selector without a model",
+        ),
         ({"evaluation_scorer": "x"}, "evaluation_scorer is 'x'; it must be null or a name in scorers, which has er"),
         ({"rounds": 0}, "rounds is 0; it must be at least 1"),
         ({"prompts_per_round": 0}, "prompts_per_round is 0; it must be at least 1"),

@@ -103,7 +103,7 @@ def test_a_job_of_an_array_takes_its_place_in_it(monkeypatch: pytest.MonkeyPatch
 
 def test_outside_an_array_or_in_one_of_one_task_or_with_gaps_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     set_array(monkeypatch)
-    with pytest.raises(ValueError, match="this is no job of a SLURM array"):
+    with pytest.raises(ValueError, match="this is not a job of a SLURM array"):
         parse_part("slurm")
     # As SLURM has it when one task is submitted again.
     set_array(monkeypatch, ID=3, MIN=3, MAX=3, COUNT=1)

@@ -230,7 +230,7 @@ def test_an_object_that_says_itself_what_it_is_is_taken_at_its_word() -> None:
         "name": "a",
         "sizes": [1, 2],
     }
-    with pytest.raises(IdentityError, match=r"mine\.identity\(\) is the same in another run: it is no JSON"):
+    with pytest.raises(IdentityError, match=r"mine\.identity\(\) is the same in another run: it is not JSON"):
         described(drawn(nn.Identity(), identity=lambda: {"lock": threading.Lock()}), "mine")
 
 

@@ -129,7 +129,7 @@ def test_what_a_regular_expression_matches_is_separator() -> None:
         ("line", r"style is 'line'; it must be one of auto, lines, .*, sentences, or regex:PATTERN"),
         ("", r"style is ''; it must be one of"),
         ("regex:", r"style is 'regex:'; after regex: comes a pattern of what stands between steps"),
-        ("regex:(a", r"style is 'regex:\(a', which is no regular expression: missing \), unterminated subpattern"),
+        ("regex:(a", r"style is 'regex:\(a', which is not a regular expression: missing \), unterminated subpattern"),
     ],
 )
 def test_an_impossible_style_is_refused_with_what_is_possible(style: str, message: str) -> None:

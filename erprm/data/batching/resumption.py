@@ -46,7 +46,7 @@ def check_unchanged(saved: Mapping[str, Any], now: Mapping[str, Any], *, allow_c
         return
     found = f"the checkpoint was trained with other settings (checkpoint -> now): {', '.join(changes)}"
     if not allow_change:
-        raise ResumeError(f"{found}. Restore them, or set data.allow_change to true to go on with the present ones")
+        raise ResumeError(f"{found}. Restore them, or set data.allow_change to true to continue with the present ones")
     rank_zero_warn(f"{found}; going on, since data.allow_change is true")
 
 

@@ -85,7 +85,7 @@ class TokenBudgetSampler(DistributedSampler[Any]):
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)
         self._begin = (0, 0)
         if len(lengths) < num_replicas:
-            raise ValueError(f"{len(lengths)} solution(s) cannot be shared out among {num_replicas} ranks")
+            raise ValueError(f"{len(lengths)} solution(s) cannot be divided among {num_replicas} ranks")
         count = len(lengths) if groups is None else len(groups.offsets) - 1
         order = self._permutation(count, seed) if shuffle else np.arange(count)
         shared = None

@@ -178,8 +178,8 @@ class TokenizedRollouts:
             solution = int(np.searchsorted(self.tag_offsets, step, side="right")) - 1
             raise ValueError(
                 f"labels is {method!r}: {self.problem_ids[self.problem[solution]]!r} (row {self.row[solution]}) has no "
-                f"completion rewards at step {step - self.tag_offsets[solution]}; records made by bisection take hard "
-                "or outcome"
+                f"completion rewards at step {step - self.tag_offsets[solution]}; records made by bisection allow "
+                "only hard or outcome"
             )
         return labels_S
 

@@ -47,7 +47,7 @@ def load_hub_dataset(hub_id: str, what: str, config: str | None = None, split: s
         raise ValueError(f"{what}: hub data set {hub_id!r}: {printable(str(error))}") from error
     except Exception as error:  # whatever a client makes of what a server answers
         raise FileNotFoundError(
-            f"{what}: {hub_id!r} is no local path, and loading it as a hub data set failed: {printable(str(error))}"
+            f"{what}: {hub_id!r} is not a local path, and loading it as a hub data set failed: {printable(str(error))}"
         ) from error
 
 

@@ -117,7 +117,7 @@ def _starts_an_array(file: io.BufferedReader, path: Path) -> bool:
             raise ValueError(f"{path}: is {name} text; expected UTF-8")
     zero = start.find(b"\0")
     if zero >= 0:
-        raise ValueError(f"{path}: is no text (a zero byte at byte {zero + 1}); expected JSON")
+        raise ValueError(f"{path}: is not text (a zero byte at byte {zero + 1}); expected JSON")
     if start.startswith(codecs.BOM_UTF8):
         start = start[len(codecs.BOM_UTF8) :]
         file.read(len(codecs.BOM_UTF8))
@@ -200,7 +200,7 @@ class _ObjectDecoder(json.JSONDecoder):
         except json.JSONDecodeError as error:
             raise RowError(f"not JSON ({_problem(error)} at character {error.pos + 1} of the line)") from error
         except (ValueError, RecursionError) as error:  # an integer of thousands of digits, brackets nested as deep
-            raise RowError(f"not JSON that can be read ({error})") from error
+            raise RowError(f"not readable JSON ({error})") from error
         return self.checked(row)
 
     def checked(self, row: object) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class _ObjectDecoder(json.JSONDecoder):
         if not isinstance(row, dict):
             raise RowError(f"is of type {type(row).__name__}; expected an object")
         if repeated is not None:
-            raise RowError(f"the key {repeated!r} stands there twice")
+            raise RowError(f"the key {repeated!r} appears twice")
         return row
 
 
@@ -308,7 +308,7 @@ class _ArrayText:
                 if not self._may_be_cut(error) or not self._read_on():
                     raise _BrokenArrayError(reason) from error
             except (ValueError, RecursionError) as error:
-                raise _BrokenArrayError(f"not JSON that can be read ({error})") from error
+                raise _BrokenArrayError(f"not readable JSON ({error})") from error
         self._last = (self._position, end)
         self._position = end
         row = self._objects.checked(value)

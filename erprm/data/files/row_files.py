@@ -271,8 +271,8 @@ def layout_of(path: str | os.PathLike[str]) -> str:
     suffix = path.with_suffix("").suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
     if suffix not in (*_JSON_SUFFIXES, ".parquet") or (suffix == ".parquet" and suffix != path.suffix):
         raise ValueError(
-            f"{str(path)!r} does not say what to write; expected a name that ends in .jsonl or .json, with .gz or .zst "
-            "behind it or not, or in .parquet"
+            f"{str(path)!r} does not say what to write; expected a name that ends in .jsonl, .json (or one of these "
+            "with .gz or .zst behind it) or .parquet"
         )
     return suffix
 

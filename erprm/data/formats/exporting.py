@@ -90,7 +90,7 @@ class Exporter:
         if any(map(math.isnan, labels)):
             raise RecordError(
                 f"{where}: a step has no completion rewards, so no label {self._options.labels}; records made by "
-                "bisection take labels hard"
+                "bisection allow only labels hard"
             )
         if self._layout == "trl":
             row = trl_row(record, labels, self._options.threshold)

@@ -135,7 +135,7 @@ class StoryChecker:
         except UnreadableLineError as error:
             return Check("wrong", str(error))
         if len(numbers) != 1:
-            return Check("wrong", "the answer is no single number")
+            return Check("wrong", "the answer is not a single number")
         if Fraction(numbers[0]) == self._answer:
             return Check("right")
         if any(q.value == Fraction(numbers[0]) and not q.is_sound for q in known):

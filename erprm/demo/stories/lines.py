@@ -97,7 +97,7 @@ def read_equation(line: str, *, symbols: bool = False) -> list[Expression]:
         raise UnreadableLineError(f"there are more than {_MOST_SIGNS} numbers and signs")
     read = [_Reader(side).read() for side in sides]
     if read[-1].operator not in ("", "neg", "%") or len(read[-1].leaves) != 1:
-        raise UnreadableLineError("what follows the last = is no single number")
+        raise UnreadableLineError("what follows the last = is not a single number")
     return read
 
 

@@ -200,7 +200,8 @@ def template_named(problem_id: str) -> tuple[Template, dict[str, int]]:
     template = load_templates().get(match[1]) if match else None
     if match is None or template is None:
         raise InputError(
-            f"problem {problem_id!r} is none of the stories; their ids read stories/TEMPLATE/a=NUMBER,b=NUMBER,..."
+            f"problem {problem_id!r} is not the id of a story; these ids look like "
+            "stories/TEMPLATE/a=NUMBER,b=NUMBER,..."
         )
     numbers = {pair[0]: int(pair[2:]) for pair in match[2].split(",")}
     if numbers.keys() != template.numbers.keys() or template.values(numbers) is None:

@@ -78,7 +78,7 @@ def choose_adapter(
     elif saved is not None:
         choice = _saved(*saved, path, architecture)
     elif adapter == SAVED:
-        raise AdapterError(f"adapter 'erprm' needs a {STEP_FORMAT_FILE}, which {path!r} has not")
+        raise AdapterError(f"adapter 'erprm' needs a {STEP_FORMAT_FILE}, which {path!r} does not have")
     else:
         choice = _told(path, architecture)
     if not choice.adapter.matches(architecture):
@@ -103,11 +103,13 @@ def _named(setting: AdapterSetting) -> AdapterChoice:
             check_arguments(adapter, arguments, "adapter.init_args")
             adapter = adapter(**arguments)
         elif found.arguments:
-            raise ValueError(f"adapter.init_args: {setting!r} names no class; step_format changes fields of its layout")
+            raise ValueError(
+                f"adapter.init_args: {setting!r} does not name a class; step_format changes fields of its layout"
+            )
     except ValueError as error:
         raise AdapterError(str(error)) from error
     if not isinstance(adapter, Adapter):
-        raise AdapterError(f"adapter is {setting!r}; {adapter!r} is no erprm.models.adapters.Adapter")
+        raise AdapterError(f"adapter is {setting!r}; {adapter!r} is not an erprm.models.adapters.Adapter")
     return AdapterChoice(found.name or setting_text(setting, "adapter"), adapter, "named by the user")
 
 
@@ -123,9 +125,9 @@ def _config(path: str) -> tuple[Path, dict[str, Any]]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise AdapterError(f"{file}: is no object of JSON: {error}") from error
+        raise AdapterError(f"{file}: is not a JSON object: {error}") from error
     if not isinstance(config, dict):
-        raise AdapterError(f"{file}: is no object of JSON: {str(config)[:40]}")
+        raise AdapterError(f"{file}: is not a JSON object: {str(config)[:40]}")
     return file, config
 
 

@@ -81,7 +81,7 @@ def _loaded(loader: Any, path: str, gguf_file: str | None, settings: dict[str, A
 def _refuse_missing(missing: list[str], path: str, model: PreTrainedModel) -> None:
     if missing:
         raise BackboneError(
-            f"the files of {path!r} lack {len(missing)} weights of a {type(model).__name__}, {missing[0]} for one"
+            f"the files of {path!r} lack {len(missing)} weights of a {type(model).__name__}, such as {missing[0]}"
         )
 
 

@@ -238,7 +238,7 @@ class BackboneModule(ResumableModule):
             lacking = [name for name, p in self.named_parameters() if p.requires_grad and name not in saved]
             if lacking:
                 raise ValueError(
-                    f"the checkpoint lacks {len(lacking)} of the weights that model.lora trains, {lacking[0]} for one: "
+                    f"the checkpoint lacks {len(lacking)} of the weights that model.lora trains, such as {lacking[0]}: "
                     "was it trained with the same lora?"
                 )
 

@@ -198,4 +198,4 @@ def load_beside(module: nn.Module, path: str) -> bool:
 
 def _named(names: Mapping[str, Tensor] | set[str]) -> str:
     first = sorted(names)[0]
-    return first if len(names) == 1 else f"{len(names)} weights, {first} for one"
+    return first if len(names) == 1 else f"{len(names)} weights ({first}, ...)"

@@ -131,7 +131,7 @@ class FSDP2Strategy(WholeCheckpointFolders, _LoadsWhatIsTrained):
         whole = [n for n, p in self.model.named_parameters() if p.requires_grad and not isinstance(p, DTensor)]
         if whole:
             raise ValueError(
-                f"{len(whole)} weight(s) of {type(self.model).__name__} are not sharded, {whole[0]} for one; "
+                f"{len(whole)} weight(s) of {type(self.model).__name__} are not sharded, such as {whole[0]}; "
                 "what is trained must be there when configure_model of the base class ends (build it in build_backbone)"
             )
         super().setup(trainer)

@@ -122,7 +122,7 @@ def score_file(
         while part := list(islice(rows, rows_at_once)):
             with failing_at(
                 f"{source}, rows {part[0][0].number} to {part[-1][0].number}",
-                f"{done} row(s) are done; the same command goes on from there.",
+                f"{done} row(s) are done; the same command continues from there.",
             ):
                 part_scores = _scores(scorer, part, reject)
             for (_, row), scores in zip(part, part_scores, strict=True):
@@ -198,7 +198,7 @@ class _Unfinished:
             lengths = {"rows.jsonl": state["bytes"], "rejected.jsonl": state["rejected_bytes"]}
             if state["key"] != self._key:
                 log.warning(
-                    "%s: an earlier run scored with other settings, so all rows are scored anew:%s",
+                    "%s: an earlier run scored with other settings, so all rows are scored again:%s",
                     self._output,
                     differing_lines(state["key"], self._key),
                 )

@@ -43,8 +43,8 @@ class ServedTokenClassifier(ABC):
         choice = choose_adapter(model, adapter, step_format)
         if choice.head == "label_tokens":
             raise AdapterError(
-                f"{model!r} is a causal language model, which is served without its label tokens: make a token "
-                "classifier of it with erprm export --to token-classification, and serve that"
+                f"{model!r} is a causal language model, which is served without its label tokens: turn it into "
+                "a token classifier with erprm export --to token-classification, and serve that"
             )
         self.backbone_path = model
         self.step_format = choice.step_format
@@ -136,4 +136,4 @@ def refuse_no_probabilities(values: Tensor, tokens: int) -> None:
     is_good_T = ((values >= 0) & (values <= 1)).all(-1) & ((values.sum(-1) - 1).abs() <= _SUM_TOLERANCE)
     if not is_good_T.all():
         place = int((~is_good_T).nonzero()[0])
-        raise ScorerError(f"values that are no probabilities: {values[place].tolist()} at token {place} of {tokens}")
+        raise ScorerError(f"values that are not probabilities: {values[place].tolist()} at token {place} of {tokens}")

@@ -39,7 +39,9 @@ def newest_checkpoint(trainer: L.Trainer) -> str | None:
     for folder in _checkpoint_folders(trainer):
         found.update(_checkpoints(folder, "last*.ckpt"))
     if not found:
-        rank_zero_warn(f"ckpt_path=last: no checkpoint of an earlier run in {root}; the training starts anew")
+        rank_zero_warn(
+            f"ckpt_path=last: no checkpoint of an earlier run in {root}; the training starts from the beginning"
+        )
         return None
     return str(max(found, key=lambda name: found[name].stat().st_mtime_ns))
 

@@ -80,7 +80,7 @@ def read_run(name: str, folder: Path) -> tuple[list[Evaluation], Ablation | None
         ValueError: if a file of results cannot be read, or is not what this version writes.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{str(folder)!r} is no folder; expected one that erprm test wrote to")
+        raise FileNotFoundError(f"{str(folder)!r} is not a folder; expected one that erprm test wrote to")
     files = [folder / RESULTS_FILE] if (folder / RESULTS_FILE).is_file() else []
     files += sorted(path for kind in ("best_of_n", "steps") for path in folder.glob(f"**/{kind}/*/{RESULTS_FILE}"))
     ablation = read_ablation(folder / ABLATION_FILE) if (folder / ABLATION_FILE).is_file() else None
@@ -156,7 +156,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is no JSON that can be read ({error})") from error
+        raise ValueError(f"{path}: is not readable JSON ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}; expected an object")
     return content
@@ -176,4 +176,4 @@ def _check_curve(path: Path, curve: object, name: str, mean: str = "mean") -> No
     names: Sequence[str] = ("n", mean, "low", "high")
     lists = [curve.get(each) for each in names] if isinstance(curve, dict) else []
     if not lists or not all(isinstance(each, list) and len(each) == len(lists[0] or []) for each in lists):
-        raise ValueError(f"{path}: {name} is no curve; expected lists {', '.join(names)} of one length")
+        raise ValueError(f"{path}: {name} is not a curve; expected lists {', '.join(names)} of one length")

@@ -143,7 +143,7 @@ class _Tally:
             raise TooManyRejectedError(
                 f"{rejected} of {self.tried} problems tried could not be rolled out, more than "
                 f"max_rejected_share={share} allows of {self.total}. The first is {self.first}\n"
-                f"All of them are written down in {self.config.output_dir!r}, and the records of the others are kept. "
-                "Mend what is wrong and run the same command with --retry_rejected true, or go on without them with a "
-                "larger --max_rejected_share."
+                f"All of them are listed in {self.config.output_dir!r}, and the records of the others are kept. "
+                "Correct what is wrong and run the same command with --retry_rejected true, or continue without them "
+                "with a larger --max_rejected_share."
             )

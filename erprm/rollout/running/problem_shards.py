@@ -105,8 +105,8 @@ class ProblemShards:
         if _short_hash(map(_line, problems)) != self._digests[start : start + _DIGEST_BYTES]:
             self._unread = None
             raise ValueError(
-                f"the problems have changed since the run began: shard {shard} has others now; put the earlier ones "
-                "back, or begin a run with the new ones in another output_dir"
+                f"the problems have changed since the run began: shard {shard} has others now; put back the "
+                "earlier ones, or start a run with the new ones in another output_dir"
             )
         return problems
 

@@ -112,8 +112,8 @@ def _adopt_all(store: ShardStore, holders: dict[int, list[ShardStore]]) -> Rollo
     if missing:
         shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
         raise OutputFolderError(
-            f"{len(missing)} of {store.num_shards} shards are undamaged in no folder: {shown}; run the command of "
-            f"their part again, then merge again. What was found is in {store.folder}"
+            f"{len(missing)} of {store.num_shards} shards are missing or damaged in every folder: {shown}; run the "
+            f"command of their part again, then merge again. What was found is in {store.folder}"
         )
     summary = write_reports(store)
     assert summary is not None, "no shard is missing"

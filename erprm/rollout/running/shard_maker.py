@@ -98,7 +98,7 @@ class ShardMaker:
         killed_before = len(self._killed())
         with failing_at(
             f"shard {shard}, problems {todo[0].problem_id!r} to {todo[-1].problem_id!r}",
-            "The shards that are written are kept; the same command goes on with this one.",
+            "The shards that are written are kept; the same command continues with this one.",
         ):
             records, made, rejected = self._roll_out(todo, shard)
         if len(rejected) == len(problems) > 1:

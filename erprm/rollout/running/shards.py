@@ -207,7 +207,7 @@ class ShardStore:
         try:
             return ShardMark(**content)
         except TypeError as error:
-            raise DamagedFileError(f"{path}: is of another version of this package") from error
+            raise DamagedFileError(f"{path}: was written by another version of this package") from error
 
     def marks(self) -> Iterator[tuple[int, ShardMark | None]]:
         """Every shard with what is written down about it; its records are not looked at."""
@@ -254,7 +254,7 @@ class ShardStore:
             with other.records_path(shard).open("rb") as original, whole_file(path) as copy:
                 shutil.copyfileobj(original, copy)
             if file_sha256(path) != mark.sha256:
-                raise DamagedFileError(f"{other.records_path(shard)}: has changed while it was copied")
+                raise DamagedFileError(f"{other.records_path(shard)}: changed while it was being copied")
             self._mark(shard, mark.rows, mark.counts, mark.rejected, mark.ungraded)
         except OSError as error:
             raise _with_advice(error, path) from error
@@ -262,8 +262,8 @@ class ShardStore:
     def _refuse_takeover(self) -> None:
         if self._run_folder.stored_settings() != self._settings:
             raise OutputFolderError(
-                f"output_dir {str(self.folder)!r} was taken over by a run with other settings meanwhile; give each run "
-                "a folder of its own"
+                f"output_dir {str(self.folder)!r} has meanwhile been taken over by a run with other settings; give "
+                "each run its own folder"
             )
 
     def _mark(

@@ -96,7 +96,7 @@ def verify(folder: str | Path) -> Verification:
     found.faults += _faults_of_reports(store, found, {name: digest.hexdigest() for name, digest in reports.items()})
     expected = {store.records_path(shard) for shard in range(store.num_shards)}
     found.strays += [
-        f"{path}: is no shard of this run"
+        f"{path}: is not a shard of this run"
         for path in sorted(store.folder.glob("data/*"))
         if path not in expected and not path.name.startswith(".")
     ]

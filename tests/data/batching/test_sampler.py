@@ -144,7 +144,7 @@ def test_a_fixed_order_does_not_change_with_the_epoch() -> None:
 
 
 def test_fewer_solutions_than_ranks_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"1 solution\(s\) cannot be shared out among 2 ranks"):
+    with pytest.raises(ValueError, match=r"1 solution\(s\) cannot be divided among 2 ranks"):
         sampler([3], 10, 2)
 
 

@@ -85,7 +85,7 @@ def test_steps_without_rewards_have_hard_labels_alone(
     assert np.flatnonzero(~np.isnan(rollouts.labels("outcome", 1.0))).tolist() == [4, 7]
     with pytest.raises(ValueError, match=r"labels is 'er': 'sum/5' \(row 0\) has no completion rewards at step 0"):
         rollouts.labels("er", 2.0)
-    with pytest.raises(ValueError, match="records made by bisection take hard or outcome"):
+    with pytest.raises(ValueError, match="records made by bisection allow only hard or outcome"):
         rollouts.labels("soft", 2.0)
 
 

@@ -50,7 +50,9 @@ def test_a_folder_that_is_there_is_no_hub_id(tmp_path: Path, monkeypatch: pytest
 
 def test_a_data_set_that_cannot_be_loaded_is_named() -> None:
     # The suite runs without the hub.
-    with pytest.raises(FileNotFoundError, match=r"rollout records: 'nobody/nothing' is no local path, and loading it"):
+    with pytest.raises(
+        FileNotFoundError, match=r"rollout records: 'nobody/nothing' is not a local path, and loading it"
+    ):
         load_hub_dataset("nobody/nothing", "rollout records")
 
 
@@ -76,7 +78,9 @@ def test_a_hub_that_is_away_is_told_at_once(tmp_path: Path) -> None:
             [sys.executable, "-c", LOAD], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
         )
     seconds, _, message = run.stdout.partition(" ")
-    assert message.startswith("problems: 'nobody/nothing' is no local path, and loading it as a hub data set failed: ")
+    assert message.startswith(
+        "problems: 'nobody/nothing' is not a local path, and loading it as a hub data set failed: "
+    )
     assert f"cannot reach {endpoint}: " in message
     # huggingface_hub alone takes 24 seconds.
     assert float(seconds) < 15
@@ -157,8 +161,8 @@ def test_what_answers_in_place_of_a_hub_is_told(tmp_path: Path) -> None:
         )
         server.shutdown()
     expected = [
-        r"rows: 'nobody/html' is no local path, .* is missing the 'X-Repo-Commit' header",
-        r"rows: 'nobody/negative' is no local path, .* file should be of size -5 but has size 20",
+        r"rows: 'nobody/html' is not a local path, .* is missing the 'X-Repo-Commit' header",
+        r"rows: 'nobody/negative' is not a local path, .* file should be of size -5 but has size 20",
         r"rows: hub data set 'nobody/huge': The file is too large",
         r"'nobody/html' is no local folder, and cannot be read from the hub: .*connect",
         r"'nobody/negative' cannot be found: .* file should be of size -5 but has size 20",

@@ -85,8 +85,8 @@ def test_an_id_tells_the_problem() -> None:
 @pytest.mark.parametrize(
     ("problem_id", "message"),
     [
-        ("gsm8k/test/1", "is none of the stories; their ids read stories/TEMPLATE/a=NUMBER"),
-        ("stories/bakehouse/a=1", "is none of the stories"),
+        ("gsm8k/test/1", "is not the id of a story; these ids look like stories/TEMPLATE/a=NUMBER"),
+        ("stories/bakehouse/a=1", "is not the id of a story"),
         ("stories/bakery/a=12", "template bakery has no such problem"),
         ("stories/bakery/a=12,b=10,c=20,d=7", "template bakery has no such problem"),
     ],

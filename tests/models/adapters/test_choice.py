@@ -170,7 +170,7 @@ def test_a_configuration_without_an_architecture_is_refused(tmp_path: Path, conf
 @pytest.mark.parametrize("config", ["[]", "[1]", "null", "no JSON"])
 def test_a_configuration_that_is_no_object_is_refused(tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(BackboneError, match=r"config\.json is damaged: it (is no JSON|holds)"):
+    with pytest.raises(BackboneError, match=r"config\.json is damaged: it (is not JSON|holds)"):
         choose_adapter(str(tmp_path))
 
 
@@ -199,7 +199,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_a_saved_format_of_another_kind_of_labels_is_refused(tmp_path: Path) -> None:
     path = config_only(tmp_path, "LlamaForTokenClassification")
-    with pytest.raises(AdapterError, match=r"adapter 'erprm' needs a step_format\.json, which .* has not"):
+    with pytest.raises(AdapterError, match=r"adapter 'erprm' needs a step_format\.json, which .* does not have"):
         choose_adapter(path, "erprm")
     (tmp_path / "step_format.json").write_text("{}")
     with pytest.raises(AdapterError, match=r"step_format\.json: its labels are tokens, but the architecture is Llama"):
@@ -214,14 +214,14 @@ def test_an_unknown_field_of_the_step_format_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("weight", ["score.2.bias", "model.layers.1.mlp.up_proj.weight"])
 def test_missing_weights_are_named_and_not_made_up(tmp_path: Path, weight: str) -> None:
     qwen_prm(tmp_path, tiny_tokenizer(), without=weight)
-    with pytest.raises(BackboneError, match=rf"lack 1 weights of a Qwen2ForProcessRewardModel, {weight} for one"):
+    with pytest.raises(BackboneError, match=rf"lack 1 weights of a Qwen2ForProcessRewardModel, such as {weight}"):
         AdaptedRewardModel.from_pretrained(tmp_path)
 
 
 def test_a_language_model_without_its_output_layer_is_refused(tmp_path: Path) -> None:
     token_classifier(tmp_path, tiny_tokenizer(), "Llama")
     change_config(tmp_path, architectures=["LlamaForCausalLM"])
-    with pytest.raises(BackboneError, match=r"lack 1 weights of a LlamaForCausalLM, lm_head\.weight for one"):
+    with pytest.raises(BackboneError, match=r"lack 1 weights of a LlamaForCausalLM, such as lm_head\.weight"):
         AdaptedRewardModel.from_pretrained(tmp_path, adapter="er_prm")
 
 
@@ -277,8 +277,8 @@ def test_an_adapter_of_ones_own_is_made_with_its_arguments(tmp_path: Path) -> No
     ("setting", "message"),
     [
         ("math_sheperd", r"did you mean 'math_shepherd'\?"),
-        (f"{__name__}.SOLUTION", r"is no erprm\.models\.adapters\.Adapter"),
-        ({"class_path": "trl", "init_args": {"head": 1}}, r"adapter\.init_args: .* names no class"),
+        (f"{__name__}.SOLUTION", r"is not an erprm\.models\.adapters\.Adapter"),
+        ({"class_path": "trl", "init_args": {"head": 1}}, r"adapter\.init_args: .* does not name a class"),
     ],
 )
 def test_what_names_no_adapter_is_refused(tmp_path: Path, setting: Any, message: str) -> None:

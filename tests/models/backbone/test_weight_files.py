@@ -80,7 +80,7 @@ def trained(folder: Path, output: Path, **settings: Any) -> Headed:
 def test_what_was_trained_beside_the_backbone_is_exported_and_loaded(
     lora: LoRA | None, folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.warns(UserWarning, match=rf"{BESIDE_FILE} holds 3 weights, head.bias for one, which Headed has beside"):
+    with pytest.warns(UserWarning, match=rf"{BESIDE_FILE} holds 3 weights \(head.bias, ...\), which Headed has beside"):
         model = trained(folder, tmp_path, lora=lora)
     written = load_file(tmp_path / "prm" / BESIDE_FILE)
     assert written.keys() == {"head.weight", "head.bias", "scale"}
@@ -111,7 +111,7 @@ def test_a_folder_without_them_scores_nothing_but_may_be_trained(folder: Path, t
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (ProcessRewardModel, "was written by Headed; for ProcessRewardModel it has besides 3 weights, head.bias"),
+        (ProcessRewardModel, "was written by Headed; for ProcessRewardModel it has besides 3 weights \\(head.bias"),
         (ThreeClasses, r"head\.(weight|bias) is of shape \(2.*; ThreeClasses takes \(3"),
     ],
 )

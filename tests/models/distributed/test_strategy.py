@@ -75,7 +75,7 @@ def test_a_weight_that_comes_too_late_to_be_sharded_is_named(folder: Path) -> No
             super().configure_model()
             self.late = nn.Linear(2, 1)
 
-    with pytest.raises(ValueError, match=r"2 weight\(s\) of Late are not sharded, late\.weight for one"):
+    with pytest.raises(ValueError, match=r"2 weight\(s\) of Late are not sharded, such as late\.weight"):
         fit(folder, Late(str(folder / "lm")), "fsdp2")
 
 

@@ -142,7 +142,7 @@ def test_a_server_that_does_not_answer_in_time_is_named(serve: Serve) -> None:
         return position_over_1000(request)
 
     server = serve(wait)
-    message = rf"{server.url}/v1, .* no usable answer: it was not whole within 0\.2 s; 0 of 2 requests"
+    message = rf"{server.url}/v1, .* no usable answer: it was not complete within 0\.2 s; 0 of 2 requests"
     with pytest.raises(ServerError, match=message):
         HTTPStepScorer(server.url, timeout_s=0.2, retries=0).score_steps(SOLUTIONS)
     ended.set()
@@ -178,7 +178,7 @@ def test_an_answer_of_another_form_is_refused(serve: Serve, answer: tuple[int, d
 
 def test_logits_are_not_taken_for_probabilities(serve: Serve) -> None:
     server = serve(lambda request: pooled([[-2.0, 1.5]] * len(request["input"])))
-    with pytest.raises(ServerError, match=r"it has values that are no probabilities: \[-2\.0, 1\.5\] at token 0 of"):
+    with pytest.raises(ServerError, match=r"it has values that are not probabilities: \[-2\.0, 1\.5\] at token 0 of"):
         HTTPStepScorer(server.url, retries=0).score_steps(SOLUTIONS)
 
 
@@ -256,7 +256,7 @@ NO_SCORES: dict[str, tuple[Callable[[], Body], str]] = {
     "too few": (pooled_pairs(*[[0.5, 0.5]]), r"values of shape \[1, 2\] for 2 tokens"),
     "too many": (pooled_pairs(*[[0.5, 0.5]] * 3), r"values of shape \[3, 2\] for 2 tokens"),
     **{
-        f"probabilities {pair}": (pooled_pairs([0.5, 0.5], pair), "are no probabilities")
+        f"probabilities {pair}": (pooled_pairs([0.5, 0.5], pair), "are not probabilities")
         for pair in ([-1.0, 2.0], [0.1, 0.1], [1.0, 1.0], [math.nan, math.nan], [0.5, math.nan], [math.inf, -math.inf])
     },
 }
@@ -305,7 +305,7 @@ def test_rows_skipped_are_never_those_of_a_bad_answer(
     error = capsys.readouterr().err
     assert re.search(
         rf"{source}, rows 9 to 16: server {server.base_url}, .* after up to 1 retries: no usable answer: .*\n"
-        r"8 row\(s\) are done; the same command goes on from there\.\n$",
+        r"8 row\(s\) are done; the same command continues from there\.\n$",
         error,
     )
     assert error.replace("\n", "").isprintable()

@@ -204,7 +204,7 @@ def test_scoring_of_a_file_goes_on_when_a_server_that_went_away_is_back(
     assert 0 < done < len(rows)
     assert re.search(
         rf"erprm score: {source}, rows {done + 1} to {done + 4}: server {server.url}/v1, model '{NAME}', after up to "
-        rf"0 retries: no usable answer: .+\n{done} row\(s\) are done; the same command goes on from there",
+        rf"0 retries: no usable answer: .+\n{done} row\(s\) are done; the same command continues from there",
         capsys.readouterr().err,
     )
     assert not output.exists()

@@ -48,7 +48,9 @@ def test_a_folder_that_lost_its_name_to_a_kill_is_found_under_its_name(tmp_path:
 
 
 def test_without_a_checkpoint_the_training_starts_anew_and_says_so(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=r"no checkpoint of an earlier run in .*root; the training starts anew"):
+    with pytest.warns(
+        UserWarning, match=r"no checkpoint of an earlier run in .*root; the training starts from the beginning"
+    ):
         assert newest_checkpoint(make_trainer(tmp_path)) is None
 
 

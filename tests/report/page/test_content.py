@@ -199,7 +199,7 @@ def test_a_folder_without_results_is_named(
     assert "'empty' holds no results.json" in message
     status, message = run_command(capsys, "nowhere")
     assert status == 1
-    assert "'nowhere' is no folder" in message
+    assert "'nowhere' is not a folder" in message
     assert not Path("report.html").exists()
 
 
@@ -216,7 +216,7 @@ def change_results(path: Path, **changes: Any) -> None:
         ({"groups": [1]}, "'groups' missing or of another type"),
         ({"methods": {"bon_min": {"n": [1, 2], "mean": [0.5], "low": [0.5], "high": [0.5]}}}, "methods.bon_min is no"),
         ({"determined_by": {"versions": {"erprm": "0.0.3"}}}, "written by: 0.0.3"),
-        ({"reward_hacking": {"accuracy": 3}}, "reward_hacking.accuracy is no curve"),
+        ({"reward_hacking": {"accuracy": 3}}, "reward_hacking.accuracy is not a curve"),
         ({"threshold": {}, "data": {"a": {}}}, "'processbench', 'sweep' missing"),
     ],
 )
@@ -231,7 +231,9 @@ def test_results_of_another_version_are_named(
     assert complaint in message
 
 
-@pytest.mark.parametrize(("text", "complaint"), [("{", "is no JSON"), ("[1]", "holds a list"), ("\xff", "is no JSON")])
+@pytest.mark.parametrize(
+    ("text", "complaint"), [("{", "is not readable JSON"), ("[1]", "holds a list"), ("\xff", "is not readable JSON")]
+)
 def test_results_that_cannot_be_read_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, complaint: str
 ) -> None:
@@ -247,7 +249,7 @@ def test_broken_candidates_are_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     file = write_pool_run(tmp_path / "run", small_pool(), FOOLED) / "candidates.parquet"
     whole = pq.read_table(file)
     file.write_bytes(random.Random(0).randbytes(400))
-    assert f"{file}: is no Parquet file" in run_command(capsys, str(tmp_path / "run"))[1]
+    assert f"{file}: is not a readable Parquet file" in run_command(capsys, str(tmp_path / "run"))[1]
     pq.write_table(whole.drop_columns(["rank"]), file)
     assert f"{file}: column(s) rank missing" in run_command(capsys, str(tmp_path / "run"))[1]
     pq.write_table(whole.slice(0, 5), file)

@@ -98,7 +98,7 @@ def test_a_folder_taken_over_by_another_run_is_noticed(tmp_path: Path) -> None:
     one, other = ShardStore(tmp_path, {"seed": 0}, 2), ShardStore(tmp_path, {"seed": 1}, 2)
     one.begin()
     other.begin()
-    with pytest.raises(OutputFolderError, match="was taken over by a run with other settings meanwhile"):
+    with pytest.raises(OutputFolderError, match="has meanwhile been taken over by a run with other settings"):
         one.write(0, [], {})
     other.write(0, [], {})
 
@@ -121,7 +121,7 @@ def test_a_missing_shard_is_named_and_merging_goes_on_once_it_is_there(
     path = ShardStore.of_folder(parts[2]).records_path(5)
     content = path.read_bytes()
     path.write_bytes(content[:-10])
-    with pytest.raises(OutputFolderError, match="2 of 7 shards are undamaged in no folder: 4, 5; run"):
+    with pytest.raises(OutputFolderError, match="2 of 7 shards are missing or damaged in every folder: 4, 5; run"):
         merge(tmp_path / "merged", parts)
     shutil.move(away, held_back)
     path.write_bytes(content)

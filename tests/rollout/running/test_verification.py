@@ -97,7 +97,7 @@ def test_a_file_that_is_no_shard_of_the_run_is_found(tmp_path: Path) -> None:
     stray = tmp_path / "data" / "train-00000-of-00001.parquet"
     stray.write_bytes((tmp_path / SHARD).read_bytes())
     found = verify(tmp_path)
-    assert found.strays == [f"{stray}: is no shard of this run"]
+    assert found.strays == [f"{stray}: is not a shard of this run"]
     assert "To repair: remove" in str(found)
 
 
