@@ -1,4 +1,4 @@
-"""An ablation over eta: a model for each eta and seed, on the same rollouts and the same pool, compared."""
+"""Runs an ablation over eta: a model for each eta and seed, on the same rollouts and the same pool, compared."""
 
 from __future__ import annotations
 

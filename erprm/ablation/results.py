@@ -1,4 +1,4 @@
-"""An ablation over eta: what several models say about each way of making labels; docs/ablation.md describes the file.
+"""Results of an ablation over eta: models compared for each kind of label; docs/ablation.md describes the file.
 
 Shape suffixes: S seeds, P problems, N candidates, C numbers n of candidates.
 """

@@ -1,4 +1,4 @@
-"""The runs of an ablation: each a training and an evaluation, each of these an ``erprm`` command in its own process.
+"""Runs of an ablation: a training and an evaluation each, as ``erprm`` commands in their own processes.
 
 A run's folder holds, in the order in which they come to be:
 

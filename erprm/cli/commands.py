@@ -1,4 +1,4 @@
-"""Parsing of the commands that are not Lightning's: one settings class a command, from ``--config`` and keys."""
+"""Parses the commands that are not Lightning's: each fills one settings class from ``--config`` and keys."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from erprm.eta import read_etas
 
 @dataclass
 class StatsConfig:
-    """Tells what is in step-labelled data: sizes, labels, duplicates, problems shared with other data.
+    """Summarises step-labelled data: sizes, labels, duplicates, problems shared with other data.
 
     Attributes:
         paths: files (of any layout that ``erprm convert`` reads), folders of Parquet files, or hub ids.

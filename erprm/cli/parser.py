@@ -1,4 +1,4 @@
-"""Argument parsers that refuse what they do not take in a few lines, and suggest a known key for an unknown one."""
+"""Argument parsers with short error messages, which suggest a known key for an unknown one."""
 
 from __future__ import annotations
 

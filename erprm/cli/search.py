@@ -1,4 +1,4 @@
-"""``erprm search``: solutions by a policy that a scorer of steps guides, under budgets of tokens."""
+"""``erprm search``: solves problems with a policy that a step scorer guides, under budgets of tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a world brings to the demo: problems with exact answers, a base model, a policy's mistakes, and sizes."""
+"""Interface of the demo's worlds: problems with exact answers, a base model, a policy's mistakes, and sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engines by name. A new one is a module and a line of :data:`ENGINES`; one's own is named by its import path.
+"""The engines by name. A new one is a module and a line of :data:`ENGINES`; name your own by its import path.
 
 An engine's class takes keys of the settings that its signature names (``model``, ``gguf_file``, ``device``, ``dtype``,
 ``batch_size``) as arguments, then the fields of its options, then ``init_args``; it is imported when it is used.

@@ -42,7 +42,7 @@ class EstimateConfig:
 @inherits_help
 @dataclass
 class RolloutEstimateConfig(RolloutConfig):
-    """Tells what a rollout run will make and cost, from some of its problems; takes the keys of ``rollout``, too.
+    """Estimates what a rollout run will make and cost, from some of its problems; also takes the keys of ``rollout``.
 
     Attributes:
         probe: problems to roll out, drawn at random from all of the run's; nothing is written into ``output_dir``.

@@ -1,4 +1,4 @@
-"""Choice of the entropic vote's eta on graded candidates, with an honest account of what the choice gains.
+"""Chooses the eta of the entropic vote on graded candidates, and estimates what the choice gains on new problems.
 
 Shape suffixes: V votes to choose from, P problems, N candidates.
 """

@@ -1,4 +1,4 @@
-"""Weights out of a training's checkpoint, on one process, however many processes have written it."""
+"""Reads the weights in a checkpoint of a training on one process, however many processes wrote it."""
 
 from __future__ import annotations
 

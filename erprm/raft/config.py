@@ -72,7 +72,7 @@ class RaftConfig(EngineSettings):
     Attributes:
         model: the initial policy: local folder or hub id.
         output_dir: folder of the run; the same settings again continue a run that was interrupted.
-        selector: who chooses the solutions: a name in ``scorers``, ``random``, or ``oracle`` (only right ones); or a
+        selector: what chooses the solutions: a name in ``scorers``, ``random``, or ``oracle`` (only right ones); or a
             class of your own, as in ``scorers``, by its import path or by ``class_path`` and ``init_args``.
         scorers: process reward models by name, such as ``er: runs/prm``: a folder, hub id or URL, or any class with
             ``score_steps`` (of steps) or ``scores`` (of candidates) by its ``class_path`` and ``init_args``. Only
@@ -80,11 +80,11 @@ class RaftConfig(EngineSettings):
         problems: the problems whose solutions the policy learns from.
         held_out: the problems on which every policy is evaluated.
         rounds: rounds of sampling, choosing and fine-tuning.
-        prompts_per_round: problems of a round, a slice of its own of the shuffled problems; by default the problems are
+        prompts_per_round: how many of the shuffled problems each round takes as its own; by default the problems are
             shared out evenly among the rounds.
         solutions_per_problem: n, solutions sampled for each problem.
         aggregation: score of a solution from those of its steps.
-        select: whose solutions are kept: the ``best`` scored, or those with the answer that wins a ``majority``,
+        select: which solutions are kept: the ``best`` scored, or those with the answer that wins a ``majority``,
             ``weighted_vote`` or ``entropic_vote`` among the solutions that ended.
         vote_eta: eta of the entropic vote; by default 3 over the spread of a problem's scores.
         top_k: solutions kept of each problem, at most: those that score best.
@@ -112,7 +112,7 @@ class RaftConfig(EngineSettings):
         problems_per_part: problems sampled and scored between two writes: what a kill can cost.
         seed: seed of the run.
         keep_rounds: how many of the last rounds keep their solutions and policy; of earlier ones the evaluation stays.
-        allow_change: go on with other settings than those of the stages that are done, which stay as they are.
+        allow_change: continue although settings of finished stages have changed; these stages stay as they are.
     """
 
     output_dir: str
@@ -223,7 +223,7 @@ class RaftConfig(EngineSettings):
         return Sampling(n, self.temperature, top_p, self.max_tokens, tuple(self.stop), seed)
 
     def slice_of(self, problems: list[Problem], number: int) -> list[Problem]:
-        """The problems of a round, counted from 1: a slice of its own of them all, in an order that the seed decides.
+        """The problems of a round, counted from 1: its own slice of all problems, in an order that the seed decides.
 
         Raises:
             ValueError: if there is none left for it.

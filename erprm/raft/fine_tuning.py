@@ -1,4 +1,4 @@
-"""Fine-tuning of one round: ``erprm sft`` in a process of its own, so that its memory is free again afterwards."""
+"""Fine-tuning of one round: ``erprm sft`` in its own process, so that its memory is free again afterwards."""
 
 from __future__ import annotations
 

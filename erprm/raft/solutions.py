@@ -1,4 +1,4 @@
-"""Solutions sampled from a policy, as they are written down between the stages of a round.
+"""Solutions sampled from a policy, as they are stored between the stages of a round.
 
 A row is a pool's (see :mod:`erprm.data.pools`), with the tokens beside the texts:
 

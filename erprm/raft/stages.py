@@ -1,4 +1,4 @@
-"""Stages of a round, each written to a folder of its own; `rounds` runs them in order."""
+"""Stages of a round, each written to its own folder; `rounds` runs them in order."""
 
 from __future__ import annotations
 

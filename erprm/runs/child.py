@@ -1,4 +1,4 @@
-"""Commands of this package in processes of their own, which end with this one.
+"""Runs commands of this package in child processes, which end with this one.
 
 A command frees its memory when it ends, and a training on several devices starts further processes of its own: hence a
 session for each, which is asked to stop as a whole.

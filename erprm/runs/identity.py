@@ -1,4 +1,4 @@
-"""Identity: is this the same data, model, tokenizer, setting or object that results were made with?
+"""Identities of data, models, tokenizers, settings and objects: were results made with the same ones?
 
 Files, weights and tokenizers are told apart by content, models of the hub by the revision that is in use, and objects
 by all their fields. What is written down is JSON, so a refusal can name the field that differs. A pickle's hash (as

@@ -38,7 +38,7 @@ class SearchConfig(EngineSettings):
         path: file or hub id of the problems; by default the source's own hub id.
         split: split of the problems.
         limit: at most this many problems.
-        methods: names, as they are to be in the results, and searches: ``best_of_n``, ``beam``, ``step_rejection``, the
+        methods: searches by the names that they get in the results: ``best_of_n``, ``beam``, ``step_rejection``, the
             import path of a class, or ``class_path`` and ``init_args``; by default these three.
         budgets: tokens that the policy may generate for one problem; each method is run with each.
         seeds: each method is run with each of these seeds of the samples.

@@ -1,4 +1,4 @@
-"""The searches of many problems side by side: what they ask for goes to the policy and to the scorer together."""
+"""Runs the searches of many problems side by side, and batches their requests to the policy and the scorer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The style of a text, found in the text."""
+"""Detects the step style of a text."""
 
 from __future__ import annotations
 

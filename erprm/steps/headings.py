@@ -1,4 +1,4 @@
-"""Lines that are no steps: rules, bare tags, and headings with nothing below them.
+"""Lines that are not steps: rules, bare tags, and headings with nothing below them.
 
     ## Solution                        <- a heading belongs to the step that it announces
 

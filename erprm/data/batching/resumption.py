@@ -1,4 +1,4 @@
-"""A data module whose place in the training data is kept in checkpoints, so that a resumed run goes on exactly there.
+"""Base of data modules that keep their place in the data in checkpoints, so that a resumed run continues there.
 
 Batches are a function of the seed and the epoch (see :mod:`erprm.data.batching.sampler`), so a place among
 them is two numbers: the epoch, and how many of its batches have been trained on. Lightning's own protocol for resumable

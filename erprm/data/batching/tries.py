@@ -1,4 +1,4 @@
-"""Leading tokens that solutions of a question share, of which a row holds one copy, and batches of such solutions.
+"""Tries of solutions: tokens that solutions of a question begin with are laid out once; and batches of tries.
 
 Solutions in order of their tokens, each with the number of leading tokens it shares with the one before it, are a token
 trie in depth-first order. Here with letters for tokens:

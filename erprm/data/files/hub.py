@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, told apart from local paths."""
+"""Loads data sets of the Hugging Face hub, and distinguishes them from local paths."""
 
 from __future__ import annotations
 

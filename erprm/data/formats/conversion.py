@@ -1,4 +1,4 @@
-"""From one layout of step-labelled data to another, row by row, with the rows that cannot be used written aside."""
+"""Converts step-labelled data between layouts, row by row, and writes unusable rows to a file of rejected ones."""
 
 from __future__ import annotations
 

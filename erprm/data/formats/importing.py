@@ -1,4 +1,4 @@
-"""Rows of any known layout as records, told by the fields they have."""
+"""Reads rows of any known layout as records; the fields of a row show its layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""The world: a dial with ten positions, turned forth and back. Problems in words, solutions step by step.
+r"""The world: a dial with ten positions, turned back and forth. Problems in words, solutions step by step.
 
     question   The dial is at 3. Push it 4. Pull it 8. Turn it 2. Where is it?
     solution   3 + 4 = 7

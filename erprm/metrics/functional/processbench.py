@@ -1,4 +1,4 @@
-"""ProcessBench: is the earliest wrong step of a solution found (Zheng et al. 2024, arXiv 2412.06559, section 3.3).
+"""ProcessBench: accuracy of finding the earliest wrong step (Zheng et al. 2024, arXiv 2412.06559, section 3.3).
 
 A scorer names the first step whose score is below a threshold, or none. Over the solutions with a wrong step, and over
 those without one, the share for which it names the right thing is an accuracy; F1 is the harmonic mean of the two.

@@ -1,4 +1,4 @@
-"""The baseline of a scorer that knows nothing but still tells texts apart.
+"""Baseline of a scorer that knows nothing: best-of-n with a random score for each distinct text.
 
 A policy often writes the right solution of a problem many times over in the same words, while its wrong solutions all
 differ. A scorer without any knowledge gives copies of one text the same score, so it picks among *distinct texts*, and

@@ -1,4 +1,4 @@
-"""Features of a text that go with a high score, whatever a problem's difficulty, and their rank correlation with it.
+"""Features of a text, and their rank correlation with its score among the candidates of a problem.
 
 Shape suffixes: P problems, N candidates a problem.
 """

@@ -1,4 +1,4 @@
-"""The page as one HTML document: its own files put together, with the content as data that nothing can run from."""
+"""The page as one HTML document: its own files put together, with the content embedded as data that cannot run."""
 
 from __future__ import annotations
 

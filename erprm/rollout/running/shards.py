@@ -1,4 +1,4 @@
-"""A folder of Parquet shards that a killed run can be continued in.
+"""A folder of Parquet shards in which a killed run can continue.
 
     output_dir/
       manifest.json                          the settings that determine the content, and their hash

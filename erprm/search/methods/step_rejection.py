@@ -1,4 +1,4 @@
-"""Step-wise rejection: a step that the scorer thinks little of is sampled again."""
+"""Step-wise rejection: a step with a low score is sampled again."""
 
 from __future__ import annotations
 
