@@ -25,7 +25,13 @@ _ADDITIONS = (
     re.compile(
         rf"{_VALUE_ENDS},?\s+(?:at|for|as)\s+(?:all\s+|any\s+|every\s+|each\s+)?\$?\\?[a-zA-Z]\w?\s*(?:=|\\[gl]eq?\b|\\to\b|\\in\b|[<>])"
     ),
-    re.compile(rf"{_VALUE_ENDS},?\s*当"),
+    re.compile(rf"{_VALUE_ENDS}[,，]?\s*(?:当|此时)"),
+    # $5$ solutions in $[0, \pi]$, $12$ of the first $100$ integers
+    re.compile(
+        r"(?<=\d\$)\s+(?:[a-zA-Z-]+\s+){0,4}?(?:in|between|among|for(?! a total)|on|from|less than|up to"
+        r"|greater than|below|of the)\s+(?=[^$]*\$)"
+    ),
+    re.compile(rf"{_VALUE_ENDS},?\s+for\s+(?:the|this|each)\s"),
     # $\frac16$, or about $0.167$; $\pi$ (about $3.14$)
     re.compile(
         r"(?<=[\d$)}%])(?:\s*\((?:or|i\.e\.|which is|that is)?,?|,?\s+(?:or|i\.e\.|which is|that is),?|,)\s*"
@@ -46,8 +52,11 @@ _REASONS = (
         re.IGNORECASE,
     ),
     re.compile(
-        rf"{_VALUE_ENDS}\s+\((?:after|by|from|since|because|as|using|see|where)\b[^()$]*\)\s*\.?$", re.IGNORECASE
+        rf"{_VALUE_ENDS}\s+\((?:after|by|from|since|because|as|using|see|where|when|with|for which)\b[^()]*\)\s*\.?$",
+        re.IGNORECASE,
     ),
+    # 7, as 6 does not work
+    re.compile(rf"{_VALUE_ENDS}(?:,|\s+works,?)\s+(?:as|while|whereas|but)\s+[^,]*\b(?:not|fails?|doesn't|don't)\b"),
 )
 _CONCLUDES = re.compile(
     r"\b(?:is|are|equals?|gives?|giving|get|have|has|so|then|thus|hence|therefore|obtain|yields?|must|becomes?|answer)\b|所以|因此|则"

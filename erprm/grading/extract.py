@@ -177,19 +177,26 @@ _BECAUSE = re.compile(
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 # Between two numbers of which the second belongs to the question: "needs 6 boxes to pack all 72", "5 of the 12".
 _BACKGROUND = re.compile(
-    r"(?!.*\b(?:so|is|are|was|has|have|had|costs?|(?<!to )makes?|leaving|left|total|each|and|or|gets?"
+    r"(?:\s+[a-z]+)?(?:\s+left(?:\s+over)?\b)?(?!.*\b(?:so|is|are|was|has|have|had|costs?|(?<!to )makes?"
+    r"|leaving|left|total|each|and|or|gets?"
     r"|equals?|will|then)\b)[^+*/=:]*\s"
-    r"(?:to|for|of the|of all|from|in|before|after|who|that|out of|if|within|during|with)\s[^+*/=:]*"
+    r"(?:to|for|of the|of all|from|in|before|after|who|that|out of|if|within|during|with|than the)\s[^+*/=:]*"
+)
+_SUBORDINATE = re.compile(
+    r",|^(?:after|for|in|with|at|if|when|from|out of|of|during|by|to|on|since|as|each|every)\b", re.IGNORECASE
 )
 # What follows the result of a computation and may state another: "= 10 dollars, so he has 90 left".
 _RESULT_GOES_ON = re.compile(r"\b(?:so|leaving|total|which|left|or|and|but|then|thus|therefore)\b", re.IGNORECASE)
 _OPENING = re.compile(r"(?:(?:so|therefore|thus|hence|then|finally|in total|altogether)\b,?\s*)?", re.IGNORECASE)
 _NO_ANSWER = re.compile(
-    r"\banswer\b[^.]*\b(?:not|cannot|(?:greater|less|more|fewer) than|at least|at most)\s+(?:be\s+)?\S+$", re.IGNORECASE
+    r"\banswer\b[^.]*\b(?:not|cannot|(?:greater|less|more|fewer) than|at least|at most)\s+(?:be\s+)?\S+$"
+    r"|\b(?:cannot|can't|can not|impossible to|not possible to|unable to)\s+(?:be\s+)?(?:determin|answer|solv|decid)",
+    re.IGNORECASE,
 )
 _SAYS_A_NUMBER = re.compile(r"\b(?:is|are|was|were|equals)\s+((?:\\?[$€£]|-)?\d[^=]*|[a-zA-Z]\s*[=<>].*)$")
 _CHOSEN_LETTER = re.compile(
-    r"(?:(?:so|thus|therefore|hence|then|选),?\s*)(?:it is |we (?:choose|pick|select) |choose |pick |select )?"
+    r"(?:(?:so|thus|therefore|hence|then|选),?\s*)?"
+    r"(?:(?<=\s)|(?<=选)|(?:it is |(?:(?:we|I) (?:would )?)?(?:choose|pick|select) ))"
     r"(?:(?:the )?(?:option|choice|answer) )?\(?([A-J])\)?[.。]?",
     re.IGNORECASE,
 )
@@ -328,9 +335,9 @@ def _unmarked_count(text: str) -> str | None:
 def _is_background(sentence: str) -> bool:
     """True if the second of two numbers belongs to the question, as in `She needs 6 boxes to pack all 72`."""
     numbers = list(_NUMBER.finditer(sentence))
-    if len(numbers) != 2 or MATH.search(sentence):
+    if len(numbers) < 2 or MATH.search(sentence) or (len(numbers) > 2 and _SUBORDINATE.search(sentence)):
         return False
-    return _BACKGROUND.fullmatch(sentence, numbers[0].end(), numbers[1].start()) is not None
+    return _BACKGROUND.fullmatch(sentence, numbers[0].end(), numbers[-1].start()) is not None
 
 
 def _before_because(sentence: str) -> str | None:
@@ -388,7 +395,7 @@ def _unmarked_answer(text: str) -> str | None:
         return None
     if letter := _CHOSEN_LETTER.fullmatch(_last_sentence(text)):
         return letter[1]
-    if _is_bare(text):
+    if _is_bare(text) and not text.startswith(("\\begin{align}", "\\begin{align*}")):
         return None if is_cut_off(text) else without_reasons(_without_opening(text))
     tail = without_self_check(text[-TAIL_CHARS:]).rstrip()
     if is_cut_off(tail):

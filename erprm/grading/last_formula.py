@@ -29,7 +29,7 @@ MATH = re.compile(
     r"|\\begin\{(?P<environment>(?:align|gather|equation|eqnarray|multline)\*?)\}"
     r"(?P<rows>(?:[^\\]|\\(?!end\{(?P=environment)\}))+)\\end\{(?P=environment)\}"
 )
-_MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b)[\s,]*")
+_MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b|或者?|和|、)[\s,]*")
 _UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA-Z]+", re.IGNORECASE)
 _WORDS_AFTER_NUMBER = re.compile(r"(?:\s*(?:/|[a-zA-Z]+(?:\^?\{?[23²³]\}?)?)){1,4}")
 _NUMBER_BODY = rf"(?:{THOUSANDS}(?!\d)|\d+)(?:[.,]\d+)?|\.\d+"
@@ -165,7 +165,9 @@ def last_formula(text: str) -> str | None:
             found += _unit_after(text, end)
             compound = _COMPOUND.search(text[max(0, start - 40) : start])
             return f"{compound[0]}{found}" if compound and " " in found else found
-        right = found.rpartition("=")[2].strip() if "=" in found and not re.search(r"[<>≤≥]|\\[lg]e", found) else found
+        right = found
+        if "=" in found and not re.search(r"[<>≤≥]|\\[lg]e", found) and not _ASKS_FOR_EQUATION.search(text, 0, start):
+            right = found.rpartition("=")[2].strip()
         return (right + _unit_after(text, end)) if right else None
     if not spans:
         return None
@@ -173,10 +175,17 @@ def last_formula(text: str) -> str | None:
     while first > 0 and _MATH_JOIN.fullmatch(text, spans[first - 1].end(), spans[first].start()):
         first -= 1
     answer = ", ".join(_result(span[span.lastgroup or 0]) for span in spans[first:])
+    if (total := _TOTAL.fullmatch(answer)) and not _ASKS_FOR_EQUATION.search(text, 0, spans[-1].start()):
+        answer = total[1]
     unit = _UNIT_AFTER_MATH.match(text, spans[-1].end())
     return f"{answer} {unit[0].strip()}" if unit else answer
 
 
+# `a + b = 7`, which states a sum unless it is an equation that was asked for.
+_TOTAL = re.compile(
+    r"[^=<>]*(?:[\w})]\s*[-+]\s*[\w\\]|\d[a-zA-Z]|[a-zA-Z]\()[^=<>]*=\s*(-?(?:\d[\d.,]*(?<=\d)|\\d?frac\{\d+\}\{\d+\}|\d*\s?\\sqrt\{\d+\}))"
+)
+_ASKS_FOR_EQUATION = re.compile(r"\b(?:equations?|lines?|planes?|circle|curve|ellipse|hyperbola|parabola|locus|form)\b")
 _ALIGNED = re.compile(r"\\begin\{(align(?:ed)?\*?|split|gathered)\}(.*)\\end\{\1\}", re.DOTALL)
 _ROW_END = re.compile(r"\\\\(?:\[[^\[\]]*\])?|\\cr\b")
 _ROW_START = re.compile(r"(?:\s|&|\\(?:Rightarrow|implies|iff|q?quad|therefore)\b|\\[ ,;])*")

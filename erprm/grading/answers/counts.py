@@ -91,7 +91,7 @@ def count_in(segment: str, last: bool, stated: bool = False) -> str | None:
     if "\\" in segment:
         segment = segment.replace("{,}", ",").replace("\\!", "")
         segment = _SPACING.sub(" ", _TEXT.sub(r"\1", segment))
-    left, equals, right = segment.rpartition("=")
+    left, equals, right = segment.replace("=>", " ").rpartition("=")
     if equals and _COUNT.search(right):
         if not _agrees(left.rpartition("=")[2], right, stated):
             return None

@@ -36,9 +36,10 @@ _NEXT = re.compile(
     r"[ \t]*(?P<token>\\(?P<command>[a-zA-Z]+)|(?P<word>[a-zA-Z]+)|\\.|</?[a-z]+/?>|<<|<\||->|.)", re.IGNORECASE
 )
 _OPERATION_AFTER = re.compile(
-    r"[ \t]+(?:(?:mod|modulo|base|remainder|rem|r|choose|squared|cubed|factorial)\b"
+    r"[ \t]+(?:(?:mod|modulo|(?:in )?base|remainder|rem|r|choose|squared|cubed|factorial)\b"
     r"(?!\s+(?:met|cent|feet|foot|inch|yard|mile))"
     rf"|(?:plus|minus|times|point|divided by|multiplied by|to the)\s+(?:{_NUMBER}|[b-hj-z]\b|power)"
+    r"|(?:less|more|fewer)\s+than\s+\d"
     rf"|(?:and\s+)?(?:an?|{_NUMBER})[\s-]+(?:half|third|quarter|fourth|fifth|eighth|tenth)s?\b"
     r"|(?:halves|thirds|fifths|tenths|hundredths|thousandths|millionths)\b(?!\s+of)"
     r"|(?:hundred|thousand|million|billion|trillion|lakh|crore)s?\b)",
@@ -56,7 +57,7 @@ _OPENERS = re.compile(
 _PART_BEFORE = re.compile(
     r"(?:[+×÷^·√π±≤≥≠|_/]|(?<![-=\w\"/<>])[<>]|(?<![-=<>])[<>](?==$)|[<>]=|(?<=[\w)\]}%$!])\s*\*"
     r"|(?:[\d)\]}%!$]|(?<![a-zA-Z])[a-zA-Z]|\d\s*[a-zA-Z]{1,20})\s*-|(?<![\w.,])[\d.,]*\d[ \t]|\d\s?:"
-    r"|[\w)\]}][(\[{]|[)\]}]"
+    r"|[\w)\]}][(\[{]|\d[)\]}]"
     r"|(?<![a-zA-Z])(?:log|ln|lg|sin|cos|tan|sqrt|cbrt|mod|modulo|base|choose|(?:root|square|cube) of(?: the)?"
     r"|(?:\d|\b[b-hj-z])\s+(?:plus|minus|times|point|divided by|multiplied by|r|rem|remainder)))\s*$",
     re.IGNORECASE,
@@ -115,4 +116,4 @@ def _is_continued(before: str) -> bool:
         before = before[: opener.start()]
     if command := _COMMAND_BEFORE.search(before):
         return command[1] not in _LONE
-    return _PART_BEFORE.search(before) is not None
+    return before.endswith((")", "]", "}")) or _PART_BEFORE.search(before) is not None
