@@ -24,6 +24,7 @@ from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.models import FSDP2Strategy, LoRA, PolicyModel, ProcessRewardModel
 from erprm.steps import Solution, StepFormat
+from tests.callbacks.test_export import WorseAndWorse
 
 LEARNING_RATE = 1e-3
 CLIP = 0.5
@@ -194,6 +195,13 @@ def main(folder: Path) -> None:
     one_file = partial(FSDP2Strategy, save_distributed_checkpoint=False)
     told["one file resumed"] = stop_and_resume(folder, one_file, "one-file")
     told["lora resumed"] = stop_and_resume(folder, "fsdp2", "lora", lora=LoRA(r=2))
+    best = ModelCheckpoint(
+        folder / "best-checkpoints", monitor="quality", mode="max", save_top_k=-1, filename="{epoch}"
+    )
+    told["best"] = fit(
+        folder, build_model(folder / "lm"), WorseAndWorse(), best, ExportHF(str(folder / "best"), which="best"),
+        strategy="fsdp2", max_steps=8, limit_val_batches=1,
+    )  # fmt: skip
     told["accumulated"] = train_briefly(folder, trainer={"accumulate_grad_batches": 2, "max_steps": 4})
     told["checkpointed"] = train_briefly(folder, gradient_checkpointing=True)
     told["bf16-mixed"] = train_briefly(folder, trainer={"precision": "bf16-mixed"})

@@ -368,6 +368,20 @@ def test_the_export_command_makes_a_folder_of_any_checkpoint(
         torch.testing.assert_close(weight, trained[f"backbone.{name}"], atol=1e-5, rtol=0.0)
 
 
+def test_the_best_weights_are_read_back_from_the_checkpoint_of_two_processes(
+    ranks: list[dict[str, Any]], folder: Path, tmp_path: Path
+) -> None:
+    assert ranks
+    written = load_file(folder / "best/model.safetensors")
+    for epoch in (0, 1):  # the first is the best
+        checkpoint, output = folder / f"best-checkpoints/epoch={epoch}.ckpt", tmp_path / str(epoch)
+        arguments = [f"--model.backbone={folder / 'lm'}", f"--ckpt_path={checkpoint}", f"--output={output}"]
+        assert main(["export", *arguments]) == 0
+        exported = load_file(output / "model.safetensors")
+        assert written.keys() == exported.keys()
+        assert all(torch.equal(written[name], exported[name]) for name in written) == (epoch == 0)
+
+
 def test_the_export_command_merges_adapters(ranks: list[dict[str, Any]], folder: Path, tmp_path: Path) -> None:
     assert ranks
     checkpoint = str(folder / "lora-checkpoints/step=6.ckpt")
