@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,11 @@ from erprm.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+BESIDE_FILE = "beside_backbone.safetensors"
+"""What a module has beside its backbone, such as a head of its own."""
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _INDEX, _TOKENIZER = "model.safetensors.index.json", "tokenizer.json"
@@ -226,6 +232,27 @@ def load_tokenizer(model: str, gguf_file: str | None = None) -> PreTrainedTokeni
             raise BackboneError(f"{Path(model, _TOKENIZER)} is damaged: {_first_line(error)}") from error
         raise FileNotFoundError(f"no tokenizer could be loaded from {model!r}: {_first_line(error)}") from error
     return tokenizer
+
+
+def beside_file(model: str) -> Path | None:
+    """The weights beside the backbone in a folder or on the hub, if there are any that can be read."""
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(
+        model_path(model),
+        BESIDE_FILE,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+    )
+    return None if found is None else Path(found)
+
+
+def warn_of_beside(model: str) -> None:
+    """Tells that an engine samples from the backbone alone, if there are weights beside it; of a local folder only."""
+    file = Path(model, BESIDE_FILE)
+    if file.is_file():
+        log.warning("%s is not read: the policy is the backbone alone", file)
 
 
 def _first_line(error: Exception) -> str:

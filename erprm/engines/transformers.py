@@ -29,7 +29,7 @@ from erprm.engines.base import (
     stop_place,
     warn_if_none_stopped,
 )
-from erprm.engines.model_files import BackboneError, load_model, load_tokenizer, model_path
+from erprm.engines.model_files import BackboneError, load_model, load_tokenizer, model_path, warn_of_beside
 from erprm.runs.identity import sha256_of, tokenizer_content, weight_chunks
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class TransformersEngine:
         if dtype == "auto" and torch.device(device).type == "cpu":
             dtype = "float32"
         model = model_path(model)
+        warn_of_beside(model)
         tokenizer = load_tokenizer(model, gguf_file)
         network, missing = load_model(AutoModelForCausalLM, model, gguf_file, dtype=dtype)
         if missing:

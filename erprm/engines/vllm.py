@@ -26,7 +26,7 @@ from erprm.engines.base import (
     prompt_seed,
     warn_if_none_stopped,
 )
-from erprm.engines.model_files import check_model_folder, load_tokenizer, model_path, weight_files
+from erprm.engines.model_files import check_model_folder, load_tokenizer, model_path, warn_of_beside, weight_files
 from erprm.engines.settings import VLLMOptions
 from erprm.runs.child import kill_when_this_process_ends
 from erprm.runs.identity import named_chunks, sha256_of, tokenizer_content
@@ -173,6 +173,7 @@ class VLLMEngine:
         self.name = model
         self.usage = TokenUsage()
         check_model_folder(model)
+        warn_of_beside(model)
         self._tokenizer = load_tokenizer(model)
         self._process = VLLMProcess(
             model,

@@ -4,10 +4,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import save
 
 from erprm.engines.base import Completion, PromptError, Sampling
+from erprm.engines.model_files import BESIDE_FILE
 from erprm.engines.transformers import TransformersEngine, pick_tokens
 from tests.rollout.conftest import WORDS, chance_of_counts, make_policy
+from tests.tiny import save_tiny_llama
 
 PROMPTS = ["3 + 4 =", "so", "then 1 + 2 = 3 \n so 3 + 5 =", "9", "1 + 1 = 2 \n"]
 END = WORDS.index("</s>")
@@ -233,6 +236,15 @@ def test_a_saved_model_gives_the_completions_of_the_one_in_memory(
     sampling = Sampling(n=2, max_tokens=8)
     assert loaded.generate(PROMPTS, sampling) == engine.generate(PROMPTS, sampling)
     assert loaded.fingerprint() == engine.fingerprint()
+
+
+def test_weights_beside_the_backbone_are_said_not_to_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_tiny_llama(tmp_path)
+    TransformersEngine(str(tmp_path))
+    assert BESIDE_FILE not in caplog.text
+    (tmp_path / BESIDE_FILE).write_bytes(save({"head.weight": torch.ones(1)}))
+    TransformersEngine(str(tmp_path))
+    assert f"{tmp_path / BESIDE_FILE} is not read: the policy is the backbone alone" in caplog.text
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:

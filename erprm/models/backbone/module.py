@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from erprm.engines.model_files import check_model_folder, model_path
+from erprm.engines.model_files import BESIDE_FILE, check_model_folder, model_path
 from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.embeddings import fit_embeddings
 from erprm.models.backbone.loading import (
@@ -24,7 +24,7 @@ from erprm.models.backbone.loading import (
 )
 from erprm.models.backbone.lora import LoRA, add_adapters, initialise_adapters, merged_state_dict, trained_state_dict
 from erprm.models.backbone.sharded_loading import DeferredWeights
-from erprm.models.backbone.weight_files import BESIDE_FILE, beside_backbone, load_beside, model_files, write_beside
+from erprm.models.backbone.weight_files import beside_backbone, load_beside, model_files, write_beside
 from erprm.models.distributed.sharding import (
     LayerClasses,
     clip_gradients,

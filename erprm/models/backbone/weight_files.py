@@ -25,11 +25,8 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_distribu
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file
 
-from erprm.engines.model_files import BackboneError, check_weight_file
+from erprm.engines.model_files import BESIDE_FILE, BackboneError, beside_file, check_weight_file
 from erprm.runs.atomic import whole_files
-
-BESIDE_FILE = "beside_backbone.safetensors"
-"""What a module has beside its backbone."""
 
 
 class WeightFiles:
@@ -167,16 +164,10 @@ def load_beside(module: nn.Module, path: str) -> bool:
         BackboneError: if the file is damaged, or lacks a weight, has one too many, or one of another shape.
     """
     own = beside_backbone(module.state_dict(keep_vars=True))
-    found = cached_file(
-        path,
-        BESIDE_FILE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-    )
+    found = beside_file(path)
     if found is None:
         return not any(isinstance(tensor, nn.Parameter) for tensor in own.values())
-    check_weight_file(Path(found))
+    check_weight_file(found)
     with safe_open(found, framework="pt") as file:
         saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         written_by = (file.metadata() or {}).get("class", "another class")

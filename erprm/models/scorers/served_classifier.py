@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from erprm.engines.model_files import load_tokenizer
+from erprm.engines.model_files import beside_file, load_tokenizer
 from erprm.models.adapters import AdapterError, choose_adapter
 from erprm.models.adapters.registry import AdapterSetting
 from erprm.scoring import ScorerError
@@ -38,9 +38,15 @@ class ServedTokenClassifier(ABC):
         """Reads configuration and step format; no weights.
 
         Raises:
-            AdapterError: if there is no such model, or it is no token classifier whose step format is known.
+            AdapterError: if there is no such model, or it is no token classifier whose step format is known, or it has
+                weights beside its backbone.
         """
         choice = choose_adapter(model, adapter, step_format)
+        if (beside := beside_file(model)) is not None:
+            raise AdapterError(
+                f"{beside} holds weights beside the backbone, which vLLM does not read: score with the class that "
+                "wrote it, by erprm predict or its score_steps"
+            )
         if choice.head == "label_tokens":
             raise AdapterError(
                 f"{model!r} is a causal language model, which is served without its label tokens: turn it into "

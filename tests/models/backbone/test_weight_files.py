@@ -15,10 +15,9 @@ from erprm.cli import main
 from erprm.data import ProcessRewardDataModule
 from erprm.data.packing import StepBatch
 from erprm.data.records import write_records
-from erprm.engines.model_files import BackboneError
-from erprm.models import ProcessRewardModel
+from erprm.engines.model_files import BESIDE_FILE, BackboneError
+from erprm.models import AdaptedRewardModel, ProcessRewardModel
 from erprm.models.backbone.lora import LoRA
-from erprm.models.backbone.weight_files import BESIDE_FILE
 from erprm.models.two_class import save_token_classifier
 from erprm.steps import Solution, StepFormat
 from tests.tiny import make_record, save_tiny_llama
@@ -112,6 +111,7 @@ def test_a_folder_without_them_scores_nothing_but_may_be_trained(folder: Path, t
     ("kind", "message"),
     [
         (ProcessRewardModel, "was written by Headed; for ProcessRewardModel it has besides 3 weights \\(head.bias"),
+        (AdaptedRewardModel, "was written by Headed; for AdaptedRewardModel it has besides 3 weights \\(head.bias"),
         (ThreeClasses, r"head\.(weight|bias) is of shape \(2.*; ThreeClasses takes \(3"),
     ],
 )

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+import shutil
 import struct
 import threading
 import time
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from erprm.cli import main
+from erprm.engines.model_files import BESIDE_FILE
 from erprm.engines.openai_client import ServerError
 from erprm.models import HTTPStepScorer, ProcessRewardModel
 from erprm.models.adapters import AdapterError
@@ -215,6 +218,18 @@ def test_a_causal_language_model_is_to_be_exported_first(serve: Serve, folders: 
     server = serve(position_over_1000, root=str(folders / "plain"))
     with pytest.raises(AdapterError, match=r"plain' is a causal language model, .* erprm export --to token-classif"):
         HTTPStepScorer(server.url)
+
+
+@pytest.mark.parametrize("served", ["lm", "prm"])
+def test_a_model_with_weights_beside_its_backbone_is_refused_since_vllm_reads_none(
+    served: str, serve: Serve, folders: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folders / served, tmp_path / "headed")
+    save_file({"head.weight": torch.ones(1)}, tmp_path / "headed" / BESIDE_FILE)
+    server = serve(position_over_1000, root=str(tmp_path / "headed"))
+    with pytest.raises(AdapterError, match=rf"headed/{BESIDE_FILE} holds weights beside the backbone, which vLLM does"):
+        HTTPStepScorer(server.url, adapter="auto" if served == "prm" else "er_prm")
+    assert not server.requests
 
 
 def test_a_name_that_is_not_served_is_named_with_those_that_are(serve: Serve) -> None:
