@@ -165,7 +165,7 @@ def _why_not_on_hub(path: str) -> str:
     try:
         cached_file(path, CONFIG_NAME)
     except OSError as error:
-        return f"{path!r} is no local folder, and cannot be read from the hub: {str(error).strip().splitlines()[0]}"
+        return f"{path!r} is not a local folder, and cannot be read from the hub: {str(error).strip().splitlines()[0]}"
     return f"{path!r} was not there at first; try again"
 
 

@@ -96,7 +96,7 @@ class _Description(pickle.Unpickler):
 def _refusal(path: Path | str, error: Exception) -> CheckpointError:
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named is None:
-        return CheckpointError(f"{path} is damaged, or no checkpoint")
+        return CheckpointError(f"{path} is damaged, or not a checkpoint")
     return CheckpointError(
         f"{path} is not read: it names {named[1]}, which reading it would call. A checkpoint may hold weights, numbers "
         "and texts; --weights_only false of fit, validate, test and predict reads any, if you trust it"

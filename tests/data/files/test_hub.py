@@ -164,7 +164,7 @@ def test_what_answers_in_place_of_a_hub_is_told(tmp_path: Path) -> None:
         r"rows: 'nobody/html' is not a local path, .* is missing the 'X-Repo-Commit' header",
         r"rows: 'nobody/negative' is not a local path, .* file should be of size -5 but has size 20",
         r"rows: hub data set 'nobody/huge': The file is too large",
-        r"'nobody/html' is no local folder, and cannot be read from the hub: .*connect",
+        r"'nobody/html' is not a local folder, and cannot be read from the hub: .*connect",
         r"'nobody/negative' cannot be found: .* file should be of size -5 but has size 20",
         r"'nobody/huge' cannot be found: The file is too large",
     ]
