@@ -208,6 +208,7 @@ def _run_on_pool(results: Mapping[str, Any]) -> dict[str, Any]:
         "methods": results["methods"],
         "differences": [each for each in results["differences"] if own in (each["method"], each["baseline"])],
         "groups": results["groups"],
+        "vote": results.get("entropic_vote"),
         "hacking": results["reward_hacking"],
     }
 

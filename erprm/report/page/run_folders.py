@@ -115,6 +115,10 @@ def read_evaluation(run: str, path: Path) -> Evaluation:
     _check_keys(path, results["pool"], {"candidates": int}, writer)
     for method, curve in results["methods"].items():
         _check_curve(path, curve, f"methods.{method}")
+    if results.get("entropic_vote") is not None:
+        curves = results["entropic_vote"].get("curves") if isinstance(results["entropic_vote"], dict) else None
+        for number, curve in enumerate(curves if isinstance(curves, list) and curves else [None]):
+            _check_curve(path, curve, f"entropic_vote.curves[{number}]")
     if results["reward_hacking"] is not None:
         for name in ("accuracy", "score", "gap", "outscored"):
             _check_curve(path, results["reward_hacking"].get(name), f"reward_hacking.{name}")

@@ -116,7 +116,8 @@ def test_every_chart_has_a_title_a_description_and_its_numbers(opened: Page) -> 
         "figure.querySelectorAll('details tbody tr').length,"
         "figure.querySelectorAll('.plot .curve, .plot .bar').length])"
     )
-    assert len(charts) == 3 + 1 + 3 + 2 + 1  # best-of-n and score of each pool, eta, two of step labels, labels
+    # Best-of-n, vote and score of each pool, eta, two of step labels, labels.
+    assert len(charts) == 3 + 3 + 3 + 1 + 2 + 1
     for title, description, rows, marks in charts:
         assert title
         assert description
@@ -147,6 +148,18 @@ def test_etas_are_in_order_and_costs_are_shown(opened: Page) -> None:
     path = opened.one("#ablation svg g.series path.curve").get_attribute("d")
     assert [path.count(letter) for letter in "ML"] == [2, 2]
     assert any("62.0 (60.0 to 64.0)" in text for text in opened.texts("#costs td"))
+
+
+def test_the_vote_goes_from_majority_to_best_of_n(opened: Page) -> None:
+    # Of the first pool's two problems, one has a majority of right candidates, of which the best-scored one is wrong;
+    # the other has no right candidate.
+    rows = opened.run(
+        "const of = [...document.querySelectorAll('#vote figure')].find((f) => f.textContent.includes('sums, fooled'));"
+        "return [...of.querySelectorAll('tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
+    )
+    # Columns: eta, n = 1, 2, 4, the difference at 4, its p-value.
+    assert [rows[0][0], rows[0][3].split()[0]] == ["0", "50.0"]
+    assert rows[-1][3].split()[0] == "0.0"
 
 
 # The solution browser ---------------------------------------------------------------------------------------------

@@ -217,6 +217,7 @@ def change_results(path: Path, **changes: Any) -> None:
         ({"methods": {"bon_min": {"n": [1, 2], "mean": [0.5], "low": [0.5], "high": [0.5]}}}, "methods.bon_min is no"),
         ({"determined_by": {"versions": {"erprm": "0.0.3"}}}, "written by: 0.0.3"),
         ({"reward_hacking": {"accuracy": 3}}, "reward_hacking.accuracy is not a curve"),
+        ({"entropic_vote": {"curves": []}}, "entropic_vote.curves[0] is not a curve"),
         ({"threshold": {}, "data": {"a": {}}}, "'processbench', 'sweep' missing"),
     ],
 )
@@ -229,6 +230,12 @@ def test_results_of_another_version_are_named(
     assert status == 1
     assert str(folder / "results.json") in message
     assert complaint in message
+
+
+def test_results_from_before_the_entropic_vote_are_shown_without_it(tmp_path: Path) -> None:
+    change_results(write_pool_run(tmp_path / "run", small_pool(), FOOLED), entropic_vote=...)
+    (pool,) = page_content([str(tmp_path / "run")])["pools"]
+    assert pool["runs"][0]["vote"] is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ const SECTIONS = [
   [summarySection, 'Summary'],
   [bestOfNSection, 'Best-of-n'],
   [ablationSection, 'Eta'],
+  [voteSection, 'Vote'],
   [hackingSection, 'Score and accuracy'],
   [stepsSection, 'Step labels'],
   [labelsSection, 'Labels'],

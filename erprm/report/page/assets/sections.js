@@ -151,6 +151,37 @@ function ablationSection({ablations}) {
   }));
 }
 
+// Vote of the optimal policy ---------------------------------------------------------------------------------------
+
+function voteSection({pools}) {
+  const shown = pools.filter((pool) => pool.runs.some((run) => run.vote));
+  if (!shown.length) return null;
+  return section('vote', 'The vote between majority and best-of-n',
+    prose('Candidates vote for their answers with the weight exp(eta × score): eta 0 is majority vote, a very large eta is best-of-n.'),
+    shown.map((pool) => {
+      const runs = pool.runs.filter((run) => run.vote);
+      const holder = el('div');
+      const show = (place) => holder.replaceChildren(voteFigure(pool, runs[place]));
+      show(0);
+      const options = runs.map((run, place) => ({value: place, text: run.name}));
+      return el('div', {class: 'block'}, heading(shown, pool),
+        runs.length > 1 && el('div', {class: 'controls'}, choice('Run', options, (place) => show(Number(place)))), holder);
+    }));
+}
+
+function voteFigure(pool, {name, vote}) {
+  const {curves, eta} = vote;
+  const etas = curves.map((curve) => `${isNumber(curve.eta) ? short(curve.eta) : curve.eta}${curve.eta === eta ? ' *' : ''}`);
+  const series = fewPlaces(curves[0].n).map((place) => ({
+    name: `n = ${curves[0].n[place]}`,
+    points: curves.map((curve, x) => ({x, y: curve.mean[place], low: curve.low[place], high: curve.high[place]})),
+  }));
+  const rows = curves.map((curve, x) => [etas[x], ...series.map(({points}) => interval(points[x].y, points[x].low, points[x].high)), ...lastDifference(curve.minus_bon)]);
+  return lineChart(`Accuracy of the vote by its eta, ${pool.name}, ${name}`,
+    'A line for each number of candidates, with 95% intervals. * marks the eta that the run reports.', series,
+    {x: etas, xLabel: 'eta', y: ACCURACY, numbers: table(`The vote, accuracy in %, ${name}`, ['eta', ...series.map((each) => each.name), 'minus best-of-n at the largest n', 'p'], rows)});
+}
+
 // Reward hacking ---------------------------------------------------------------------------------------------------
 
 function hackingSection({pools}) {
