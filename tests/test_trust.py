@@ -138,10 +138,13 @@ def test_data_stats_reads_no_code_with_a_tokenizer(
     assert not planted.was_run
 
 
+@pytest.mark.parametrize("is_deep", [False, True])
 @pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
-def test_a_configuration_cannot_choose_attention_from_the_hub(key: str, model: Path) -> None:
+def test_a_configuration_cannot_choose_attention_from_the_hub(key: str, is_deep: bool, model: Path) -> None:
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    config[key] = "kernels-community/flash-attn2"
+    config["a"] = {"b": {key: "kernels-community/flash-attn2"}} if is_deep else {}
+    if not is_deep:
+        config[key] = "kernels-community/flash-attn2"
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(BackboneError, match=f"config.json sets {key} to 'kernels-community/flash-attn2', which is"):
         load_causal_lm(str(model))

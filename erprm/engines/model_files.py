@@ -188,8 +188,9 @@ def _refuse_attention_of_hub(model: str) -> None:
     """Refuses a configuration that names a kernel of the hub as its attention: with `kernels` transformers runs it."""
     from transformers import PretrainedConfig
 
-    config, _ = PretrainedConfig.get_config_dict(model)
-    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+    parts = [PretrainedConfig.get_config_dict(model)[0]]
+    for part in parts:
+        parts += [value for value in part.values() if isinstance(value, dict)]
         for key in ("attn_implementation", "_attn_implementation"):
             if "/" in str(part.get(key)):
                 raise BackboneError(
