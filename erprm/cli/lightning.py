@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import lightning as L
@@ -26,7 +27,8 @@ from erprm.data.policy import PolicyDataModule
 from erprm.errors import UsageError
 from erprm.models import ProcessRewardModel, WholeCheckpointIO
 from erprm.models.training.newest_checkpoint import continue_version, newest_checkpoint
-from erprm.runs.atomic import remove_leftovers, write_text
+from erprm.runs.atomic import write_text
+from erprm.runs.lock import InUseError, sole_writer
 
 
 class ErprmArgumentParser(ShortErrors, LightningArgumentParser):
@@ -59,9 +61,10 @@ class WholeConfig(SaveConfigCallback):
         if folder is None or _is_local_file_protocol(folder):
             if trainer.is_global_zero and not self.already_saved:
                 if (run := run_folder(trainer)) is not None:
-                    if stage == "fit":  # Several evaluations may begin in one folder at once.
-                        remove_leftovers(run, self.config_filename)
-                    write_text(self.parser.dump(self.config, skip_none=False), run / self.config_filename)
+                    file = run / self.config_filename
+                    # Several evaluations may begin in one folder at once; of the configurations one is left anyway.
+                    with suppress(InUseError), sole_writer(file):
+                        write_text(self.parser.dump(self.config, skip_none=False), file)
                 self.save_config(trainer, pl_module, stage)
                 self.already_saved = True
         else:
