@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erprm.grading import Grader
+from erprm.grading import Grader, extract_answer
 from tests.grading.written_answers import KINDS
 
 
@@ -35,3 +35,7 @@ def test_a_text_that_is_known_to_be_cut_off_never_has_a_wrong_answer(
     cut = written.text[: data.draw(st.integers(0, len(written.text)))]
     pairs = [(cut, gold) for gold in written.wrong]
     assert not any(grader.grade_batch(pairs, written.kind, truncated=[True] * len(pairs))), cut
+
+
+def test_a_long_run_of_number_words_in_a_box_is_left_unread() -> None:
+    assert extract_answer("\\boxed{" + "five " * 200_000 + "}", "gsm8k") is None

@@ -100,7 +100,7 @@ def count_in(segment: str, last: bool, stated: bool = False) -> str | None:
         return value
     matches = list(_COUNT.finditer(segment))
     if not matches:
-        return _worded(segment, last) if stated else None
+        return _worded(segment, last) if stated and len(segment) <= MAX_ANSWER_CHARS else None
     match = matches[-1] if last else matches[0]
     for money in MONEY_AND_COINS.finditer(segment) if re.search(r"cent|¢|pen", segment) else ():
         if money.start() <= match.start() < money.end():
