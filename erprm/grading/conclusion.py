@@ -58,12 +58,20 @@ _REASONS = (
     # 7, as 6 does not work
     re.compile(rf"{_VALUE_ENDS}(?:,|\s+works,?)\s+(?:as|while|whereas|but)\s+[^,]*\b(?:not|fails?|doesn't|don't)\b"),
 )
+_REJECTED = re.compile(
+    r"(?:,?\s*\b(?:but|and|since|as|because|however|where|while|of which),?\s+)*(?P<value>\$[^$\n]{1,80}\$)\s+"
+    r"(?:is|are|was|were|must be|can be|has to be)\s+(?:an?\s+)?(?:clearly\s+|thus\s+)?"
+    r"(?:extraneous|rejected|discarded|excluded|inadmissible|invalid|not (?:valid|allowed|possible|a solution))"
+    r"(?:\s+(?:solution|root|value)s?)?",
+    re.IGNORECASE,
+)
 _CONCLUDES = re.compile(
     r"\b(?:is|are|equals?|gives?|giving|get|have|has|so|then|thus|hence|therefore|obtain|yields?|must|becomes?|answer)\b|所以|因此|则"
 )
 _IS_THE_VALUE = re.compile(
-    r"(?:(?:so|thus|hence|therefore),?\s+)?(?P<value>\$[^$]*\d[^$]*\$)\s+(?:is|are)\s+(?:the|our)\s+(?:[a-z-]+\s+){1,4}"
-    r"(?:of|that|which|such|for|to|satisfying|with)\b",
+    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:exactly|only|just)\s+)?(?P<value>\$[^$]*\d[^$]*\$)\s+"
+    r"(?:(?:is|are)\s+(?:the|our)\s+(?:[a-z-]+\s+){1,4}(?:of|that|which|such|for|to|satisfying|with)\b"
+    r"|(?:out\s+)?of\s+(?:the|these|those|all)\s+(?:[a-z]+\s+)?\$[^$]*\$[^\d$=]*$)",
     re.IGNORECASE,
 )
 _VALUE = re.compile(r"\d|\\(?:pi|sqrt|frac|infty|emptyset)")
@@ -73,13 +81,23 @@ def concluded(sentence: str) -> str:
     """The sentence without what it adds to its value; the sentence itself if nothing is to be cut off."""
     if match := _IS_THE_VALUE.match(sentence):
         return match["value"]
-    sentence = without_reasons(sentence)
+    sentence = without_reasons(_without_rejected(sentence))
     for addition in _ADDITIONS:
         for match in addition.finditer(sentence):
             if _ends_in_value(sentence[: match.start()]) and not _CONCLUDES.search(sentence, match.end()):
                 sentence = sentence[: match.start()]
                 break
     return sentence
+
+
+def _without_rejected(sentence: str) -> str:
+    """`x=5` of `x=5 and x=6, but x=6 is extraneous`."""
+    match = _REJECTED.search(sentence)
+    if match is None:
+        return sentence
+    rest = sentence[: match.start()], sentence[match.end() :]
+    listed = re.compile(rf"(?:,|\s(?:and|or)\b)*\s*{re.escape(match['value'])}(?![\w^])")
+    return listed.sub("", rest[0]) + rest[1]
 
 
 def without_reasons(sentence: str) -> str:

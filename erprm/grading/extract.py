@@ -26,6 +26,7 @@ from erprm.grading.answers.quantity import parse_unit
 from erprm.grading.conclusion import concluded, without_reasons
 from erprm.grading.last_formula import (
     MATH,
+    ORNAMENTS,
     TAIL_CHARS,
     ends_in_code,
     is_cut_off,
@@ -91,7 +92,7 @@ _HASH_HEADING = re.compile(
 )
 _PHRASE = re.compile(
     r"\bfinal answer(?: is)?\s*[:：]?\s*"
-    r"|\b(?:correct|right|best|only) (?:option|choice|answer) is\s*:?\s*"
+    r"|\b(?:correct|right|best|only) (?:(?:option|choice|answer) is|(?:option|choice|answer)s are)\s*:?\s*"
     r"|(?:答案|结果|結果|答え)\s*(?:应该|應該|应|就)?(?:是|为|為|等于|选|は|:|：)\s*[:：]?\s*|^答\s*[:：]\s*"
     r"|(?:故选|应选|因此选|所以选|本题选|正确选项是|选择|[，,]选(?=\s*[（(]?[A-J]))\s*[:：]?\s*"
     r"|(?:정답|respuesta|réponse|antwort|risposta|ответ)\s*(?:[:：]|은|는|es\b|est\b|ist\b|è)\s*[:：]?\s*"
@@ -124,7 +125,9 @@ _VALUE_FIRST = re.compile(
     r"\s+is\s+(?:therefore\s+)?(?:(?:the|our)\s+)?(?:(?:correct|right|best)\b|(?:choice|option|answer)\b)",
     re.MULTILINE,
 )
-_SENTENCE_END = re.compile(r"\.(?=\s+[A-Z(]|\s*$|\s*\n)|\n|[。！；]|(?<=\s)I hope\b")
+_SENTENCE_END = re.compile(
+    r"(?<=\d\.\.\.)(?=\s+[A-Z(])|(?<!\.\.)\.(?=\s+[A-Z(]|\s*$|\s*\n)|\n|[。！；]|(?<=\s)I hope\b"
+)
 # What explains the answer in the same sentence: "42, which is even", "$x=2$ since $2x=4$", "$18$ (see part 2)".
 _EXPLANATION = re.compile(
     r"(?<=[\w$)}\]%*])(?:\s*,\s*|\s+)"
@@ -138,12 +141,14 @@ _CONDITION = re.compile(
     r"|using)\b|\s+[—–]\s+(?=[A-Za-z]))",
     re.IGNORECASE,
 )
+_LETTER_NOT = re.compile(r"\(?[A-J]\)?,? (?:not|but)\b")
 _LEADING_NUMBER = re.compile(r"-?\\?\$?\d[\d,.]*(?=[\s,;])")
-_ORNAMENTS = "✅✔✓☑🎯📌👉➡\ufe0f"
 _REMARK = re.compile(
     r"(?<=[\w$)}\]%*])(?:\s+|\\[ ,])[(\[](?P<remark>[^()\[\]$\\]*[a-z]{2,}[^()\[\]]*)[)\]]"
     r"|(?<=[\w$)}\]%*])\s*（[^（）]*[\u4e00-\u9fff]{2,}[^（）]*）"
 )
+_FURTHER_VALUE = re.compile(r"\s*(?:[,;&]|and\b|or\b)\s*[-\\$]{0,3}\d")
+_DOTS = re.compile(r"\d\.{3}$")
 _PART_OF_ANSWER = re.compile(r"\s*(?:base|mod|or|and|in|to)\b", re.IGNORECASE)
 _SELF_CHECK = re.compile(
     r"\s*(?:indeed |also |clearly |therefore |thus |now |then )*"
@@ -164,6 +169,7 @@ _SENTENCE_BEFORE_NUMBER = re.compile(
     r"(?!(?:sin|cos|tan|log|base|option|choice|all real)\b)[^\d=+*/^_\\<>(){}]*"
     r"\b(?:[A-Za-z]{3,}|[Ii]t|[Ii]s|[Ww]e|[Ss]o)[^\d=+*/^_\\<>(){}A-Za-z][^\d=+*/^_\\<>(){}]*"
     r"(?:[\d\\(]|\{|(?<=[A-Za-z])\^)"
+    r"|.*\b(?:has|have|gives?|equation|get)\s+(?:an?\s|the\s)?(?:equation\s)?[a-z](?:\([a-z]\))?\s*="
 )
 _CJK_SENTENCE = re.compile(r"(?!或者|以及)[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}[^\d$\\A-Za-z]{0,3}[\d$\\]")
 # "16 people think that 4 ...": the number that answers comes first, another one gives the reason.
@@ -172,28 +178,47 @@ _TWO_NUMBERS = re.compile(
     r"[=+*/]|\b(?:so|leaving|total|which means|costs?|makes?|is equal|is worth|left|each)\b", re.IGNORECASE
 )
 _BECAUSE = re.compile(
-    r"(?<=[\w$)}])(?:,?\s+(?:because|since)\s|,\s+which is \S+ (?:times|more|less|fewer|percent)\b)", re.IGNORECASE
+    r"(?<=[\w$)}])(?:,?\s+(?:because|since)\s"
+    r"|,\s+which is (?:\S+ (?:times|more|less|fewer|percent)|twice|half|double|triple)\b)",
+    re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 # Between two numbers of which the second belongs to the question: "needs 6 boxes to pack all 72", "5 of the 12".
 _BACKGROUND = re.compile(
     r"(?:\s+[a-z]+)?(?:\s+left(?:\s+over)?\b)?(?!.*\b(?:so|is|are|was|has|have|had|costs?|(?<!to )makes?"
-    r"|leaving|left|total|each|and|or|gets?"
-    r"|equals?|will|then)\b)[^+*/=:]*\s"
-    r"(?:to|for|of the|of all|from|in|before|after|who|that|out of|if|within|during|with|than the)\s[^+*/=:]*"
+    r"|leaving|left|total|each|and|or|gets?|round(?:s|ed)|up to|increas\w+|decreas\w+|rais\w+"
+    r"|reduc\w+|chang\w+|grew|rose|fell|dropp\w+|equals?|will|then)\b)[^+*/=:]*\s"
+    r"(?:to|for|of the|of all|from|in|before|after|who|that|out of|if|within|during|with|than the|over the)\s[^+*/=:]*"
 )
+# Rates and years behind a value: "needs 8 days at 30 pages a day", "450 stamps by 2030", "9 each, with 2 left over".
+_RATE = re.compile(
+    r"(?<=[\w%])(?:\s+at\s+\$?\d[\d.,]*\s+(?:[a-z]+\s+)?(?:per|an?|each|every)\b[^\d,]*|\s+(?:by|in|until|since)\s+(?:19|20)\d\d"
+    r"|,\s+with\s+\$?\d[\d.,]*\s+(?:[a-z]+\s+)?(?:left(?:\s+over)?|remaining|to spare))\.?$",
+    re.IGNORECASE,
+)
+_PROPORTION = re.compile(r"\b(?P<one>\d+)\s+(?:to|:|(?P<part>in|out of))\s+(?P<other>\d+)\.?$")
 _SUBORDINATE = re.compile(
     r",|^(?:after|for|in|with|at|if|when|from|out of|of|during|by|to|on|since|as|each|every)\b", re.IGNORECASE
 )
 # What follows the result of a computation and may state another: "= 10 dollars, so he has 90 left".
 _RESULT_GOES_ON = re.compile(r"\b(?:so|leaving|total|which|left|or|and|but|then|thus|therefore)\b", re.IGNORECASE)
-_OPENING = re.compile(r"(?:(?:so|therefore|thus|hence|then|finally|in total|altogether)\b,?\s*)?", re.IGNORECASE)
+_OPENING = re.compile(
+    r"(?:(?:(?:so|therefore|thus|hence|then|finally|in total|altogether)\b|所以|因此|综上(?:所述)?|故|∴|=>|⟹|⇒)"
+    r"[,，]?\s*)?",
+    re.IGNORECASE,
+)
 _NO_ANSWER = re.compile(
     r"\banswer\b[^.]*\b(?:not|cannot|(?:greater|less|more|fewer) than|at least|at most)\s+(?:be\s+)?\S+$"
     r"|\b(?:cannot|can't|can not|impossible to|not possible to|unable to)\s+(?:be\s+)?(?:determin|answer|solv|decid)",
     re.IGNORECASE,
 )
 _SAYS_A_NUMBER = re.compile(r"\b(?:is|are|was|were|equals)\s+((?:\\?[$€£]|-)?\d[^=]*|[a-zA-Z]\s*[=<>].*)$")
+# "The day is Tuesday." and "There is no real solution.", in a text without formulas.
+_SAYS_A_WORD = re.compile(
+    r"\bthere (?:is|are|exists?) (?P<none>no (?:[a-z]+ )?solutions?|infinitely many)\b|\b(?P<missing>does not exist)\b"
+    r"|\b(?:is|are) (?P<word>[A-Za-z]{2,})\.?$",
+    re.IGNORECASE,
+)
 _CHOSEN_LETTER = re.compile(
     r"(?:(?:so|thus|therefore|hence|then|选),?\s*)?"
     r"(?:(?<=\s)|(?<=选)|(?:it is |(?:(?:we|I) (?:would )?)?(?:choose|pick|select) ))"
@@ -279,7 +304,7 @@ def _first_solution(text: str) -> str:
             match["weak"] is not None or match["turn"]
         ):  # a heading of the solution itself, unless an answer stands before
             continue
-        if before.endswith("\n\n") and not (match["numbered"] or "").strip() and re.search(r"\d|\$|\\", before):
+        if before.endswith("\n\n") and re.search(r"\d|\$|\\", before):
             return before
     return text
 
@@ -317,6 +342,8 @@ def _unmarked_count(text: str) -> str | None:
         return None
     if (head := _before_because(sentence)) is not None:
         return count_in(head, last=False)
+    if (head := _before_rate(sentence)) is not None:
+        return _unmarked_count(head)
     if _reason_follows(sentence):
         return leading_count(_without_opening(sentence))
     said = _SAYS_A_NUMBER.search(sentence)
@@ -335,9 +362,17 @@ def _unmarked_count(text: str) -> str | None:
 def _is_background(sentence: str) -> bool:
     """True if the second of two numbers belongs to the question, as in `She needs 6 boxes to pack all 72`."""
     numbers = list(_NUMBER.finditer(sentence))
-    if len(numbers) < 2 or MATH.search(sentence) or (len(numbers) > 2 and _SUBORDINATE.search(sentence)):
+    if len(numbers) < 2 or MATH.search(sentence) or _PROPORTION.search(sentence):
+        return False
+    if len(numbers) > 2 and _SUBORDINATE.search(sentence):
         return False
     return _BACKGROUND.fullmatch(sentence, numbers[0].end(), numbers[-1].start()) is not None
+
+
+def _before_rate(sentence: str) -> str | None:
+    """`She needs 8 days` of `She needs 8 days at 30 pages a day`; None without a number before it."""
+    rate = _RATE.search(sentence)
+    return sentence[: rate.start()] if rate and _NUMBER.search(sentence, 0, rate.start()) else None
 
 
 def _before_because(sentence: str) -> str | None:
@@ -395,6 +430,8 @@ def _unmarked_answer(text: str) -> str | None:
         return None
     if letter := _CHOSEN_LETTER.fullmatch(_last_sentence(text)):
         return letter[1]
+    if not re.search(r"\d|\\|\$", text) and (word := _SAYS_A_WORD.search(_last_sentence(text))):
+        return word[word.lastgroup or 0]
     if _is_bare(text) and not text.startswith(("\\begin{align}", "\\begin{align*}")):
         return None if is_cut_off(text) else without_reasons(_without_opening(text))
     tail = without_self_check(text[-TAIL_CHARS:]).rstrip()
@@ -411,6 +448,8 @@ def _unmarked_answer(text: str) -> str | None:
         return values[0]
     if _is_background(sentence):
         return count_in(sentence, last=False)
+    if (said := _SAYS_A_NUMBER.search(sentence)) and (proportion := _PROPORTION.fullmatch(said[1])):
+        return f"{proportion['one']}{'/' if proportion['part'] else ':'}{proportion['other']}"
     found = last_formula(tail.removesuffix(sentence) + concluded(sentence))
     return text if found is None and len(text) <= MAX_BARE_CHARS else found
 
@@ -606,12 +645,13 @@ _STATEMENT_ENDS = (_SENTENCE_END, _EXPLANATION)
 
 def _sentence_from(text: str, at: int) -> _Found:
     start = at
-    while start < len(text) and text[start] in " \t\r\n*_" + _ORNAMENTS:  # "**Final Answer:**" and a line break
+    while start < len(text) and text[start] in " \t\r\n*_" + ORNAMENTS:  # "**Final Answer:**" and a line break
         start += 1
     start += 2 if re.match(r"[->] (?=[$\\\d])", text[start : start + 4]) else 0
     rest = whole = text[start : start + TAIL_CHARS]
     formula = _LEADING_FORMULA.match(rest)  # may go over several lines, and has no sentence end inside
-    marks = (_SENTENCE_END, _EXPLANATION, _CONDITION) if formula or _LEADING_NUMBER.match(rest) else _STATEMENT_ENDS
+    is_value = formula or _LEADING_NUMBER.match(rest) or _LETTER_NOT.match(rest)
+    marks = (_SENTENCE_END, _EXPLANATION, _CONDITION) if is_value else _STATEMENT_ENDS
     for mark in marks:
         end = mark.search(rest, formula.end() if formula else 0)
         rest = rest[: end.start()] if end else rest
@@ -619,9 +659,12 @@ def _sentence_from(text: str, at: int) -> _Found:
     for remark in _REMARK.finditer(rest):
         content = remark["remark"] or ""
         if not _PART_OF_ANSWER.match(content) and parse_unit(content) is None:
-            rest, closed = rest[: remark.start()], True
+            further = _FURTHER_VALUE.match(rest, remark.end())  # 3 (Tom), 4 (Jim)
+            rest = rest[: remark.start()] + (rest[remark.end() :] if further else "")
+            closed = True
             break
-    return _Found(rest.strip(" *_\t\"'" + _ORNAMENTS).removesuffix("ки").rstrip(" .*"), closed)
+    answer = rest.strip(" *_\t\"'" + ORNAMENTS).removesuffix("ки")
+    return _Found(answer if _DOTS.search(answer) else answer.rstrip(" .*"), closed)
 
 
 def _is_bare(text: str) -> bool:

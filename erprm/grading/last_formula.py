@@ -23,7 +23,7 @@ MAX_FORMULA_WORDS = 60
 
 MATH = re.compile(
     r"\$\$(?P<display>(?:\\[\s\S]|[^$\\])+)\$\$"
-    r"|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+)\$"
+    r"|(?<!\\)\$(?!\d[\d,.]*\s+[a-zA-Z]{2,}[^$\\\n]*\s\$\d)(?P<inline>(?:\\.|[^$\\\n])+)\$"  # no `$5 of her $20`
     r"|\\\((?P<parenthesis>(?:[^\\]|\\(?![()]))+)\\\)"
     r"|\\\[(?P<bracket>(?:[^\\]|\\(?![\[\]]))+)\\\]"
     r"|\\begin\{(?P<environment>(?:align|gather|equation|eqnarray|multline)\*?)\}"
@@ -31,6 +31,7 @@ MATH = re.compile(
 )
 _MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b|或者?|和|、)[\s,]*")
 _UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA-Z]+", re.IGNORECASE)
+_POWER_UNIT_AFTER = re.compile(r" (?:square|cubic) [a-zA-Z]+")
 _WORDS_AFTER_NUMBER = re.compile(r"(?:\s*(?:/|[a-zA-Z]+(?:\^?\{?[23²³]\}?)?)){1,4}")
 _NUMBER_BODY = rf"(?:{THOUSANDS}(?!\d)|\d+)(?:[.,]\d+)?|\.\d+"
 _PLAIN_NUMBER = re.compile(
@@ -83,10 +84,12 @@ _SELF_CHECK = re.compile(
     r"(?:so |and |thus |therefore,? )?(?:this|that|the|our|my) (?:final )?(?:answer|result|solution|value)\b[^=$\d]*"
     r"\b(?:correct|right|valid|reasonable|consistent|verified|checks|makes sense|confirmed|plausible|unique|complete)\b"
     r"|(?:this|that|it|which) (?:is|was) (?:the|indeed)\b[^=$\d]*\s(?:because|since|as)\b"
-    r"|(?:check|verification|verify)\b\s*:"
+    r"|(?:\*\*)?(?:check(?:ing)?|verification|verify(?:ing)?)\b(?:\*\*)?\s*:"
+    r"|(?:to (?:verify|check|confirm)|checking|indeed),"
     r"|\(?note\b(?: that)?|(?:we|let us|let's|let me|i)\s(?:can\s)?(?:now\s|also\s)?(?:check|verify|double-check)\b",
     re.IGNORECASE,
 )
+ORNAMENTS = "✅✔✓☑🎯📌👉➡\ufe0f"
 _SENTENCE_START = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
@@ -135,6 +138,7 @@ def ends_in_code(text: str) -> bool:
 
 def without_self_check(text: str) -> str:
     """Cuts off remarks in brackets and sentences that only say that the answer is right, at the end of the text."""
+    text = text.rstrip(" \t\r\n" + ORNAMENTS)
     for _ in range(3):
         shorter = _TRAILING_REMARK.sub("", text[-TAIL_CHARS:])
         text = text[:-TAIL_CHARS] + shorter
@@ -178,12 +182,15 @@ def last_formula(text: str) -> str | None:
     if (total := _TOTAL.fullmatch(answer)) and not _ASKS_FOR_EQUATION.search(text, 0, spans[-1].start()):
         answer = total[1]
     unit = _UNIT_AFTER_MATH.match(text, spans[-1].end())
+    power = _POWER_UNIT_AFTER.match(text, spans[-1].end())
+    if power and parse_unit(power[0]) is not None:
+        return f"{answer}{power[0]}"
     return f"{answer} {unit[0].strip()}" if unit else answer
 
 
 # `a + b = 7`, which states a sum unless it is an equation that was asked for.
 _TOTAL = re.compile(
-    r"[^=<>]*(?:[\w})]\s*[-+]\s*[\w\\]|\d[a-zA-Z]|[a-zA-Z]\()[^=<>]*=\s*(-?(?:\d[\d.,]*(?<=\d)|\\d?frac\{\d+\}\{\d+\}|\d*\s?\\sqrt\{\d+\}))"
+    r"[^=<>]*(?:[\w})]\s*[-+]\s*[\w\\]|\d[a-zA-Z]|[a-zA-Z]\()[^=<>]*=(?:[\d\s+]*=)?\s*(-?(?:\d[\d.,]*(?<=\d)|\\d?frac\{\d+\}\{\d+\}|\d*\s?\\sqrt\{\d+\}))"
 )
 _ASKS_FOR_EQUATION = re.compile(r"\b(?:equations?|lines?|planes?|circle|curve|ellipse|hyperbola|parabola|locus|form)\b")
 _ALIGNED = re.compile(r"\\begin\{(align(?:ed)?\*?|split|gathered)\}(.*)\\end\{\1\}", re.DOTALL)
@@ -248,6 +255,8 @@ def _whole_formula(text: str, words: list[tuple[int, int]], place: int) -> tuple
     while end > start and text[end - 1] in ".,;:!?*" and not text[:end].endswith(("\\!", "\\,", "\\;")):
         if text[end - 1] == "!" and text[end - 2].isalnum() and re.match(r" [a-z]", text[end : end + 2]):
             break  # 5! ways
+        if re.search(r"\d\.\.\.$", text[max(0, end - 4) : end]):
+            break  # 0.333...
         end -= 1
     while start < end and text[start] in "*,;:":
         start += 1
@@ -332,7 +341,7 @@ def _unit_after(text: str, at: int) -> str:
     words = _WORDS_AFTER_NUMBER.match(text, at, at + MAX_UNIT_CHARS)
     tail = words[0] if words else ""
     while tail:
-        if parse_unit(tail) is not None:
+        if parse_unit(clean_characters(tail)) is not None:
             return tail if tail.startswith(" ") else f" {tail}"
         tail = re.sub(r"\s*(?:/|[a-zA-Z]+[^\sa-zA-Z/]*)$", "", tail)
     return ""

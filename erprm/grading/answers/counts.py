@@ -34,7 +34,7 @@ _DIGITS = rf"(?:(?:{_GROUPED}|\d+)(?:[.,]\d+(?![.,]?\d))?|\.\d+)"
 _GROUPED_DIGITS = re.compile(rf"(?P<groups>{_GROUPED})(?P<decimals>[.,]\d+)?")
 _LETTERS = {"k": 3, "K": 3, "M": 6, "mn": 6, "B": 9, "bn": 9}
 _POWERS_OF_TEN = {**SCALES_AND_HUNDRED, "lakh": 5, "crore": 7, **_LETTERS, **CJK_SCALES}
-_SCALE_WORD = rf"(?:{'|'.join(SCALES_AND_HUNDRED)}|lakh|crore)s?(?![a-z])"
+_SCALE_WORD = rf"(?:hundred (?:thousand|million|billion)|{'|'.join(SCALES_AND_HUNDRED)}|lakh|crore)s?(?![a-z])"
 _COUNT = re.compile(
     rf"(?<![a-zA-Z0-9_.^])(?P<sign>(?<![)\]])-|(?:minus|negative)\s+)?(?:\\?(?P<money>[$€£])\s?)?(?P<inner>-)?(?:"
     r"(?P<whole>\d+)?\s*\\[dtc]?frac\s*(?:\{\s*(?P<above>\d+)\s*\}|(?P<above_digit>\d))"
@@ -56,6 +56,8 @@ _TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _SPACING = re.compile(r"\\[ ,;:]|~")
 # Between two numbers that are a list or a range, such as `4 to 5` or `(3, 4)`.
 _LISTS = re.compile(r"\s*(?:[,;&–-]|,?\s*\b(?:and|or|to)\b)\s*")
+_RESTATED = re.compile(r"\s*([a-zA-Z]+),?\s+(?:or|\(|i\.e\.,?)\s*")
+_UNIT_NAME = re.compile(r"\s*([a-zA-Z]+)")
 _RANGE = re.compile(r"\b(?:between|from)\s+\S+\s+(?:and|to)\s+$", re.IGNORECASE)
 # Two amounts of which neither is the whole: `5 feet 3 inches`, `3 apples and 4 pears`, `5'3"`, `4h30`.
 _NUMBER = rf"(?:{_DIGITS}|{NUMBER_IN_WORDS})"
@@ -70,6 +72,7 @@ _ARITHMETIC = re.compile(
     r"(?:\\(?:times|cdot|div|[dt]?frac|sqrt|binom|left|right|lfloor|rfloor|lceil|rceil)(?![a-z])|(?<![a-z])sqrt(?![a-z])"
     rf"|(?:\\?\$)?\d[\d,]*(?:\.\d+)?%?|[\s.+*/^()\[\]{{}}!|×÷√-]|{_TIMES})+"
 )
+_WORKED_OUT = re.compile(r"(?P<value>-?\d+)\s+\((?P<work>[^()]+)\)")  # 10 (25 - 15)
 _BRACKETS = re.compile(r"[\s.()\[\]{}]")
 _OPERATOR_FIRST = re.compile(r"\s*[-+*/^×÷]")
 _LETTER_BEFORE = re.compile(r"(?:(?:^|[\s(])[a-zA-Z]|[\d\\_{])\s*$")
@@ -105,6 +108,8 @@ def count_in(segment: str, last: bool, stated: bool = False) -> str | None:
     for money in MONEY_AND_COINS.finditer(segment) if re.search(r"cent|¢|pen", segment) else ():
         if money.start() <= match.start() < money.end():
             return str(int(money["signed"] or money["named"]) + Fraction(int(money["coins"]), 100))
+    if last and len(matches) > 1 and _same_amount(segment, matches[-2], match):
+        match = matches[-2]
     if stated and len(matches) > 1:
         one, other = matches[-2:] if last else matches[:2]
         if _LISTS.fullmatch(segment, one.end(), other.start()):
@@ -114,6 +119,18 @@ def count_in(segment: str, last: bool, stated: bool = False) -> str | None:
     if not stands_alone(segment, match.start(), match.end()):
         return _arithmetic_round(segment, match.start(), match.end())
     return _plain(match)
+
+
+def _same_amount(segment: str, one: re.Match[str], other: re.Match[str]) -> bool:
+    """True for an amount and the same in another unit, as in `60 minutes or 1 hour`."""
+    restated, name = _RESTATED.fullmatch(segment, one.end(), other.start()), _UNIT_NAME.match(segment, other.end())
+    if restated is None or name is None:
+        return False
+    unit, other_unit = parse_unit(restated[1]), parse_unit(name[1])
+    value, other_value = _plain(one), _plain(other)
+    if not unit or not other_unit or unit.dimension != other_unit.dimension or not value or not other_value:
+        return False
+    return Fraction(value) * unit.factor == Fraction(other_value) * other_unit.factor
 
 
 def _agrees(left: str, right: str, stated: bool) -> bool:
@@ -167,6 +184,8 @@ def _value_of(segment: str) -> str | None:
     if written is not None:
         plain = re.fullmatch(r"-?[\d,]*\.?\d+(?:/\d+)?", text)
         return text.replace(",", "") if plain else str(written.value)
+    if (remark := _WORKED_OUT.fullmatch(text)) and (value := _value_of(remark["work"])) == remark["value"]:
+        return value
     if not re.search(r"\d\s*(?:[-+*^!(]|\\cdot|\\times)|\\(?:sqrt|binom|l?floor|l?ceil)|\|", text) or "," in text:
         return None
     try:
@@ -239,7 +258,7 @@ def _value(match: re.Match[str], digits: str) -> Fraction | None:
         power: Fraction = value ** int(match["power"])
         return power
     if scale := match["letter"] or match["character"] or (match["scale"] or "").lower().removesuffix("s"):
-        return value * Fraction(10 ** _POWERS_OF_TEN[scale])
+        return value * Fraction(10 ** sum(_POWERS_OF_TEN[part] for part in scale.split()))
     scientific: Fraction = value * Fraction(10) ** int(match["exponent"] or match["ten"])
     return scientific
 

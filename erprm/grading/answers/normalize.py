@@ -19,7 +19,7 @@ MAX_ANSWER_CHARS = 4000
 _DOUBLED_BACKSLASH = re.compile(r"\\\\(?=[a-zA-Z!,;:{}%$()\[\]])")
 
 _SIZES = re.compile(
-    r"\\(?:[mM]?left|[mM]?right)\s*\.|\\(?:[mM]?left|[mM]?right|[bB]igg?[lrm]?|middle)(?![a-zA-Z])\s*|\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it|phantom)(?![a-zA-Z])"
+    r"\\(?:[mM]?left|[mM]?right)\s*\.|\\(?:[mM]?left|[mM]?right|[bB]igg?[lrm]?|middle)(?![a-zA-Z])\s*|\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it|phantom|underline)(?![a-zA-Z])|\\(?:text)?color\s*\{\s*\w*\s*\}"
 )
 _THOUSANDS_SPACING = re.compile(r",\s*\\!\s*|\{\s*,\s*\}(?=\d{3})|(?<=\d)\\[,;:](?=\d{3}(?!\d))")
 # The dots of 0.333... are part of the number.

@@ -16,7 +16,7 @@ _REACH = 40
 
 _LONE_COMMANDS = """
 approx simeq sim quad qquad text textbf mathbf mathrm boxed left right Rightarrow implies to rightarrow therefore
-because dots ldots end item square blacksquare checkmark hfill newline
+because dots ldots end item underline square blacksquare checkmark hfill newline
 """
 _LONE = frozenset(_LONE_COMMANDS.split())
 _OPERATORS = frozenset("+*/^×÷·√π∞±≤≥≠<>|_!%([{'")
