@@ -11,7 +11,7 @@ import lightning as L
 from torch import Tensor
 
 from erprm.data.solutions import SolutionRow
-from erprm.runs.atomic import json_line, whole_file
+from erprm.runs.atomic import json_line, refuse_input, whole_file
 from erprm.runs.lock import sole_writer
 
 
@@ -35,11 +35,14 @@ class StepScoreWriter(L.Callback):
         """Starts an empty file.
 
         Raises:
-            ValueError: if there are several processes; each would write a part.
+            ValueError: if there are several processes; each would write a part; or if the file is the one
+                that is read.
             InUseError: if another command is writing the file.
         """
         if trainer.world_size > 1:
             raise ValueError(f"StepScoreWriter writes from one process; the trainer has {trainer.world_size}")
+        if source := getattr(trainer.datamodule, "predict_solutions", None):  # type: ignore[attr-defined]
+            refuse_input(self.output, [source])
         with ExitStack() as files:
             files.enter_context(sole_writer(self.output))
             self._file = files.enter_context(whole_file(self.output))

@@ -48,8 +48,10 @@ def main(arguments: Sequence[str]) -> int:
     from erprm.lookup import did_you_mean
     from erprm.metrics.vote_choice import choose_vote
     from erprm.report.candidates import read_scored_pool
-    from erprm.runs.atomic import write_finite_json
+    from erprm.runs.atomic import refuse_input, write_finite_json
 
+    if config.out is not None:
+        refuse_input(config.out, (path for path in Path(config.results).rglob("*") if path.is_file()))
     pool, scores = read_scored_pool(Path(config.results))
     for name in config.aggregations or ():
         if name not in scores:

@@ -12,6 +12,8 @@ from erprm.cli.commands import POSITIONALS, key, parse_settings
 from erprm.data.formats import FormatName
 from erprm.eta import read_etas
 
+_FIGURES = (".png", ".svg", ".pdf")
+
 
 @dataclass
 class StatsConfig:
@@ -49,6 +51,8 @@ class StatsConfig:
 
     def __post_init__(self) -> None:
         read_etas(self.etas)
+        if self.plot is not None and Path(self.plot).suffix not in _FIGURES:
+            raise ValueError(f"plot is {self.plot!r}; its name must end in {', '.join(_FIGURES)}")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -81,6 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         etas=read_etas(config.etas),
         tokenizer=config.tokenizer,
         benchmarks=Benchmarks(config.gsm8k_test, config.math_500),
+        outputs=[path for path in (config.json, config.plot) if path is not None],
         console=console,
     )
     shared = shared_problems(data)

@@ -38,6 +38,8 @@ _OBJECTS = re.compile(r"\. Got value: Namespace\(.*")
 # What argparse takes for a value rather than a key: `--eta -inf` and `--eta -1e-3`, too.
 _NEGATIVE_NUMBER = re.compile(r"^-(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?$|^-\.?inf$", re.IGNORECASE)
 _INLINE = "--config"
+# No array, file or seed takes integers of more bits.
+_BEYOND = 2**63
 
 
 class ShortErrors(ArgumentParser):
@@ -100,6 +102,8 @@ class ShortErrors(ArgumentParser):
         """
         super().validate(cfg, *args, **kwargs)
         for key, value in cfg.items(branches=True):
+            if isinstance(value, int) and not -_BEYOND <= value < _BEYOND:
+                raise TypeError(f"{key} is {value}; it must be an integer of 64 bits")
             if key in (self.groups or ()) and (value is None or isinstance(value, int | float | str | list)):
                 found = "null" if value is None else repr(value)
                 raise TypeError(f"{key} is {found}; it must be {_PLAIN[dict]} (leave it out for the defaults)")

@@ -44,7 +44,9 @@ def main(arguments: Sequence[str]) -> int:
 
     from erprm.report.page.content import page_content
     from erprm.report.page.document import write_document
+    from erprm.runs.atomic import refuse_input
 
+    refuse_input(config.out, config.labels)
     content = page_content(config.runs, config.labels, read_etas(config.etas), config.max_solutions, config.title)
     size = write_document(content, Path(config.out))
     for path in (path for pool in content["pools"] for path in pool["missing"]):

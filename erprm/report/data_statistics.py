@@ -32,7 +32,7 @@ from erprm.data.statistics import (
 from erprm.engines.model_files import load_tokenizer
 from erprm.report.figures import dress, empty_figure
 from erprm.report.tables import Table, short_names
-from erprm.runs.atomic import write_figure, write_json
+from erprm.runs.atomic import refuse_input, write_figure, write_json
 from erprm.runs.lock import sole_writer
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def collect_statistics(
     etas: Sequence[float],
     tokenizer: str | None,
     benchmarks: Benchmarks,
+    outputs: Sequence[str],
     console: Console,
 ) -> list[DataStatistics]:
     """Reads all data once.
@@ -73,15 +74,17 @@ def collect_statistics(
         etas: at which the labels of the steps are counted.
         tokenizer: folder or hub id; None counts no tokens.
         benchmarks: problems to look for.
+        outputs: files that are written later, which must be none of those read.
         console: where notes go.
 
     Raises:
-        ValueError: if a set holds no labelled solution.
+        ValueError: if a set holds no labelled solution, or an output is one of the files that are read.
         RowError: at a row that cannot be used, unless these are left out.
     """
-    for path in paths:
-        if not is_hub_id(path):
-            data_files(path, "data")  # complains before anything is loaded
+    # Complains before anything is loaded.
+    read = [file for path in paths if not is_hub_id(path) for file in data_files(path, "data")]
+    for output in outputs:
+        refuse_input(output, [*read, *filter(None, (benchmarks.gsm8k_test, benchmarks.math_500))])
     label_etas = [label_eta("er", eta) for eta in etas]
     count_tokens = _token_counter(tokenizer) if tokenizer else None
     looked_for = {

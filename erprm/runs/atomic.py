@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from erprm.errors import InputError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -64,6 +66,17 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_input(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuses to write over a file that the same command reads.
+
+    Raises:
+        InputError: naming the file.
+    """
+    output = Path(output)
+    if output.exists() and any(Path(path).exists() and output.samefile(path) for path in inputs):
+        raise InputError(f"{output}: is the input; give the output another name")
 
 
 def write_text(text: str, path: Path) -> None:

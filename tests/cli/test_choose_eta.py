@@ -41,7 +41,9 @@ def test_what_cannot_be_read_or_chosen_is_told(tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit, match="2"):
         main(["choose-eta", str(folder), "--aggregations", "[mni]"])
     assert "'mni' is not among those that the scores allow: min, " in capsys.readouterr().err
+    results = folder / "results.json"
     for arguments, message in [
+        (["--out", str(results)], "results.json: is the input; give the output another name"),
         (["--folds", "3"], "folds is 3; it must be at least 2, and at most 2, the number of problems"),
         (["--n", "9"], "n is 9; it must be at least 1, and at most 4"),
     ]:

@@ -71,6 +71,21 @@ def test_an_error_is_one_line(
     assert capsys.readouterr().err.startswith(f"erprm data stats: {message}")
 
 
+@pytest.mark.parametrize("key", ["--json", "--plot"])
+def test_no_output_replaces_what_is_read(folder: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    source = (folder / "train/r.parquet").rename(folder / "train/r.png" if key == "--plot" else folder / "r.json")
+    before = source.read_bytes()
+    assert main(["data", "stats", str(source), *BENCHMARKS, key, str(source)]) == 1
+    assert capsys.readouterr().err.endswith(f"{source.name}: is the input; give the output another name\n")
+    assert source.read_bytes() == before
+
+
+def test_the_name_of_a_figure_is_checked_before_anything_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "stats", "nowhere.jsonl", "--plot", "s.xyz"])
+    assert "plot is 's.xyz'; its name must end in .png, .svg, .pdf" in capsys.readouterr().err
+
+
 def test_rows_left_out_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = {"prompt": "What?", "completions": ["a"], "labels": [1]}
     write_json(folder / "a.jsonl", row, {**row, "labels": []}, {**row, "labels": ["+"]})

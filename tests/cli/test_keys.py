@@ -257,6 +257,7 @@ def test_another_word_for_eta_ends_every_command_with_what_is_accepted(
         ("trainer: {strategy: nope}\n", "trainer: You selected an invalid strategy name"),
         ("trainer: {callbacks: [{class_path: erprm.callbacks.BestOfM}]}\n", "has no attribute 'BestOfM'"),
         ("trainer: {callbacks: [{class_path: erprm.BestOfN, init_args: {candidates: f, limit: 0}}]}\n", "no attribute"),
+        ("data: {rollouts: r, max_tokens: 9999999999999999999}\n", "max_tokens is 9999999999999999999; it must be an"),
         ("data: {max_length: 0}\n", "data.max_length is 0; it must be in [1, data.max_tokens=4096]"),
         ("seed_everything: word\n", 'seed_everything":\n  expected bool or int, found word'),
         ("data: 3\n", "Not a valid subclass of ProcessRewardDataModule"),

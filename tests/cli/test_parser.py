@@ -59,6 +59,10 @@ def test_a_wrong_config_ends_fit_before_any_weight_is_loaded(
         (["--modell", "lm", "--output_dir", "out"], ["modell", "did you mean 'model'?"]),
         (["--model", "lm", "--output_dir", "out", "--completions_per_step", "0"], ["completions_per_step is 0"]),
         (["--model", "lm", "--output_dir", "out", "--style", "line"], ["line", "lines"]),
+        (
+            ["--model", "lm", "--output_dir", "out", "--problems_per_shard", "9" * 19],
+            ["problems_per_shard is 9999999999999999999; it must be an integer of 64 bits"],
+        ),
         (["--model", "lm", "--output_dir", "out", "--temperature", "0"], ["temperature is 0"]),
     ],
 )

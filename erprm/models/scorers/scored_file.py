@@ -26,7 +26,7 @@ from erprm.data.solutions import SolutionRow, solution_rows
 from erprm.engines.base import failing_at
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.attention.kernels import AttentionError
-from erprm.runs.atomic import json_line, remove_leftovers, write_json
+from erprm.runs.atomic import json_line, refuse_input, remove_leftovers, write_json
 from erprm.runs.folder import differing_lines
 from erprm.runs.identity import file_sha256
 from erprm.runs.lock import sole_use
@@ -92,8 +92,7 @@ def score_file(
     source, output = Path(source), Path(output)
     if not source.is_file():
         raise FileNotFoundError(f"solutions: {str(source)!r} does not exist")
-    if output.exists() and output.samefile(source):
-        raise ValueError(f"{output}: is the input; give the output another name")
+    refuse_input(output, [source])
     key = {
         "source": file_sha256(source),
         "scorer": dict(scorer_identity),
