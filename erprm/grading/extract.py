@@ -179,16 +179,19 @@ _TWO_NUMBERS = re.compile(
 )
 _BECAUSE = re.compile(
     r"(?<=[\w$)}])(?:,?\s+(?:because|since)\s"
+    r"|,\s+\$?\d[\d.,]*\s+(?:more|less|fewer)\s+than\b"
     r"|,\s+which is (?:\S+ (?:times|more|less|fewer|percent)|twice|half|double|triple)\b)",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 # Between two numbers of which the second belongs to the question: "needs 6 boxes to pack all 72", "5 of the 12".
 _BACKGROUND = re.compile(
-    r"(?:\s+[a-z]+)?(?:\s+left(?:\s+over)?\b)?(?!.*\b(?:so|is|are|was|has|have|had|costs?|(?<!to )makes?"
+    r"(?:\s+[a-z]+)?(?:\s+left(?:\s+over)?\b|\s+in\s+total\b)?"
+    r"(?!.*\b(?:so|is|are|was|has|have|had|costs?|(?<!to )makes?"
     r"|leaving|left|total|each|and|or|gets?|round(?:s|ed)|up to|increas\w+|decreas\w+|rais\w+"
     r"|reduc\w+|chang\w+|grew|rose|fell|dropp\w+|equals?|will|then)\b)[^+*/=:]*\s"
-    r"(?:to|for|of the|of all|from|in|before|after|who|that|out of|if|within|during|with|than the|over the)\s[^+*/=:]*"
+    r"(?:to|for|of the|of all|from|in|before|after|who|that|out of|if|within|during|with|than the|over the|towards?)\s"
+    r"[^+*/=:]*"
 )
 # Rates and years behind a value: "needs 8 days at 30 pages a day", "450 stamps by 2030", "9 each, with 2 left over".
 _RATE = re.compile(
@@ -201,6 +204,12 @@ _SUBORDINATE = re.compile(
     r",|^(?:after|for|in|with|at|if|when|from|out of|of|during|by|to|on|since|as|each|every)\b", re.IGNORECASE
 )
 # What follows the result of a computation and may state another: "= 10 dollars, so he has 90 left".
+# "4 tickets cost $36" is no list of amounts.
+_COSTS = re.compile(
+    r"\d\S*(?:\s+[a-z]+){1,3}?\s+(?:costs?|weighs?|makes?|takes?|needs?|holds?|earns?|gives?|gets?|pays?|lasts?|has|have"
+    r"|is|are)\b[^=]*\d",
+    re.IGNORECASE,
+)
 _RESULT_GOES_ON = re.compile(r"\b(?:so|leaving|total|which|left|or|and|but|then|thus|therefore)\b", re.IGNORECASE)
 _OPENING = re.compile(
     r"(?:(?:(?:so|therefore|thus|hence|then|finally|in total|altogether)\b|所以|因此|综上(?:所述)?|故|∴|=>|⟹|⇒)"
@@ -212,11 +221,11 @@ _NO_ANSWER = re.compile(
     r"|\b(?:cannot|can't|can not|impossible to|not possible to|unable to)\s+(?:be\s+)?(?:determin|answer|solv|decid)",
     re.IGNORECASE,
 )
-_SAYS_A_NUMBER = re.compile(r"\b(?:is|are|was|were|equals)\s+((?:\\?[$€£]|-)?\d[^=]*|[a-zA-Z]\s*[=<>].*)$")
+_SAYS_A_NUMBER = re.compile(r".*\b(?:is|are|was|were|equals)\s+((?:\\?[$€£]|-)?\d[^=]*|[a-zA-Z]\s*[=<>].*)$")
 # "The day is Tuesday." and "There is no real solution.", in a text without formulas.
 _SAYS_A_WORD = re.compile(
     r"\bthere (?:is|are|exists?) (?P<none>no (?:[a-z]+ )?solutions?|infinitely many)\b|\b(?P<missing>does not exist)\b"
-    r"|\b(?:is|are) (?P<word>[A-Za-z]{2,})\.?$",
+    r"|\b(?:is|are) (?!one\b)(?P<word>[A-Za-z]{2,})\.?$",
     re.IGNORECASE,
 )
 _CHOSEN_LETTER = re.compile(
@@ -335,7 +344,7 @@ def _unmarked_count(text: str) -> str | None:
     text = without_self_check(text).rstrip(_BLANKS)
     if is_cut_off(text) or ends_in_code(text):
         return None
-    if "\n" not in text and _is_bare(text):
+    if "\n" not in text and _is_bare(text) and not _COSTS.search(text):
         return count_in(text, last=False, stated=True)
     sentence = _last_sentence(text)
     if _NO_ANSWER.search(sentence):
@@ -346,7 +355,7 @@ def _unmarked_count(text: str) -> str | None:
         return _unmarked_count(head)
     if _reason_follows(sentence):
         return leading_count(_without_opening(sentence))
-    said = _SAYS_A_NUMBER.search(sentence)
+    said = _SAYS_A_NUMBER.match(sentence)
     if said and _is_bare(said[1]):
         return count_in(said[1], last=False, stated=True)
     _, equals, result = sentence.rpartition("=")
@@ -448,7 +457,7 @@ def _unmarked_answer(text: str) -> str | None:
         return values[0]
     if _is_background(sentence):
         return count_in(sentence, last=False)
-    if (said := _SAYS_A_NUMBER.search(sentence)) and (proportion := _PROPORTION.fullmatch(said[1])):
+    if (said := _SAYS_A_NUMBER.match(sentence)) and (proportion := _PROPORTION.fullmatch(said[1])):
         return f"{proportion['one']}{'/' if proportion['part'] else ':'}{proportion['other']}"
     found = last_formula(tail.removesuffix(sentence) + concluded(sentence))
     return text if found is None and len(text) <= MAX_BARE_CHARS else found

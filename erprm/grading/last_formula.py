@@ -30,6 +30,7 @@ MATH = re.compile(
     r"(?P<rows>(?:[^\\]|\\(?!end\{(?P=environment)\}))+)\\end\{(?P=environment)\}"
 )
 _MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b|或者?|和|、)[\s,]*")
+_REASON_BEFORE = re.compile(r"\b(?:since|because|as)\s+$", re.IGNORECASE)
 _UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA-Z]+", re.IGNORECASE)
 _POWER_UNIT_AFTER = re.compile(r" (?:square|cubic) [a-zA-Z]+")
 _WORDS_AFTER_NUMBER = re.compile(r"(?:\s*(?:/|[a-zA-Z]+(?:\^?\{?[23²³]\}?)?)){1,4}")
@@ -40,6 +41,7 @@ _PLAIN_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _ATTACHED_UNIT = re.compile(r"(?P<name>[a-zA-Z]+)\^?\{?[23²³]?\}?")
+_POWER = re.compile(r"[a-zA-Z]{1,2}\^[23]")
 _WORD = re.compile(r"\S+")
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{2,}")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end|mathbf)\s*\{[^{}]*\}")
@@ -166,7 +168,9 @@ def last_formula(text: str) -> str | None:
         if _PLAIN_NUMBER.fullmatch(found):
             if not stands_alone(outside, start, end):
                 return None
-            found += _unit_after(text, end)
+            behind = _unit_after(text, end)
+            is_letter = _POWER.fullmatch(behind.strip()) and may_be_variable(behind[1:-2])
+            found += rf"\text{{{behind[:-2]}}}{behind[-2:]}" if is_letter else behind
             compound = _COMPOUND.search(text[max(0, start - 40) : start])
             return f"{compound[0]}{found}" if compound and " " in found else found
         right = found
@@ -177,6 +181,8 @@ def last_formula(text: str) -> str | None:
         return None
     first = len(spans) - 1
     while first > 0 and _MATH_JOIN.fullmatch(text, spans[first - 1].end(), spans[first].start()):
+        if _REASON_BEFORE.search(text[: spans[first - 1].start()][-20:]):
+            break
         first -= 1
     answer = ", ".join(_result(span[span.lastgroup or 0]) for span in spans[first:])
     if (total := _TOTAL.fullmatch(answer)) and not _ASKS_FOR_EQUATION.search(text, 0, spans[-1].start()):
@@ -223,6 +229,9 @@ def _last_bare(text: str, after: int) -> tuple[int, int] | None:
         word = text[start:end]
         if not _STRONG.search(word):
             continue
+        unit = word.rstrip(".,;:!?)")
+        if place and _POWER.fullmatch(unit) and parse_unit(unit) and _PLAIN_NUMBER.fullmatch(text, *words[place - 1]):
+            continue  # 12 m^2
         if _PROSE.search(_bare_of(word)) and "\\" not in word:  # "30cm", "5-digit", "(about", "H2O"
             number = _last_number(text, start, end)
             if number is None:

@@ -149,6 +149,13 @@ CASES = [
     ("\\boxed{\\color{blue}{8}}", "8", "math", True),
     ("The day is Friday.", "Friday", "math", True),
     ("There is no real solution.", "\\text{no real solution}", "math", True),
+    ("6 pens cost him $42.", "#### 42", "gsm8k", True),
+    ("The tax is 5% of $80, which is $4.", "#### 4", "gsm8k", True),
+    ("It costs $48 in total for the 6 boys.", "#### 48", "gsm8k", True),
+    ("She has saved $70 toward the $110 bike.", "#### 70", "gsm8k", True),
+    ("Bo has 31 points, 5 more than the 26 of Al.", "#### 31", "gsm8k", True),
+    ("The area is 17 m^2.", "17\\text{ m}^2", "math", True),
+    ("We find $x=6$ or $x=-6$; since $x>0$, $x=6$.", "6", "math", True),
 ]
 
 
