@@ -23,7 +23,7 @@ print("loaded:", *[name for name in {HEAVY_LIBRARIES!r} if name in sys.modules])
 
 def run_python(*arguments: str) -> str:
     """Standard output of a fresh interpreter, which must end well."""
-    finished = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, check=False)
+    finished = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=900, check=False)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 

@@ -49,7 +49,7 @@ class ServedPolicy:
                 env={**os.environ, "VLLM_API_KEY": KEY},
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not self._answers():
             assert self._process.poll() is None, self._log_file.read_text()
             assert time.monotonic() < deadline, self._log_file.read_text()

@@ -323,7 +323,7 @@ def test_a_server_that_is_killed_and_started_again_costs_no_completion(
         running_server.kill()
         assert not future.done()
         running_server.start()
-        completions = future.result(timeout=300)
+        completions = future.result(timeout=900)
     assert completions == reference.generate(prompts, sampling)
 
 

@@ -49,7 +49,7 @@ def run_erprm(folder: Path, *arguments: str) -> str:
     environment = {**os.environ, "ERPRM_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
     finished = subprocess.run(
-        [script, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [script, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     return finished.stdout + finished.stderr

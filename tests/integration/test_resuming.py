@@ -79,7 +79,7 @@ def test_a_signal_of_slurm_saves_and_requeues_and_the_resumption_needs_the_same_
     while not list(folder.glob("logs/**/metrics.csv")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGUSR1)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == 128 + signal.SIGUSR1, output
     assert (folder / "scontrol.log").read_text(encoding="utf-8") == "requeue 77\n"
     saved = folder / "hpc_ckpt_1.ckpt"
@@ -88,14 +88,14 @@ def test_a_signal_of_slurm_saves_and_requeues_and_the_resumption_needs_the_same_
 
     changed = ["--ckpt_path=last", "--data.eta=.inf", "--data.max_tokens=400", f"--trainer.max_steps={step + 1}"]
     refused = start(folder, *changed)
-    output, _ = refused.communicate(timeout=300)
+    output, _ = refused.communicate(timeout=900)
     assert refused.returncode == 1
     assert "data.eta: 1.0 -> inf, data.max_tokens: 300 -> 400" in output
     assert "set data.allow_change to true" in output
     assert saved.exists()
 
     allowed = start(folder, *changed, "--data.allow_change=true")
-    output, _ = allowed.communicate(timeout=300)
+    output, _ = allowed.communicate(timeout=900)
     assert allowed.returncode == 0, output
     assert "data.eta: 1.0 -> inf" in output
     finished = max(folder.glob("logs/**/*.ckpt"), key=lambda path: path.stat().st_mtime_ns)

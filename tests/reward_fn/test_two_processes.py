@@ -23,7 +23,7 @@ def test_two_processes_score_their_shares_as_one_process_scores_all(tmp_path: Pa
         subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, **common, "RANK": str(rank)}) for rank in range(2)
     ]
     try:
-        assert [process.wait(timeout=300) for process in started] == [0, 0]
+        assert [process.wait(timeout=900) for process in started] == [0, 0]
     finally:
         for process in started:
             process.kill()

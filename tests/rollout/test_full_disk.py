@@ -43,7 +43,7 @@ def test_a_full_disk_ends_in_a_report_and_the_run_goes_on_once_there_is_room(tmp
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=300,
+        timeout=900,
     )
     assert "No space left on device: the shards written before are whole, and the same command continues" in done.stdout
     assert f"{disk}/run/data/train-0000" in done.stdout

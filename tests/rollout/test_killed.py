@@ -19,7 +19,7 @@ def killed_runs(folder: Path, *moments: str) -> list[Path]:
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=True,
-        timeout=300,
+        timeout=900,
     )
     return sorted(folder.glob("killed-*"))
 

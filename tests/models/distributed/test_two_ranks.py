@@ -106,7 +106,7 @@ def ranks(folder: Path) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "tests.two_ranks", str(folder)]
         started.append(subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log))
     try:
-        codes = [process.wait(timeout=300) for process in started]
+        codes = [process.wait(timeout=900) for process in started]
     finally:
         for process in started:
             process.kill()

@@ -83,7 +83,7 @@ def test_parts_at_the_same_time_into_one_folder_make_the_run(tmp_path: Path, who
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run"), f"{index}/{PARTS}"], cwd=REPOSITORY)
         for index in range(PARTS)
     ]
-    assert [job.wait(timeout=300) for job in jobs] == [0] * PARTS
+    assert [job.wait(timeout=900) for job in jobs] == [0] * PARTS
     assert_equal(tmp_path / "run", whole)
 
 
