@@ -60,7 +60,10 @@ def test_a_name_as_class_path_is_the_name() -> None:
             {"engine": {"class_path": ECHO, "init_args": {"say": "so 2"}}},
             "'say'; EchoEngine takes",
         ),
-        ({"engine": {"class_path": ECHO, "init_args": {"model": "x"}}}, r"engine\.init_args has model; these are keys"),
+        (
+            {"engine": {"class_path": ECHO, "init_args": {"model": "x"}}},
+            r"engine\.init_args has model; these are separate keys",
+        ),
         ({"engine": {"class_path": "vllm", "init_args": {"max_model_len": 9}}}, r"engine\.init_args has max_model_len"),
         ({"engine": ECHO, "device": "cuda:1"}, "device is 'cuda:1'; with engine=EchoEngine it must stay auto"),
         ({"engine": ECHO, "gguf_file": "a.gguf"}, r"gguf_file is 'a\.gguf'; GGUF files are for engine=transformers"),

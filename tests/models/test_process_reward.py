@@ -302,7 +302,7 @@ def test_a_callback_sees_the_gradient_that_the_optimizer_steps_by(folder: Path, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", r"step_format\.json: it holds '\[1\]'; it must be an object"),
+        ("[1]", r"step_format\.json: it holds '\[1\]'; it must be a JSON object"),
         ("null", r"step_format\.json: it holds 'None'"),
         ('{"tag": 5}', r"step_format\.json: step_format\.tag is 5"),
         ('{"tag": ', r"step_format\.json: "),

@@ -128,5 +128,7 @@ def test_weights_missing_below_the_head_are_not_made_up(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(BackboneError, match=r"lack 1 weights of a LlamaForTokenClassification, model\.norm\.weight"):
+    with pytest.raises(
+        BackboneError, match=r"lack 1 weights of a LlamaForTokenClassification, such as model\.norm\.weight"
+    ):
         TokenClassificationRewardModel.from_pretrained(tmp_path)
