@@ -200,6 +200,9 @@ class AblationFolder:
         """
         if run.is_done:
             return False
+        # Of a training that was killed as it ended: nobody else is in this folder, which is locked as a whole.
+        for lock in run.folder.glob(".*.lock"):
+            lock.unlink()
         trained = run.folder / "training.json"
         if not trained.exists():
             resume = arguments_to_resume(run.folder / "fit")

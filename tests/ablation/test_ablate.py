@@ -59,11 +59,13 @@ def test_an_ablation_that_was_killed_trains_what_is_missing_and_compares_all(fol
     assert killed.wait() == -signal.SIGKILL
     assert not hard.exists()
     trained = (soft / "training.json").stat().st_mtime_ns
-    # As if it had been killed a little later, before the next training had saved.
+    # As if the training had been killed as it ended, and the next one before it had saved.
+    (soft / ".model.lock").touch()
     (hard / "fit/lightning_logs/version_0").mkdir(parents=True)
 
     assert main(command) == 0
     assert (soft / "training.json").stat().st_mtime_ns == trained
+    assert not (soft / ".model.lock").exists()
     assert not (hard / "fit/lightning_logs").exists()
     assert not (folder / "elsewhere").exists()
     content = json.loads((folder / "out/ablation.json").read_text(encoding="utf-8"))
