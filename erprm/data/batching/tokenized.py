@@ -174,19 +174,33 @@ class TokenizedRollouts:
         for start, stop in self._parts():
             labels_S[start:stop] = flat_step_labels(*self._rewards_of(start, stop), method, eta, prior)
         if method != "outcome" and np.isnan(labels_S).any():
-            step = int(np.isnan(labels_S).argmax())
-            solution = int(np.searchsorted(self.tag_offsets, step, side="right")) - 1
             raise ValueError(
-                f"labels is {method!r}: {self.problem_ids[self.problem[solution]]!r} (row {self.row[solution]}) has no "
-                f"completion rewards at step {step - self.tag_offsets[solution]}; records made by bisection allow "
-                "only hard or outcome"
+                f"labels is {method!r}: {self._place(int(np.isnan(labels_S).argmax()))} has no completion rewards; "
+                "records made by bisection allow only hard or outcome"
             )
         return labels_S
 
     def _prior(self) -> BetaPrior:
-        counts = [completion_counts(*self._rewards_of(start, stop)) for start, stop in self._parts()]
+        counts = []
+        for start, stop in self._parts():
+            rewards, offsets_S1, is_last_S = self._rewards_of(start, stop)
+            is_partial = (rewards != 0) & (rewards != 1) & ~np.repeat(is_last_S, np.diff(offsets_S1))
+            if is_partial.any():
+                first = int(is_partial.argmax())
+                step = start + int(np.searchsorted(offsets_S1, first, side="right")) - 1
+                raise ValueError(
+                    f"{self._place(step)} has a completion with the reward {rewards[first]:g}; right completions are "
+                    "counted, so it must be 0 or 1, or take data.estimate=plug_in"
+                )
+            counts.append(completion_counts(rewards, offsets_S1, is_last_S))
         successes, trials = (np.concatenate(part) for part in zip(*counts, strict=True))
         return fit_beta_prior(successes, trials)
+
+    def _place(self, step: int) -> str:
+        """The solution and the step, from 0, for messages."""
+        solution = int(np.searchsorted(self.tag_offsets, step, side="right")) - 1
+        name, row = self.problem_ids[self.problem[solution]], self.row[solution]
+        return f"{name!r} (row {row}), step {step - self.tag_offsets[solution]},"
 
     def _parts(self) -> Iterator[tuple[int, int]]:
         """All steps in parts, to limit the memory needed at a time."""

@@ -83,7 +83,7 @@ def test_steps_without_rewards_have_hard_labels_alone(
         monkeypatch.setattr(tokenized, "_STEPS_AT_ONCE", at_once)
         assert rollouts.labels("hard", 1.0).tolist() == hard
     assert np.flatnonzero(~np.isnan(rollouts.labels("outcome", 1.0))).tolist() == [4, 7]
-    with pytest.raises(ValueError, match=r"labels is 'er': 'sum/5' \(row 0\) has no completion rewards at step 0"):
+    with pytest.raises(ValueError, match=r"labels is 'er': 'sum/5' \(row 0\), step 0, has no completion rewards"):
         rollouts.labels("er", 2.0)
     with pytest.raises(ValueError, match="records made by bisection allow only hard or outcome"):
         rollouts.labels("soft", 2.0)
