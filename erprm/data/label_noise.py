@@ -2,7 +2,7 @@
 
 The label of a step is an average over K sampled completions, so steps of equal worth get different labels by chance.
 The share of each step's completions that is right is taken to be binomial, and the success probabilities p of the steps
-to follow a beta distribution, fitted by its first two moments.
+to follow a Beta distribution, fitted by maximum likelihood (:func:`erprm.rewards.fit_beta_prior`).
 
 Shape suffixes: G grid points.
 """
@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from erprm.rewards import BetaPrior, fit_beta_prior
+from erprm.rewards.beliefs import beta_grid
 
 # (completions, how many of them are right) of a step -> how many steps have these.
 Outcomes = Mapping[tuple[int, int], int]
-
-_GRID = 4001
 
 
 class LabelNoise(NamedTuple):
@@ -56,39 +58,29 @@ def label_noise(outcomes: Outcomes) -> LabelNoise | None:
     variance = float((labels - mean) ** 2 @ steps / total)
     # Two completions of one step are right together with probability p²: the estimate has no bias at any K.
     true_variance = float(right * (right - 1) / (k * (k - 1)) @ steps / total) - mean**2
-    sizes = {int(size): float(steps[k == size].sum() / total) for size in np.unique(k)}
+    auroc_ceiling = math.nan
+    if 0 < mean < 1:
+        times = steps.astype(int)
+        sizes = {int(size): float(steps[k == size].sum() / total) for size in np.unique(k)}
+        auroc_ceiling = _auroc_ceiling(fit_beta_prior(right.repeat(times), k.repeat(times)), sizes)
     return LabelNoise(
         steps=int(total),
         disagreeing=int(steps[(right > 0) & (right < k)].sum()),
         signal=min(1.0, max(0.0, true_variance / variance)) if variance else math.nan,
-        auroc_ceiling=_auroc_ceiling(mean, true_variance, sizes),
+        auroc_ceiling=auroc_ceiling,
     )
 
 
-def _auroc_ceiling(mean: float, variance: float, sizes: Mapping[int, float]) -> float:
+def _auroc_ceiling(prior: BetaPrior, sizes: Mapping[int, float]) -> float:
     """AUROC of p against classes of sampled labels.
 
     Args:
-        mean: of p.
-        variance: of p.
+        prior: the distribution of p.
         sizes: K -> share of the steps that have K completions.
     """
-    most = mean * (1 - mean)
-    if most <= 0:
-        return math.nan
-    if variance <= 0:
-        return 0.5
-    if variance >= most:
-        return 1.0
-    a, b = (share * (most / variance - 1) for share in (mean, 1 - mean))
-    # p = sigmoid(x). Mass near 0 and 1 lies far out when a or b is small: x = sinh(t) reaches it with few points.
-    end = math.asinh(40 / min(a, b, 1.0))
-    t_G = np.linspace(-end, end, _GRID)
-    log_p_G, log_q_G = -np.logaddexp(0, -np.sinh(t_G)), -np.logaddexp(0, np.sinh(t_G))
-    log_density_G = a * log_p_G + b * log_q_G
-    density_G = np.exp(log_density_G - log_density_G.max()) * np.cosh(t_G)
+    log_p_G, log_q_G, weight_G = (values[0].numpy() for values in beta_grid(*torch.tensor(prior, dtype=torch.float64)[:, None]))
     is_right_G = sum(share * _at_least_half(k, log_p_G, log_q_G) for k, share in sizes.items())
-    right_G, wrong_G = density_G * is_right_G, density_G * (1 - is_right_G)
+    right_G, wrong_G = weight_G * is_right_G, weight_G * (1 - is_right_G)
     below_G = np.cumsum(wrong_G) - wrong_G / 2
     return float(right_G @ below_G / (right_G.sum() * wrong_G.sum()))
 

@@ -127,7 +127,7 @@ def flat_step_labels(
         Labels ``[S]``; NaN where the method gives no label.
 
     Raises:
-        ValueError: if there is a prior, and a reward is neither 0 nor 1.
+        PartialRewardError: if there is a prior, and a reward is neither 0 nor 1.
     """
     family_eta = label_eta(method, eta)
     counts_S = np.diff(reward_offsets_S1)
@@ -151,6 +151,21 @@ def flat_step_labels(
     return labels_S
 
 
+class PartialRewardError(ValueError):
+    """A completion is neither right nor wrong where right ones are counted.
+
+    Attributes:
+        step: the one it belongs to, from 0.
+    """
+
+    def __init__(self, step: int, reward: float) -> None:
+        self.step = step
+        super().__init__(
+            f"a completion has the reward {reward:g}; right completions are counted, so it must be 0 or 1, or take "
+            "data.estimate=plug_in"
+        )
+
+
 def completion_counts(
     rewards: npt.NDArray[np.float32], reward_offsets_S1: npt.NDArray[np.int64], is_last_S: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
@@ -162,17 +177,15 @@ def completion_counts(
         is_last_S: whether a step is the last of its solution.
 
     Raises:
-        ValueError: if one of these rewards is neither 0 nor 1.
+        PartialRewardError: if one of these rewards is neither 0 nor 1.
     """
     trials_S = np.diff(reward_offsets_S1).astype(np.int32)
     is_sampled_S = ~is_last_S & (trials_S > 0)
     sampled = rewards[np.repeat(is_sampled_S, trials_S)]
     partial = (sampled != 0) & (sampled != 1)
     if partial.any():
-        raise ValueError(
-            f"right completions are counted, and a reward is {sampled[partial][0]:g}; it must be 0 or 1, or take the "
-            "plug_in estimate"
-        )
+        steps = np.flatnonzero(is_sampled_S).repeat(trials_S[is_sampled_S])
+        raise PartialRewardError(int(steps[partial][0]), float(sampled[partial][0]))
     ends = np.cumsum(np.concatenate([[0], trials_S[is_sampled_S]]))
     right = np.concatenate([[0], np.cumsum(sampled, dtype=np.int64)])
     return np.diff(right[ends]).astype(np.int32), trials_S[is_sampled_S]

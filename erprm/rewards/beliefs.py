@@ -172,10 +172,19 @@ def _limit(alpha: Tensor, beta: Tensor, eta: float) -> Tensor:
 
 
 def _mean_over_beta(alpha_U: Tensor, beta_U: Tensor, eta: float) -> Tensor:
-    """Mean of :func:`binary_reward` under Beta distributions, by the trapezoidal rule.
+    """Mean of :func:`binary_reward` under Beta distributions."""
+    log_p_UG, _, weight_UG = beta_grid(alpha_U, beta_U)
+    return (weight_UG * binary_reward(log_p_UG.exp(), eta)).sum(dim=1)
+
+
+def beta_grid(alpha_U: Tensor, beta_U: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Success rates and weights with which sums are means under Beta distributions, by the trapezoidal rule.
 
     The logit of p has the mean and variance below and exponential tails. With ``logit = mean + spread * sinh(t)`` the
     integrand falls off doubly exponentially in t, for which this rule is exact to rounding.
+
+    Returns:
+        ``ln p``, rising, ``ln(1 - p)``, and weights that sum to 1, ``[U, G]`` each.
     """
     centre_U = torch.digamma(alpha_U) - torch.digamma(beta_U)
     spread_U = (torch.polygamma(1, alpha_U) + torch.polygamma(1, beta_U)).sqrt()
@@ -185,7 +194,7 @@ def _mean_over_beta(alpha_U: Tensor, beta_U: Tensor, eta: float) -> Tensor:
     logit_UG = centre_U[:, None] + spread_U[:, None] * torch.sinh(t_UG)
     log_p_UG, log_q_UG = torch.nn.functional.logsigmoid(logit_UG), torch.nn.functional.logsigmoid(-logit_UG)
     log_weight_UG = alpha_U[:, None] * log_p_UG + beta_U[:, None] * log_q_UG + torch.cosh(t_UG).log()
-    return (log_weight_UG.softmax(dim=1) * binary_reward(log_p_UG.exp(), eta)).sum(dim=1)
+    return log_p_UG, log_q_UG, log_weight_UG.softmax(dim=1)
 
 
 def _small_kummer_minus_1(alpha: Tensor, beta: Tensor, eta: float) -> Tensor:

@@ -169,7 +169,7 @@ def test_rollouts_that_show_no_prior_are_refused(tmp_path: Path, encoder: StepEn
 def test_a_partial_reward_under_a_posterior_is_named_by_row_and_step(tmp_path: Path, encoder: StepEncoder) -> None:
     rewards = [[[1.0, 0.0], [0.5]], [[1.0, 1.0], [1.0, 0.25], [1.0]]]  # last steps may have any
     write_records([make_record(1, of, problem_id=f"p{i}") for i, of in enumerate(rewards)], tmp_path / "r.parquet")
-    with pytest.raises(ValueError, match=r"'p1' \(row 1\), step 1, has a completion with the reward 0\.25;"):
+    with pytest.raises(ValueError, match=r"'p1' \(row 1\), step 1, a completion has the reward 0\.25;"):
         set_up(str(tmp_path / "r.parquet"), encoder, estimate="posterior")
 
 

@@ -28,7 +28,7 @@ def test_uniform_probabilities_give_the_same_from_four_completions() -> None:
 
 
 def test_steps_that_always_agree_are_all_signal() -> None:
-    assert label_noise({(4, 0): 3, (4, 4): 1}) == (4, 0, 1.0, 1.0)
+    assert label_noise({(4, 0): 3, (4, 4): 1}) == (4, 0, 1.0, pytest.approx(1.0))
 
 
 def test_coins_are_all_noise() -> None:
@@ -36,7 +36,7 @@ def test_coins_are_all_noise() -> None:
     noise = label_noise({(2, 0): 1, (2, 1): 2, (2, 2): 1})
     assert noise is not None
     assert noise.signal == 0.0
-    assert noise.auroc_ceiling == 0.5
+    assert noise.auroc_ceiling == pytest.approx(0.5, abs=2e-3)  # the fitted distribution keeps a width
 
 
 def test_steps_that_nobody_solves_have_no_classes() -> None:

@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from erprm.data.labels import completion_counts, flat_step_labels, flattened_rewards, label_eta, step_labels
+from erprm.data.labels import (
+    PartialRewardError,
+    completion_counts,
+    flat_step_labels,
+    flattened_rewards,
+    label_eta,
+    step_labels,
+)
 from erprm.rewards import BetaPrior
 
 # Three steps whose completions succeeded 2 of 4 times, 0 of 2 times and, the graded outcome, once.
@@ -104,5 +111,7 @@ def test_counts_are_those_of_completed_steps_but_the_last() -> None:
 
 
 def test_partial_rewards_cannot_be_counted() -> None:
-    with pytest.raises(ValueError, match=r"a reward is 0\.5; it must be 0 or 1, or take the plug_in estimate"):
-        completion_counts(*flattened_rewards([[[1.0, 0.5], [1.0]]]))
+    rewards = flattened_rewards([[[0.5]], [[1.0, 0.0], [], [1.0, 0.5], [1.0]]])
+    with pytest.raises(PartialRewardError, match=r"^a completion has the reward 0\.5; .* it must be 0 or 1") as error:
+        completion_counts(*rewards)
+    assert error.value.step == 3

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.data.batching.tries import trie_order
-from erprm.data.labels import Estimate, LabelMethod, completion_counts, flat_step_labels
+from erprm.data.labels import Estimate, LabelMethod, PartialRewardError, completion_counts, flat_step_labels
 from erprm.data.records import RolloutRecord
 from erprm.rewards import BetaPrior, fit_beta_prior
 from erprm.runs.atomic import hidden_beside, hidden_name, remove, write_json
@@ -183,16 +183,10 @@ class TokenizedRollouts:
     def _prior(self) -> BetaPrior:
         counts = []
         for start, stop in self._parts():
-            rewards, offsets_S1, is_last_S = self._rewards_of(start, stop)
-            is_partial = (rewards != 0) & (rewards != 1) & ~np.repeat(is_last_S, np.diff(offsets_S1))
-            if is_partial.any():
-                first = int(is_partial.argmax())
-                step = start + int(np.searchsorted(offsets_S1, first, side="right")) - 1
-                raise ValueError(
-                    f"{self._place(step)} has a completion with the reward {rewards[first]:g}; right completions are "
-                    "counted, so it must be 0 or 1, or take data.estimate=plug_in"
-                )
-            counts.append(completion_counts(rewards, offsets_S1, is_last_S))
+            try:
+                counts.append(completion_counts(*self._rewards_of(start, stop)))
+            except PartialRewardError as error:
+                raise ValueError(f"{self._place(start + error.step)} {error}") from error
         successes, trials = (np.concatenate(part) for part in zip(*counts, strict=True))
         return fit_beta_prior(successes, trials)
 
