@@ -91,8 +91,8 @@ def run_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for block in blocks_of(page):
         if block.mark == "file":
             Path(block.file_name).write_text(block.code, encoding="utf-8")
-            # Another page may have had a module of this name.
-            sys.modules.pop(Path(block.file_name).stem, None)
+            if block.language == "python":  # another page may have had a module of this name
+                sys.modules.pop(Path(block.file_name).stem, None)
         elif block.mark == "output":
             assert printed == block.code, block.place
         elif block.mark == "run":

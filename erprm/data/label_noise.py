@@ -78,7 +78,8 @@ def _auroc_ceiling(prior: BetaPrior, sizes: Mapping[int, float]) -> float:
         prior: the distribution of p.
         sizes: K -> share of the steps that have K completions.
     """
-    log_p_G, log_q_G, weight_G = (values[0].numpy() for values in beta_grid(*torch.tensor(prior, dtype=torch.float64)[:, None]))
+    alpha_1, beta_1 = torch.tensor(prior, dtype=torch.float64).split(1)
+    log_p_G, log_q_G, weight_G = (values_1G[0].numpy() for values_1G in beta_grid(alpha_1, beta_1))
     is_right_G = sum(share * _at_least_half(k, log_p_G, log_q_G) for k, share in sizes.items())
     right_G, wrong_G = weight_G * is_right_G, weight_G * (1 - is_right_G)
     below_G = np.cumsum(wrong_G) - wrong_G / 2

@@ -224,10 +224,10 @@ class _CachedModel:
     """
 
     def __init__(self, model: Any, prompt_ids: list[list[int]], max_length: int) -> None:
-        from transformers import DynamicCache
+        from erprm.engines.growing_cache import growing_cache
 
         self._model, self._last_position = model, max_length - 1
-        self._cache = DynamicCache(config=model.config)
+        self._cache = growing_cache(model.config)
         prompts, row_to_prompt = _distinct(prompt_ids)
         ids_PL, self._mask = _pad_left(prompts, model.device)
         self.logits = self._forward(ids_PL, (self._mask.cumsum(1) - 1).clamp(min=0))
