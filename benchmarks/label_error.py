@@ -14,6 +14,9 @@ and with it the exact R_eta of every step. Compared are
 Printed are the root-mean-square errors of the labels of all steps but the last, the tokens generated, solutions
 included, and these as a share of the tokens with which the official recipe reaches the same error (its curve is
 interpolated in the logarithms). Solutions are the same everywhere; everything else is sampled ``--runs`` times.
+
+A second table compares the two estimates from the same completions (``data.estimate``): the plug-in and the posterior
+mean under a prior that is fitted to these steps, beside the best constant.
 """
 
 from __future__ import annotations
@@ -33,17 +36,18 @@ from erprm.data.labels import step_labels
 from erprm.data.records import RolloutRecord
 from erprm.data.sources import Problem, load_problems
 from erprm.demo.exact import success_probability
-from erprm.demo.stages import PROMPT
+from erprm.demo.world import PROMPT
 from erprm.engines.base import Completion, Prompt, Sampling, decode_after
 from erprm.engines.transformers import TransformersEngine
 from erprm.grading import Grader, grade
-from erprm.rewards import binary_reward
+from erprm.rewards import binary_reward, fit_beta_prior, posterior_reward
 from erprm.rollout.config import RolloutConfig
 from erprm.rollout.labelling.label_problems import roll_out
 from erprm.rollout.labelling.prefixes import Prefix, SampledSolution, cut_solution, distinct_prefixes
 
 ETAS = (0.5, 2.0, 10.0)
 OFFICIAL_COUNTS = (2, 4, 8, 16, 32)
+ESTIMATE_ETAS, ESTIMATE_COUNTS = (0.0, 0.5, 2.0, 10.0, 50.0), (2, 4, 8, 16)
 MAX_TOKENS = 64
 RECIPES: dict[str, list[dict[str, Any]]] = {
     "distinct": [{"completions_per_step": K, "reuse_solutions": False} for K in (4, 8, 16)],
@@ -128,8 +132,8 @@ class Measurement:
         )
         return (bounds.low + bounds.high) / 2
 
-    def official(self, grader: Grader, exact: npt.NDArray[np.float64]) -> list[Point]:
-        """The official recipe at each of OFFICIAL_COUNTS, from the same completions in blocks."""
+    def official(self, grader: Grader, exact: npt.NDArray[np.float64]) -> tuple[list[Point], npt.NDArray[np.float64]]:
+        """The official recipe at each of OFFICIAL_COUNTS, from the same completions in blocks, and their rewards."""
         most = max(OFFICIAL_COUNTS)
         tokens = 0
         rewards_of: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
@@ -159,7 +163,7 @@ class Measurement:
             means = rewards_SK.reshape(len(rewards_SK), most // K, K).mean(-1)
             errors = [rms(reward(means, eta) - reward(exact, eta)[:, None]) for eta in ETAS]
             points.append(Point(f"official, K {K}", self.solution_tokens + tokens * K / most, np.array(errors)))
-        return points
+        return points, rewards_SK
 
     def erprm(self, name: str, changes: dict[str, Any], grader: Grader, exact: Any, runs: int) -> Point:
         """A configuration of erprm."""
@@ -220,6 +224,37 @@ def show(title: str, official: Sequence[Point], points: Sequence[Point]) -> None
         print(f"| {point.name} | {point.tokens:,.0f} | {errors} | {shares} |", flush=True)
 
 
+def show_estimates(title: str, rewards_SK: npt.NDArray[np.float64], exact: npt.NDArray[np.float64]) -> None:
+    """Prints the error of both estimates from blocks of the same completions."""
+    steps, most = rewards_SK.shape
+    print(f"\n{title}: root-mean-square error of labels\n")
+    print("| estimate | " + " | ".join(f"eta {eta:g}" for eta in ESTIMATE_ETAS) + " |")
+    print("|---|" + "---|" * len(ESTIMATE_ETAS))
+    exact_E = [reward(exact, eta) for eta in ESTIMATE_ETAS]
+    rows = {"best constant": [float(values.std()) for values in exact_E]}
+    for K in ESTIMATE_COUNTS:
+        # Each block is a file of its own, with its own prior.
+        successes_BS = rewards_SK.reshape(steps, most // K, K).sum(-1).T
+        trials_S = np.full(steps, K)
+        priors_B = [fit_beta_prior(successes_S, trials_S) for successes_S in successes_BS]
+        rows[f"plug-in, K {K}"] = [
+            rms(reward(successes_BS / K, eta) - values) for eta, values in zip(ESTIMATE_ETAS, exact_E, strict=True)
+        ]
+        rows[f"posterior, K {K}"] = [
+            rms(
+                np.stack(
+                    [
+                        posterior_reward(successes_S, trials_S, eta, prior).numpy() - values
+                        for successes_S, prior in zip(successes_BS, priors_B, strict=True)
+                    ]
+                )
+            )
+            for eta, values in zip(ESTIMATE_ETAS, exact_E, strict=True)
+        ]
+    for name, errors in rows.items():
+        print(f"| {name} | " + " | ".join(f"{error:.3f}" for error in errors) + " |", flush=True)
+
+
 def draw(path: Path, tables: dict[str, list[Point]]) -> None:
     """Draws error against tokens, a row of panels a table, a panel an eta."""
     from matplotlib.figure import Figure
@@ -254,7 +289,7 @@ def main() -> None:
         for count, solutions in zip(arguments.problems, (15, 1), strict=True):
             measurement = Measurement(engine, problems[:count], solutions)
             exact = measurement.exact(arguments.threshold)
-            official = measurement.official(grader, exact)
+            official, rewards_SK = measurement.official(grader, exact)
             points = [
                 measurement.erprm(name, changes, grader, exact, arguments.runs)
                 for name, settings in RECIPES.items()
@@ -263,6 +298,7 @@ def main() -> None:
             title = f"solutions a problem: {solutions}"
             size = f"{count} problems, {len(exact)} steps, {measurement.distinct} distinct prefixes"
             show(f"{title} ({size})", official, points)
+            show_estimates(title, rewards_SK, exact)
             tables[title] = [*official, *points]
     if arguments.figure:
         draw(arguments.figure, tables)
