@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEX = "[0-9a-f]" * 32
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def hidden_name(path: Path, suffix: str = "tmp") -> Path:
@@ -60,12 +60,22 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        if error.errno in _DISK_FULL and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+    except Exception as error:
+        full = _full_disk(error)
+        if full is not None and (full is not error or full.filename is None):
+            raise OSError(full.errno, full.strerror, str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """The full disk behind an error, if there is one: ``torch.save`` (2.13) raises another error over it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def refuse_input(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:

@@ -1,12 +1,15 @@
 import errno
+import io
 import json
 import os
 import re
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from erprm.runs.atomic import whole_file, whole_files, write_json, write_json_lines
 
@@ -61,6 +64,19 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_the_earlier_content(tmp_pa
         signal.signal(signal.SIGXFSZ, ignored)
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_where_torch_raises_another_error_over_it(tmp_path: Path) -> None:
+    class FullDisk(io.BytesIO):
+        def write(self, content: Any) -> int:
+            if self.tell() > 1000:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(content)
+
+    with pytest.raises(OSError, match="No space left") as caught, whole_file(tmp_path / "a.ckpt"):
+        torch.save(torch.zeros(10_000), FullDisk())
+    assert caught.value.filename == str(tmp_path / "a.ckpt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_half_a_surrogate_pair_is_written_as_an_escape_and_read_back(tmp_path: Path) -> None:
