@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from erprm.grading.answers.characters import clean_characters
+from erprm.grading.answers.characters import BLANKS, clean_characters
 from erprm.grading.answers.formula import FUNCTIONS
 from erprm.grading.answers.numeric import THOUSANDS
 from erprm.grading.answers.quantity import may_be_variable, parse_unit
@@ -29,6 +29,8 @@ MATH = re.compile(
     r"|\\begin\{(?P<environment>(?:align|gather|equation|eqnarray|multline)\*?)\}"
     r"(?P<rows>(?:[^\\]|\\(?!end\{(?P=environment)\}))+)\\end\{(?P=environment)\}"
 )
+# Words, but no commands.
+PROSE = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{2,}")
 _MATH_JOIN = re.compile(r"[\s,]*(?:,|;|\band\b|\bor\b|或者?|和|、)[\s,]*")
 _REASON_BEFORE = re.compile(r"\b(?:since|because|as)\s+$", re.IGNORECASE)
 _UNIT_AFTER_MATH = re.compile(r"\s*(?:\\?%|percent\b|pct\b|[a-zA-Z]+\s*$)|-[a-zA-Z]+", re.IGNORECASE)
@@ -43,7 +45,6 @@ _PLAIN_NUMBER = re.compile(
 _ATTACHED_UNIT = re.compile(r"(?P<name>[a-zA-Z]+)\^?\{?[23²³]?\}?")
 _POWER = re.compile(r"[a-zA-Z]{1,2}\^[23]")
 _WORD = re.compile(r"\S+")
-_PROSE = re.compile(r"(?<![\\a-zA-Z])[A-Za-z]{2,}")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox|operatorname|begin|end|mathbf)\s*\{[^{}]*\}")
 _OPERATOR = re.compile(
     r"[-+*/=<>≤≥≠≈±×·÷∪∩∈:]+|\\(?:cdot|times|le|leq|ge|geq|ne|neq|pm|mp|approx|cup|cap|in|div|equiv|sqrt|frac)"
@@ -140,7 +141,7 @@ def ends_in_code(text: str) -> bool:
 
 def without_self_check(text: str) -> str:
     """Cuts off remarks in brackets and sentences that only say that the answer is right, at the end of the text."""
-    text = text.rstrip(" \t\r\n" + ORNAMENTS)
+    text = text.rstrip(BLANKS + ORNAMENTS)
     for _ in range(3):
         shorter = _TRAILING_REMARK.sub("", text[-TAIL_CHARS:])
         text = text[:-TAIL_CHARS] + shorter
@@ -232,7 +233,7 @@ def _last_bare(text: str, after: int) -> tuple[int, int] | None:
         unit = word.rstrip(".,;:!?)")
         if place and _POWER.fullmatch(unit) and parse_unit(unit) and _PLAIN_NUMBER.fullmatch(text, *words[place - 1]):
             continue  # 12 m^2
-        if _PROSE.search(_bare_of(word)) and "\\" not in word:  # "30cm", "5-digit", "(about", "H2O"
+        if PROSE.search(_bare_of(word)) and "\\" not in word:  # "30cm", "5-digit", "(about", "H2O"
             number = _last_number(text, start, end)
             if number is None:
                 continue
@@ -270,7 +271,7 @@ def _whole_formula(text: str, words: list[tuple[int, int]], place: int) -> tuple
     while start < end and text[start] in "*,;:":
         start += 1
     run = text[start:end]
-    if any(_open_brackets(run)) or _PROSE.search(_CONJUNCTION.sub(" ", _bare_of(run))):
+    if any(_open_brackets(run)) or PROSE.search(_CONJUNCTION.sub(" ", _bare_of(run))):
         return _last_number(text, *words[place])
     return (start, end) if end > start else None
 
@@ -288,7 +289,7 @@ def _lists(text: str, words: list[tuple[int, int]], first: int, run: str) -> boo
     introduced = place > 0 and text[slice(*words[place - 1])].lower() in ("=", "is", "at", "for", "when", "in")
     if introduced and not conjunction:  # "for n = 3, 7 of them"
         return False
-    return bool(_STRONG.search(item)) and not _PROSE.search(_bare_of(item)) and item[-1] not in ".:"
+    return bool(_STRONG.search(item)) and not PROSE.search(_bare_of(item)) and item[-1] not in ".:"
 
 
 def _bare_of(run: str) -> str:
@@ -310,13 +311,13 @@ def _joins(word: str, edge: str, before_run: bool) -> bool:
     if operator:
         return (word != ":" and word != "/") or not at_edge
     if at_edge:
-        return not _PROSE.search(_bare_of(word)) or word.strip("()") in _FORMULA_WORDS
+        return not PROSE.search(_bare_of(word)) or word.strip("()") in _FORMULA_WORDS
     if before_run and edge.startswith(("\\pmod", "(mod", "(\\bmod")):
         return True
     if before_run and word.isdigit() and _FACTOR.match(edge):
         return True  # 3 1/2, 2 \sqrt{3}
     if before_run and edge.startswith("\\text{"):
-        return _STRONG.search(word) is not None and not _PROSE.search(_bare_of(word))  # 2 \text{ or } 3
+        return _STRONG.search(word) is not None and not PROSE.search(_bare_of(word))  # 2 \text{ or } 3
     if before_run and (word in FUNCTIONS or word == "}"):
         return True  # ln 3, 2 \text{ or } 3
     return before_run and re.search(r"\\[a-zA-Z]+$|^[+-]$", word) is not None

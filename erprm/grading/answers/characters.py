@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# Blanks round an answer. Not the form feed: a leading one is the remnant of \f in \frac.
+BLANKS = " \t\r\n"
+
 # JSON written with single backslashes turns \frac into a form feed and \boxed or \begin into a backspace.
 _LOST_BACKSLASH = re.compile(r"[\x0c\x08](?=[a-z]{2})")
 _LOST_LETTER = {"\x0c": "\\f", "\x08": "\\b"}
