@@ -126,7 +126,7 @@ class _Ablation:
             )
             for method in self.config.methods
         ]
-        ablation = compare(methods, self.graded, self.config.aggregation)
+        ablation = compare(methods, self.graded, self.config.aggregation, votes=True)
         histograms, labelling = self._labels()
         costs = [*labelling, *_run_costs(runs)]
         folder = self.folder.path
@@ -142,8 +142,8 @@ class _Ablation:
         ]
         write_finite_json(ablation_content(ablation, rows, histograms, costs, seeds), folder / ABLATION_FILE)
         introduction = (
-            f"{len(self.graded.problem_ids)} problems, seeds {', '.join(map(str, seeds))}. Intervals are 95%, over "
-            f"{'seeds and problems' if len(seeds) > 1 else 'the problems of one seed'}.\n"
+            f"{len(self.graded.problem_ids)} problems, seeds {', '.join(map(str, seeds))}. "
+            f"Intervals are 95%, over {ablation.intervals_over}.\n"
         )
         write_text(ablation_markdown(ablation, costs, introduction), folder / "ablation.md")
         for table in ablation_tables(ablation, costs):

@@ -57,7 +57,7 @@ def eta_figure(ablation: Ablation, title: str) -> Figure:
         # Joined along eta only: labels of outcomes are no point of that line.
         axes.plot(xs[: len(of_eta)], mean[: len(of_eta)], color=bars[0].get_color(), linewidth=1)
     axes.set_xticks(list(places), [*(f"{each.eta:g}" for each in of_eta), *others])
-    dress(axes, f"{title} against eta, intervals over seeds and problems", "eta", "accuracy, %", title_size=10)
+    dress(axes, f"{title} against eta, intervals over {ablation.intervals_over}", "eta", "accuracy, %", title_size=10)
     return figure
 
 
@@ -88,13 +88,13 @@ _DIFFERENCES = "points [95% interval]"
 def ablation_tables(ablation: Ablation, costs: Sequence[CostRow]) -> list[Table]:
     """Best-of-n of each way of making labels, and what it took; with as many n as a terminal has room for."""
     ns = ablation.chosen[0].curve.n
-    title = f"Best-of-n by {ablation.aggregation}, intervals over seeds and problems"
+    title = f"Best-of-n by {ablation.aggregation}, intervals over {ablation.intervals_over}"
     few_ns = ns[:: -(len(ns) // -_COLUMNS_OF_TERMINAL)]
     return [curves_table(title, _all_curves(ablation), few_ns), _costs_table(costs)]
 
 
 def ablation_markdown(ablation: Ablation, costs: Sequence[CostRow], introduction: str) -> str:
-    """Accuracies, differences to the first way of making labels, doublings of n, and costs."""
+    """Accuracies, differences to the first way of making labels, doublings of n, votes, and costs."""
     baseline = ablation.chosen[0].name
     to_baseline = {one: curve for (one, other), curve in ablation.differences.items() if other == baseline}
     tables = [curves_table(f"Accuracy of best-of-n by {ablation.aggregation}", _all_curves(ablation))]
@@ -103,6 +103,11 @@ def ablation_markdown(ablation: Ablation, costs: Sequence[CostRow], introduction
     if ablation.doublings:
         title = "Accuracy at n minus accuracy at half of it"
         tables.append(curves_table(title, ablation.doublings, corner=_DIFFERENCES))
+    for vote, curves in ablation.votes.items():
+        title = f"Accuracy of the {vote.replace('_', ' ')} by {ablation.aggregation}"
+        tables.append(curves_table(title, {each.name: each.curve for each in curves}))
+    if ablation.vote_gains:
+        tables.append(curves_table("Entropic vote minus best-of-n", ablation.vote_gains, corner=_DIFFERENCES))
     sections = [f"\n## {table.title}\n\n{table.markdown()}" for table in (*tables, _costs_table(costs, "Costs"))]
     return "\n".join(["# Ablation over eta\n", introduction, *sections])
 

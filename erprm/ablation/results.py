@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain, combinations
 from typing import Any
 
@@ -18,10 +18,10 @@ from torch import Tensor
 from erprm.data.pools import GradedPool
 from erprm.data.statistics import LABEL_BINS, LabelHistogram
 from erprm.metrics.estimate import Curve
-from erprm.metrics.evaluation import pool_curves, powers_of_two
+from erprm.metrics.evaluation import pool_curves, powers_of_two, score_values
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_pool
 from erprm.metrics.functional.best_of_n import best_of_n_curves
-from erprm.metrics.functional.resampling import seeds_and_problems_interval
+from erprm.metrics.functional.resampling import seeds_and_problems_interval, without_rounding
 from erprm.report.pool_results import score_aggregations
 
 
@@ -42,7 +42,7 @@ class LabelMethodScores:
 
 @dataclass(frozen=True)
 class MethodCurve:
-    """Best-of-n of the models of one way of making labels, with intervals over seeds and problems.
+    """Accuracy of what the models of one way of making labels choose, with intervals over seeds and problems.
 
     Attributes:
         name: of the way.
@@ -79,6 +79,10 @@ class Ablation:
         doublings: for each way, accuracy at n minus accuracy at half of it, by the chosen aggregation.
         pool: what the pool reaches without scores.
         aggregation: the chosen one.
+        intervals_over: what the intervals are over, but for those of ``pool``.
+        votes: for each vote, ``weighted_vote`` and ``entropic_vote``, a curve of each way of making labels, by the
+            chosen aggregation; without those whose scores allow no such vote.
+        vote_gains: for each way, accuracy of the entropic vote minus that of best-of-n, by the chosen aggregation.
     """
 
     curves: list[MethodCurve]
@@ -86,6 +90,9 @@ class Ablation:
     doublings: dict[str, Curve]
     pool: dict[str, Curve]
     aggregation: Aggregation
+    intervals_over: str
+    votes: dict[str, list[MethodCurve]] = field(default_factory=dict)
+    vote_gains: dict[str, Curve] = field(default_factory=dict)
 
     @property
     def chosen(self) -> list[MethodCurve]:
@@ -101,14 +108,16 @@ class Ablation:
                 {"name": name, "baseline": baseline, **_curve_in_json(curve, "difference")}
                 for (name, baseline), curve in self.differences.items()
             ],
-            "doublings": [
-                {"name": name, **_curve_in_json(curve, "difference")} for name, curve in self.doublings.items()
-            ],
+            "doublings": _by_name_in_json(self.doublings),
+            "votes": {vote: [each.to_dict() for each in curves] for vote, curves in self.votes.items()},
+            "vote_gains": _by_name_in_json(self.vote_gains),
             "pool": {method: asdict(curve) for method, curve in self.pool.items()},
         }
 
 
-def compare(methods: Sequence[LabelMethodScores], graded: GradedPool, aggregation: Aggregation) -> Ablation:
+def compare(
+    methods: Sequence[LabelMethodScores], graded: GradedPool, aggregation: Aggregation, votes: bool = False
+) -> Ablation:
     """Compares ways of making labels on one pool.
 
     Accuracies, differences and doublings come with 95% intervals by
@@ -119,20 +128,24 @@ def compare(methods: Sequence[LabelMethodScores], graded: GradedPool, aggregatio
     Args:
         methods: their scores, all with the same seeds.
         graded: the pool.
-        aggregation: the one that differences and doublings are given for.
+        aggregation: the one that differences, doublings and votes are given for.
+        votes: whether candidates also vote, weighted by their scores, and by the optimal policy of the
+            :func:`erprm.metrics.default_eta` of each model's scores. It takes a while where candidates are many.
     """
     ns = powers_of_two(int(graded.valid_PN.sum(1).min()))
-    curves, chosen_SPC = [], {}
+    curves, chosen_SPC, gains_SPC = [], {}, {}
+    vote_curves: dict[str, list[MethodCurve]] = {}
     for method in methods:
         for each in score_aggregations(list(chain.from_iterable(method.step_scores)), aggregation):
             values_SPC = torch.stack([_best_of_n(step_scores, graded, each, ns) for step_scores in method.step_scores])
-            curve = _mean_curve(values_SPC, ns)
-            within = Curve(
-                ns, curve.mean, [max(0.0, low) for low in curve.low], [min(1.0, high) for high in curve.high]
-            )
-            curves.append(MethodCurve(method.name, method.eta, each, within, values_SPC.mean(1).tolist()))
+            curves.append(_method_curve(method, each, values_SPC, ns))
             if each == aggregation:
                 chosen_SPC[method.name] = values_SPC
+        votes_SPC = _votes(method, graded, aggregation, ns) if votes else {}
+        for vote, values_SPC in votes_SPC.items():
+            vote_curves.setdefault(vote, []).append(_method_curve(method, aggregation, values_SPC, ns))
+        if votes:
+            gains_SPC[method.name] = without_rounding(votes_SPC["entropic_vote"] - chosen_SPC[method.name])
     return Ablation(
         curves,
         {
@@ -146,12 +159,40 @@ def compare(methods: Sequence[LabelMethodScores], graded: GradedPool, aggregatio
         },
         pool_curves(graded, ns),
         aggregation,
+        "seeds and problems" if len(methods[0].step_scores) > 1 else "problems of one seed",
+        vote_curves,
+        {name: _mean_curve(values_SPC, ns) for name, values_SPC in gains_SPC.items()},
     )
 
 
 def _best_of_n(step_scores: Sequence[Tensor], graded: GradedPool, aggregation: Aggregation, ns: list[int]) -> Tensor:
     scores_PN = aggregate_pool(step_scores, graded.valid_PN, aggregation)
     return best_of_n_curves(scores_PN, graded.correct_PN, graded.valid_PN)[:, torch.tensor(ns) - 1]
+
+
+def _votes(method: LabelMethodScores, graded: GradedPool, aggregation: Aggregation, ns: list[int]) -> dict[str, Tensor]:
+    """Values of each vote that the scores of all seeds allow, [S, P, C]."""
+    of_seeds = [
+        score_values(graded, aggregate_pool(step_scores, graded.valid_PN, aggregation))
+        for step_scores in method.step_scores
+    ]
+    return {
+        vote: torch.stack([values[vote] for values in of_seeds])[..., torch.tensor(ns) - 1]
+        for vote in of_seeds[0]
+        if vote != "bon" and all(vote in values for values in of_seeds)
+    }
+
+
+def _method_curve(
+    method: LabelMethodScores, aggregation: Aggregation, values_SPC: Tensor, ns: list[int]
+) -> MethodCurve:
+    curve = _within_0_and_1(_mean_curve(values_SPC, ns))
+    return MethodCurve(method.name, method.eta, aggregation, curve, values_SPC.mean(1).tolist())
+
+
+def _within_0_and_1(curve: Curve) -> Curve:
+    """The curve with intervals cut off at the bounds of an accuracy."""
+    return Curve(curve.n, curve.mean, [max(0.0, low) for low in curve.low], [min(1.0, high) for high in curve.high])
 
 
 def _mean_curve(values_SPC: Tensor, ns: list[int]) -> Curve:
@@ -161,6 +202,10 @@ def _mean_curve(values_SPC: Tensor, ns: list[int]) -> Curve:
 
 def _curve_in_json(curve: Curve, mean: str) -> dict[str, Any]:
     return {"n": curve.n, mean: curve.mean, "low": curve.low, "high": curve.high}
+
+
+def _by_name_in_json(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
+    return [{"name": name, **_curve_in_json(curve, "difference")} for name, curve in curves.items()]
 
 
 def eta_in_json(eta: float | None) -> float | str | None:
@@ -224,12 +269,11 @@ def ablation_content(
     seeds: Sequence[int],
 ) -> dict[str, Any]:
     """Content of ``ablation.json``."""
-    over = "seeds and problems" if len(seeds) > 1 else "problems of one seed"
     return {
         "format": "erprm-ablation",
         "version": 1,
         "seeds": list(seeds),
-        "intervals": f"95%, over {over}",
+        "intervals": f"95%, over {ablation.intervals_over}",
         "runs": list(runs),
         **ablation.to_dict(),
         "label_histograms": list(histograms),

@@ -90,6 +90,53 @@ def test_doublings_say_what_twice_as_many_candidates_bring(ablation: Ablation) -
     }  # fmt: skip
 
 
+@pytest.fixture
+def voted(tmp_path: Path) -> Ablation:
+    """Two problems of three candidates, two of them with one answer, and two equal models."""
+    rows = [
+        '{"question": "1 + 1?", "answer": "2", "candidates": ["a\\n#### 3", "b\\n#### 2", "c\\n#### 2"]}',
+        '{"question": "2 + 2?", "answer": "4", "candidates": ["d\\n#### 4", "e\\n#### 5", "f\\n#### 5"]}',
+    ]
+    (tmp_path / "pool.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    model = scores(0.52, 0.5, 0.5, 1.0, 0.55, 0.55)
+    graded = grade_pool(read_pool(tmp_path / "pool.jsonl"), "gsm8k", "lines")
+    return compare([LabelMethodScores("eta 2", 2.0, [model, model])], graded, "min", votes=True)
+
+
+def test_votes_are_compared_with_best_of_n(voted: Ablation) -> None:
+    # Of all three candidates, best-of-n takes 3 and 4; the weights 0.52 and 2 * 0.5, 1 and 2 * 0.55 elect 2 and 5.
+    # The scores' spread is sqrt((0.02^2 + 0.45^2) / 9) = 0.150, eta is 3 / 0.150 = 20: e^(20 * 0.02) = 1.5 < 2 elects
+    # 2, and e^(20 * 0.45) > 2 elects 4.
+    ((weighted,), (entropic,)) = (voted.votes[vote] for vote in ("weighted_vote", "entropic_vote"))
+    assert (weighted.curve.n, entropic.curve.n) == ([1, 2, 3], [1, 2, 3])
+    assert [curve.mean[2] for curve in (voted.chosen[0].curve, weighted.curve, entropic.curve)] == [0.5, 0.5, 1.0]
+    assert [curve.mean[0] for curve in (weighted.curve, entropic.curve)] == pytest.approx([0.5, 0.5])
+    assert (entropic.name, entropic.eta, entropic.aggregation) == ("eta 2", 2.0, "min")
+    assert [each[2] for each in entropic.by_seed] == [1.0, 1.0]
+    # It gains 1 and 0: a standard error of 1/2, and t of one degree of freedom.
+    gain = voted.vote_gains["eta 2"].at(3)
+    assert list(gain) == pytest.approx([0.5, 0.5 - 12.7062 / 2, 0.5 + 12.7062 / 2], abs=1e-3)
+
+
+def test_the_file_and_the_page_have_the_votes(voted: Ablation) -> None:
+    content = voted.to_dict()
+    assert {vote: [each["accuracy"][2] for each in curves] for vote, curves in content["votes"].items()} == {
+        "weighted_vote": [0.5], "entropic_vote": [1.0]
+    }  # fmt: skip
+    (gain,) = content["vote_gains"]
+    assert (gain["name"], gain["n"], gain["difference"][2]) == ("eta 2", [1, 2, 3], 0.5)
+    page = ablation_markdown(voted, COSTS, "Two problems.")
+    assert "## Accuracy of the weighted vote by min" in page
+    assert "## Accuracy of the entropic vote by min" in page
+    assert "## Entropic vote minus best-of-n" in page
+
+
+def test_negative_scores_leave_the_weighted_vote_out(graded: GradedPool) -> None:
+    ablation = compare([LabelMethodScores("eta 0", 0.0, [scores(-0.5, 0.1, 0.2, 0.3)])], graded, "min", votes=True)
+    assert list(ablation.votes) == ["entropic_vote"]
+    assert list(ablation.vote_gains) == ["eta 0"]
+
+
 def test_the_file_has_what_a_reader_of_version_1_expects(ablation: Ablation) -> None:
     histogram = LabelHistogram()
     histogram.add(np.array([0.0, 0.01, 0.5, 1.0, np.nan], dtype=np.float32))
