@@ -1,4 +1,4 @@
-"""Bootstrap intervals and paired permutation tests over problems, and intervals over training seeds and problems.
+"""Bootstrap intervals and paired permutation tests over problems, intervals over seeds and problems, and over worlds.
 
 Problems are the independent units of an evaluation; candidates of one problem are not. So whole problems are resampled,
 each with its already averaged value.
@@ -10,8 +10,8 @@ difference is at least as far from 0 as the one found (Fisher 1935, section 21).
 A model trained with another seed is another model, and an evaluation on other problems comes out otherwise. Both are a
 sample: seeds and problems are crossed, each model answering each problem.
 
-Shape suffixes: P problems, B resamples, R sign patterns, S seeds, C columns; the values may have further columns (such
-as one for each n).
+Shape suffixes: P problems, B resamples, R sign patterns, S seeds, W repetitions, C columns; the values may have further
+columns (such as one for each n).
 """
 
 from __future__ import annotations
@@ -285,6 +285,39 @@ def _half_width(
         return 0.0
     satterthwaite = total**2 / sum(term**2 / degrees_of_term for term, degrees_of_term in terms)
     return student_t_quantile((1 + level) / 2, satterthwaite) * math.sqrt(total / n_values)
+
+
+def student_t_interval(values_W: Numbers, level: float = 0.95) -> tuple[Tensor, Tensor]:
+    """Interval of the mean of independent repetitions of a whole experiment, from one number of each.
+
+    Student's t: whatever differs between the repetitions is in the interval. To compare two methods, their differences
+    within each repetition.
+
+    Args:
+        values_W: value of each repetition, shape [W] or [W, C].
+        level: coverage, between 0 and 1.
+
+    Returns:
+        Lower and upper end, float64, each of shape [] or [C]; not cut off at the bounds of an accuracy.
+
+    Raises:
+        ValueError: for another shape, fewer than two repetitions, a NaN, or a level outside (0, 1).
+
+    Example:
+        >>> low, high = student_t_interval([0.0, 1.0])  # a standard error of 0.5, t of one degree of freedom
+        >>> round(low.item(), 2), round(high.item(), 2)
+        (-5.85, 6.85)
+    """
+    values_W = as_tensor(values_W, "values_W").double()
+    if values_W.ndim not in (1, 2) or len(values_W) < 2:
+        raise ValueError(f"values_W must have shape [W] or [W, C], W at least 2, found {list(values_W.shape)}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, found {level}")
+    if values_W.isnan().any():
+        raise ValueError(f"values_W{values_W.isnan().nonzero()[0].tolist()} is NaN")
+    mean, number = values_W.mean(0), len(values_W)
+    half = student_t_quantile((1 + level) / 2, number - 1) * values_W.std(0) / math.sqrt(number)
+    return mean - half, mean + half
 
 
 def student_t_quantile(probability: float, degrees: float) -> float:

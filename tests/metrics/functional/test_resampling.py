@@ -12,6 +12,7 @@ from erprm.metrics.functional.resampling import (
     percentile_interval,
     resampled_means,
     seeds_and_problems_interval,
+    student_t_interval,
     student_t_quantile,
 )
 
@@ -152,6 +153,30 @@ def test_bad_input_of_a_permutation_test_is_refused() -> None:
 )
 def test_student_t_quantiles_are_those_of_the_printed_table(degrees: int, quantile: float) -> None:
     assert student_t_quantile(0.975, degrees) == pytest.approx(quantile, abs=6e-4)
+
+
+def test_intervals_of_a_few_repetitions_are_student_s_t() -> None:
+    # 1, 2, 3: a standard deviation of 1, a standard error of 1 / sqrt(3), two degrees of freedom; 5 thrice: none.
+    low_C, high_C = student_t_interval([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
+    assert low_C.tolist() == pytest.approx([2 - 4.3027 / 3**0.5, 5.0], abs=1e-4)
+    assert high_C.tolist() == pytest.approx([2 + 4.3027 / 3**0.5, 5.0], abs=1e-4)
+    # Two values, half of their distance as the standard error, one degree.
+    low, high = student_t_interval([0.25, 0.75])
+    assert (low.item(), high.item()) == pytest.approx((0.5 - 12.7062 / 4, 0.5 + 12.7062 / 4), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "level", "message"),
+    [
+        ([1.0], 0.95, "W at least 2, found [1]"),
+        ([[[1.0]], [[2.0]]], 0.95, "W at least 2, found [2, 1, 1]"),
+        ([[1.0, 2.0], [1.0, math.nan]], 0.95, "values_W[1, 1] is NaN"),
+        ([1.0, 2.0], 1.0, "level must lie between 0 and 1, found 1.0"),
+    ],
+)
+def test_repetitions_that_allow_no_interval_are_refused(values: list[object], level: float, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        student_t_interval(values, level)
 
 
 def test_quantile_of_many_degrees_is_near_the_normal_one() -> None:
