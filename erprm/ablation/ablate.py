@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from erprm.ablation.config import AblateConfig
+from erprm.ablation.config import WORLD, AblateConfig, in_world
 from erprm.ablation.report import ablation_markdown, ablation_tables, draw_ablation
 from erprm.ablation.results import (
+    Ablation,
     CostRow,
     LabelMethodScores,
     ablation_content,
@@ -23,7 +24,8 @@ from erprm.ablation.results import (
     eta_in_json,
     histogram_in_json,
 )
-from erprm.ablation.runs import AblationFolder, Run, RunError, resolved_fit
+from erprm.ablation.runs import AblationFolder, Run, RunError, determining, resolved_fit
+from erprm.ablation.worlds import costs_of_worlds, over_worlds
 from erprm.callbacks.run_cost import Stopwatch
 from erprm.data.datamodule import default_cache_dir
 from erprm.data.labels import flat_step_labels, flattened_rewards
@@ -35,8 +37,10 @@ from erprm.grading import check_grading
 from erprm.report.candidates import read_step_scores
 from erprm.report.page.run_folders import ABLATION_FILE
 from erprm.rollout.pools import PoolSampling, cached_pool
-from erprm.runs.atomic import write_finite_json, write_text
+from erprm.runs.atomic import remove_leftovers, write_finite_json, write_text
+from erprm.runs.folder import RunFolder
 from erprm.runs.identity import model_key
+from erprm.runs.lock import sole_use
 
 _RECORDS_AT_ONCE = 1024
 
@@ -50,38 +54,147 @@ def ablate(config: AblateConfig, of_fit: Sequence[str], console: Console) -> Non
         console: where progress and tables go.
 
     Raises:
-        ValueError: if the folder holds another ablation, or something cannot be read.
+        ValueError: if the folder holds another ablation, something cannot be read, or there are to be several worlds
+            and nothing in the settings tells them apart.
         RunError: if a run fails.
     """
-    _Ablation(config, of_fit, console).run()
+    check_grading(config.kind, "kind")
+    resolved = resolved_fit(["--config", config.fit, *of_fit])
+    if config.worlds == 1:
+        _of_world(config, resolved, 0, console).run()
+    else:
+        _ablate_worlds(config, resolved, console)
+
+
+def _of_world(config: AblateConfig, resolved: Mapping[str, Any], world: int, console: Console) -> _Ablation:
+    return _Ablation(config.of_world(world), in_world(resolved, world), console)
+
+
+def _ablate_worlds(config: AblateConfig, resolved: Mapping[str, Any], console: Console) -> None:
+    """Makes what is missing of the ablation of each world, and writes what all of them say."""
+    read = (resolved, config.pool)
+    if in_world(read, 0) == read:
+        raise ValueError(
+            f"worlds is {config.worlds}, but {WORLD} is neither in fit nor in pool; each world needs what it reads in "
+            f"a place of its own, such as --fit.data.rollouts 'worlds/{WORLD}/rollouts', or worlds has to be 1"
+        )
+    folder = RunFolder(Path(config.output_dir), "an ablation over worlds")
+    settings = {**determining(resolved, config.best_of_n(Path()), {}), "worlds": f"one in each world-{WORLD}"}
+    with sole_use(folder.path):
+        folder.refuse_other_settings(settings)
+        # Before anything is trained, all worlds are read.
+        ablations = [_of_world(config, resolved, world, console) for world in range(config.worlds)]
+        folder.write_manifest(settings)
+        remove_leftovers(folder.path)
+        results: dict[int, _Result] = {}
+        for world, ablation in enumerate(ablations):
+            console.print(f"world {world} of {config.worlds}", style="bold", highlight=False)
+            try:
+                results[world] = ablation.run()
+            except RunError as error:
+                if not any(run.is_done for each in ablations for run in each.runs):
+                    raise
+                console.print(str(error), style="red", markup=False)
+        if len(results) > 1:
+            _result_of_worlds(results, folder.path).write(range(config.seeds), list(results), console)
+    if failed := [world for world in range(config.worlds) if world not in results]:
+        without = f"; nothing is said about the worlds {failed}" if len(results) > 1 else ""
+        raise RunError(
+            f"runs of {len(failed)} of {config.worlds} worlds failed{without}; the same command tries them again"
+        )
+
+
+def _result_of_worlds(results: Mapping[int, _Result], folder: Path) -> _Result:
+    rows = [
+        {**row, "world": world, "results": f"{result.folder.name}/{row['results']}"}
+        for world, result in results.items()
+        for row in result.rows
+    ]
+    worlds = list(results.values())
+    return _Result(
+        folder,
+        over_worlds([each.ablation for each in worlds]),
+        rows,
+        [],
+        costs_of_worlds([each.costs for each in worlds]),
+        f"Means over the worlds {', '.join(map(str, results))}",
+    )
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What the models of an ablation say.
+
+    Attributes:
+        folder: where it is to be written.
+        ablation: the comparison.
+        rows: the runs, as in ``ablation.json``.
+        histograms: of the labels, likewise; of several worlds none.
+        costs: those of all stages.
+        subject: what was compared on, for the reader.
+    """
+
+    folder: Path
+    ablation: Ablation
+    rows: Sequence[Mapping[str, Any]]
+    histograms: Sequence[Mapping[str, Any]]
+    costs: Sequence[CostRow]
+    subject: str
+
+    def write(self, seeds: Sequence[int], worlds: Sequence[int], console: Console) -> None:
+        """Writes all files and shows the tables; ``worlds`` are those of several."""
+        content = ablation_content(self.ablation, self.rows, self.histograms, self.costs, seeds, worlds)
+        write_finite_json(content, self.folder / ABLATION_FILE)
+        introduction = (
+            f"{self.subject}, seeds {', '.join(map(str, seeds))}. "
+            f"Intervals are 95%, over {self.ablation.intervals_over}.\n"
+        )
+        write_text(ablation_markdown(self.ablation, self.costs, introduction), self.folder / "ablation.md")
+        for table in ablation_tables(self.ablation, self.costs):
+            console.print(table.rich())
+        try:
+            draw_ablation(self.ablation, self.histograms, self.folder)
+        except ImportError as error:
+            console.print(f"no figures: {error}")
+        console.print(f"everything is in {self.folder}", highlight=False)
 
 
 class _Ablation:
-    """One ablation."""
+    """The ablation of one world."""
 
-    def __init__(self, config: AblateConfig, of_fit: Sequence[str], console: Console) -> None:
+    def __init__(self, config: AblateConfig, resolved: Mapping[str, Any], console: Console) -> None:
         """Finds out, before anything is trained, whether all can be read."""
-        check_grading(config.kind, "kind")
         self.config = config
         self.console = console
         self.pool_file = _pool_file(config.pool)
         self.graded, self.pool_sha256 = self._graded_pool()
-        self.resolved = resolved_fit(["--config", config.fit, *of_fit])
+        self.resolved = resolved
         self.folder = AblationFolder(
             Path(config.output_dir), self.resolved, config.best_of_n(self.pool_file), self._content_hashes()
         )
 
-    def run(self) -> None:
-        """Trains and evaluates, then writes."""
+    @property
+    def runs(self) -> list[Run]:
+        """All that there are to be."""
+        return self.folder.runs(self.config.methods, self.config.seeds)
+
+    def run(self) -> _Result:
+        """Trains and evaluates, then writes.
+
+        Raises:
+            RunError: if a run failed; what there is to say without its seed is written.
+        """
         with self.folder:
-            runs = self.folder.runs(self.config.methods, self.config.seeds)
+            runs = self.runs
             failed = self._make(runs)
             seeds = [seed for seed in range(self.config.seeds) if all(r.is_done for r in runs if r.seed == seed)]
             if seeds:
-                self._write([run for run in runs if run.seed in seeds], seeds)
+                result = self._result([run for run in runs if run.seed in seeds])
+                result.write(seeds, (), self.console)
         if failed:
             without = f"; nothing is said about the seeds {sorted({run.seed for run in failed})}" if seeds else ""
             raise RunError(f"{len(failed)} of {len(runs)} runs failed{without}; the same command tries them again")
+        return result
 
     def _make(self, runs: Sequence[Run]) -> list[Run]:
         """Makes the runs that are not done; returns those that failed, if any did not."""
@@ -117,7 +230,7 @@ class _Ablation:
         hashes["model.backbone"] = model_key(model["backbone"], model.get("gguf_file"))
         return {**hashes, "pool": self.pool_sha256}
 
-    def _write(self, runs: Sequence[Run], seeds: Sequence[int]) -> None:
+    def _result(self, runs: Sequence[Run]) -> _Result:
         methods = [
             LabelMethodScores(
                 method.name,
@@ -140,19 +253,8 @@ class _Ablation:
             }
             for run in runs
         ]
-        write_finite_json(ablation_content(ablation, rows, histograms, costs, seeds), folder / ABLATION_FILE)
-        introduction = (
-            f"{len(self.graded.problem_ids)} problems, seeds {', '.join(map(str, seeds))}. "
-            f"Intervals are 95%, over {ablation.intervals_over}.\n"
-        )
-        write_text(ablation_markdown(ablation, costs, introduction), folder / "ablation.md")
-        for table in ablation_tables(ablation, costs):
-            self.console.print(table.rich())
-        try:
-            draw_ablation(ablation, histograms, folder)
-        except ImportError as error:
-            self.console.print(f"no figures: {error}")
-        self.console.print(f"everything is in {folder}", highlight=False)
+        subject = f"{len(self.graded.problem_ids)} problems"
+        return _Result(folder, ablation, rows, histograms, costs, subject)
 
     def _labels(self) -> tuple[list[dict[str, Any]], list[CostRow]]:
         """Distributions of the labels, and the cost of making them from the rewards and of the rewards themselves."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,24 @@ from erprm.steps import check_step_style
 
 if TYPE_CHECKING:
     from erprm.data.labels import LabelMethod
+
+WORLD = "{world}"
+"""Stands for the number of a world in texts of the settings."""
+
+
+def in_world(value: Any, world: int) -> Any:
+    """Settings with the number of a world for ``{world}`` in all their texts.
+
+    >>> in_world({"rollouts": "worlds/{world}/rollouts", "seed": 3}, 1)
+    {'rollouts': 'worlds/1/rollouts', 'seed': 3}
+    """
+    if isinstance(value, str):
+        return value.replace(WORLD, str(world))
+    if isinstance(value, Mapping):
+        return {key: in_world(each, world) for key, each in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: in_world(getattr(value, each.name), world) for each in fields(value)})
+    return type(value)(in_world(each, world) for each in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,9 @@ class AblateConfig:
         step_style: as of ``BestOfN``.
         aggregation: as of ``BestOfN``; the one that tables, figures and differences are for.
         limit: as of ``BestOfN``.
+        worlds: repeat all of it in so many independent worlds and compare over these. In texts of the fit
+            configuration, of ``pool`` and of ``gold``, ``{world}`` stands for 0, 1, ...; with one world, for 0. Each
+            world's ablation is in a folder ``world-0``, ... of ``output_dir``; more worlds add to it.
     """
 
     fit: str
@@ -72,10 +93,11 @@ class AblateConfig:
     step_style: str = "lines"
     aggregation: Aggregation = "min"
     limit: int | None = None
+    worlds: int = 1
 
     def __post_init__(self) -> None:
         read_etas(self.etas)
-        for key, value in {"seeds": self.seeds, "limit": self.limit}.items():
+        for key, value in {"seeds": self.seeds, "limit": self.limit, "worlds": self.worlds}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{key} is {value}; it must be at least 1")
         check_step_style(self.step_style, "step_style")
@@ -85,6 +107,17 @@ class AblateConfig:
     def methods(self) -> list[Method]:
         """The ways of making labels that are compared."""
         return [Method(eta) for eta in read_etas(self.etas)] + ([Method(None)] if self.outcome else [])
+
+    def of_world(self, world: int) -> AblateConfig:
+        """The ablation of one world."""
+        folder = Path(self.output_dir)
+        return replace(
+            self,
+            pool=in_world(self.pool, world),
+            gold=in_world(self.gold, world),
+            output_dir=str(folder / f"world-{world}" if self.worlds > 1 else folder),
+            worlds=1,
+        )
 
     def best_of_n(self, pool_file: Path) -> dict[str, Any]:
         """Arguments of the ``BestOfN`` that evaluates each model."""

@@ -49,7 +49,8 @@ class MethodCurve:
         eta: of the labels; None for those of outcomes only.
         aggregation: of step scores.
         curve: accuracy, a mean over seeds and problems.
-        by_seed: accuracy at each n, for each seed.
+        by_seed: accuracy at each n, for each seed; empty over worlds.
+        by_world: accuracy at each n, for each world; empty of one world.
     """
 
     name: str
@@ -57,6 +58,7 @@ class MethodCurve:
     aggregation: Aggregation
     curve: Curve
     by_seed: list[list[float]]
+    by_world: list[list[float]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the file."""
@@ -65,7 +67,7 @@ class MethodCurve:
             "eta": eta_in_json(self.eta),
             "aggregation": self.aggregation,
             **_curve_in_json(self.curve, "accuracy"),
-            "by_seed": self.by_seed,
+            **({"by_world": self.by_world} if self.by_world else {"by_seed": self.by_seed}),
         }
 
 
@@ -79,7 +81,8 @@ class Ablation:
         doublings: for each way, accuracy at n minus accuracy at half of it, by the chosen aggregation.
         pool: what the pool reaches without scores.
         aggregation: the chosen one.
-        intervals_over: what the intervals are over, but for those of ``pool``.
+        intervals_over: ``worlds``, ``seeds and problems``, or ``problems of one seed``; of one world, those of
+            ``pool`` are over problems.
         votes: for each vote, ``weighted_vote`` and ``entropic_vote``, a curve of each way of making labels, by the
             chosen aggregation; without those whose scores allow no such vote.
         vote_gains: for each way, accuracy of the entropic vote minus that of best-of-n, by the chosen aggregation.
@@ -186,11 +189,11 @@ def _votes(method: LabelMethodScores, graded: GradedPool, aggregation: Aggregati
 def _method_curve(
     method: LabelMethodScores, aggregation: Aggregation, values_SPC: Tensor, ns: list[int]
 ) -> MethodCurve:
-    curve = _within_0_and_1(_mean_curve(values_SPC, ns))
+    curve = within_0_and_1(_mean_curve(values_SPC, ns))
     return MethodCurve(method.name, method.eta, aggregation, curve, values_SPC.mean(1).tolist())
 
 
-def _within_0_and_1(curve: Curve) -> Curve:
+def within_0_and_1(curve: Curve) -> Curve:
     """The curve with intervals cut off at the bounds of an accuracy."""
     return Curve(curve.n, curve.mean, [max(0.0, low) for low in curve.low], [min(1.0, high) for high in curve.high])
 
@@ -231,7 +234,7 @@ def histogram_in_json(name: str, eta: float | None, histogram: LabelHistogram) -
 
 @dataclass(frozen=True)
 class CostRow:
-    """Cost of one stage, one value per seed.
+    """Cost of one stage, one value per seed, of several worlds per world and seed.
 
     Attributes:
         name: such as ``ER, eta 2``.
@@ -267,11 +270,13 @@ def ablation_content(
     histograms: Sequence[Mapping[str, Any]],
     costs: Sequence[CostRow],
     seeds: Sequence[int],
+    worlds: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Content of ``ablation.json``."""
+    """Content of ``ablation.json``; of one world without ``worlds``."""
     return {
         "format": "erprm-ablation",
         "version": 1,
+        **({"worlds": list(worlds)} if worlds else {}),
         "seeds": list(seeds),
         "intervals": f"95%, over {ablation.intervals_over}",
         "runs": list(runs),

@@ -160,7 +160,7 @@ class AblationFolder:
         self.path = path
         self._resolved = resolved
         self._best_of_n = best_of_n
-        self._settings = _determining(resolved, best_of_n, content)
+        self._settings = determining(resolved, best_of_n, content)
         self._folder = RunFolder(path, "an ablation", former="settings.json")
         self._folder.refuse_other_settings(self._settings)
 
@@ -222,7 +222,7 @@ class AblationFolder:
             raise RunError("\n".join([f"{command} of {run.name} ended with status {status}; {log} ends with", *lines]))
 
 
-def _determining(
+def determining(
     resolved: Mapping[str, Any], best_of_n: Mapping[str, Any], content: Mapping[str, str | None]
 ) -> dict[str, Any]:
     """Everything that the models and their results depend on, but for what the ablation varies."""

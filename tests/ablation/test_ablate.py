@@ -105,6 +105,7 @@ def test_an_ablation_that_was_killed_trains_what_is_missing_and_compares_all(fol
         (["--etas", "2,2.0"], "etas: 2 appears twice"),
         (["--etas", "[]"], "etas: give at least one"),
         (["--seeds", "0"], "seeds is 0; it must be at least 1"),
+        (["--worlds", "0"], "worlds is 0; it must be at least 1"),
         (["--step_style", "rhymes"], "step_style"),
         (["--sedes", "1"], "did you mean 'seeds'?"),
     ],
