@@ -19,6 +19,7 @@ PUBLIC_NAMES = {
     "erprm.data.solutions": "read_solutions",
     "erprm.data.sources": "load_problems",
     "erprm.grading": "BatchGrader Grader GradingError OutcomeGrader extract_answer grade outcome_rewards",
+    "erprm.grading.programs": "ProgramGrader SandboxError",
     "erprm.losses": "",
     "erprm.metrics": """
         BestOfNAccuracy FirstErrorAccuracy MajorityVoteAccuracy PassAtN StepCalibrationError WeightedVoteAccuracy

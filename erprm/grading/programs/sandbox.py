@@ -83,12 +83,12 @@ class Sandbox:
         if self.isolation == "required":
             yield None
         else:
-            folder = tempfile.TemporaryDirectory(prefix="erprm-", ignore_cleanup_errors=True)
+            folder = tempfile.mkdtemp(prefix="erprm-")
             try:
-                yield folder.name
-            finally:
-                with contextlib.suppress(RecursionError):  # the program has nested folders very deep
-                    folder.cleanup()
+                yield folder
+            finally:  # not by `shutil`, which calls itself for each level that the program has nested
+                delete = 'chmod -R u+rwX -- "$0"; rm -rf -- "$0"'
+                subprocess.run(["sh", "-c", delete, folder], stderr=subprocess.DEVNULL, check=False)
 
     def _refusal(self, why: str) -> str:
         what = f"programs cannot be isolated on this machine: {printable(why) or 'the sandbox ended at once'}"
