@@ -319,7 +319,7 @@ def test_the_kernel_refuses_processes_signals_and_sockets(action: str, outcome: 
         "import os\nos.setsid() if os.getpid() != os.getsid(0) else 0\nwhile True: pass",
         "while True:\n    with open('file', 'ab') as file:\n        try: file.write(bytes(10 ** 6))\n"
         "        except OSError: pass",
-        "import os\nfor _ in range(2000):\n    os.mkdir('d')\n    os.chdir('d')\n1 / 0",
+        "import os\nfor _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\n1 / 0",
         "import os\nos.mkdir('d')\nopen('d/x', 'w').close()\nos.chmod('d', 0)\n1 / 0",
     ],
 )
