@@ -404,12 +404,14 @@ def test_a_program_reaches_no_socket_of_this_machine(isolation: str) -> None:
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
-def test_programs_end_with_a_grading_process_that_is_killed(isolation: str) -> None:
+def test_programs_end_with_a_grading_process_that_is_killed(isolation: str, tmp_path: Path) -> None:
     code = (
         "from erprm.grading.programs import ProgramGrader\n"
         f"ProgramGrader(timeout_s=500, isolation={isolation!r})('import time; time.sleep(1000)', 'assert f() == 1')"
     )
-    grading = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
+    grading = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
     try:
         give_up = time.monotonic() + 60
         while len(sandboxes()) < 2 and time.monotonic() < give_up:
@@ -420,3 +422,5 @@ def test_programs_end_with_a_grading_process_that_is_killed(isolation: str) -> N
         grading.send_signal(signal.SIGKILL)
         grading.wait()
     assert_no_process_is_left()
+    for folder in tmp_path.glob("erprm-*"):  # of `limits`: who would delete it has been killed
+        folder.rmdir()
