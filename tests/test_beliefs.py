@@ -162,3 +162,10 @@ def test_steps_keep_their_places() -> None:
     found = posterior_reward(counts, torch.full((2, 2), 2), 2.0, (1.0, 1.0))
     assert found.shape == (2, 2)
     assert found[0, 0] == found[1, 1] > found[1, 0] > found[0, 1]
+
+
+def test_a_pair_of_counts_may_stand_for_many_steps() -> None:
+    prior = fit_beta_prior([0, 3, 4], [4, 4, 4], [2, 1, 3])
+    assert prior == pytest.approx(fit_beta_prior([0, 0, 3, 4, 4, 4], [4] * 6))
+    with pytest.raises(ValueError, match=r"successes have the shape \[2\], steps \[3\]"):
+        fit_beta_prior([0, 1], [2, 2], [1, 1, 1])

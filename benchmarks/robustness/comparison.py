@@ -21,7 +21,7 @@ KEYS_OF_ITS_TIME = {"hash", "seconds", "cpu_seconds", "peak_bytes", "costs", "co
 
 
 def difference(one: Path, other: Path) -> str | None:
-    """What differs between two folders, if anything does."""
+    """The first difference between two folders; None if they are equal."""
     files = [
         {
             str(path.relative_to(folder))

@@ -36,7 +36,7 @@ from tests.tiny import make_record
 from tests.working_folder import make_working_folder
 
 SECONDS = 120
-"""What a command may take at most; these take one to ten on a machine with nothing else to do."""
+"""The most that a command may take; these take one to ten on a machine with nothing else to do."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Row:
 
 @dataclass
 class Ended:
-    """How a command ended.
+    """The end of a command.
 
     Attributes:
         status: exit status; negative for the signal that ended it.
@@ -82,7 +82,7 @@ def last_line(ended: Ended) -> str:
 
 
 def no_plain_end(ended: Ended) -> str | None:
-    """What is wrong with how a command refused something, if anything is."""
+    """The fault in how a command refused something; None if there is none."""
     if ended.status < 0:
         return last_line(ended)
     if "Traceback (most recent call last)" in ended.said:

@@ -147,7 +147,7 @@ def compare(
         votes_SPC = _votes(method, graded, aggregation, ns) if votes else {}
         for vote, values_SPC in votes_SPC.items():
             vote_curves.setdefault(vote, []).append(_method_curve(method, aggregation, values_SPC, ns))
-        if votes:
+        if "entropic_vote" in votes_SPC:
             gains_SPC[method.name] = without_rounding(votes_SPC["entropic_vote"] - chosen_SPC[method.name])
     return Ablation(
         curves,

@@ -60,9 +60,8 @@ def label_noise(outcomes: Outcomes) -> LabelNoise | None:
     true_variance = float(right * (right - 1) / (k * (k - 1)) @ steps / total) - mean**2
     auroc_ceiling = math.nan
     if 0 < mean < 1:
-        times = steps.astype(int)
         sizes = {int(size): float(steps[k == size].sum() / total) for size in np.unique(k)}
-        auroc_ceiling = _auroc_ceiling(fit_beta_prior(right.repeat(times), k.repeat(times)), sizes)
+        auroc_ceiling = _auroc_ceiling(fit_beta_prior(right, k, steps), sizes)
     return LabelNoise(
         steps=int(total),
         disagreeing=int(steps[(right > 0) & (right < k)].sum()),

@@ -40,7 +40,7 @@ class BetaPrior(NamedTuple):
     beta: float
 
 
-def fit_beta_prior(successes: Numbers, trials: Numbers) -> BetaPrior:
+def fit_beta_prior(successes: Numbers, trials: Numbers, steps: Numbers | None = None) -> BetaPrior:
     """Fit the distribution of success rates over steps, by maximum marginal likelihood (beta-binomial).
 
     Where steps differ no more than chance makes them, the concentration ends at 1e6, and where each of them always or
@@ -49,10 +49,11 @@ def fit_beta_prior(successes: Numbers, trials: Numbers) -> BetaPrior:
     Args:
         successes: right completions of each step, whole numbers, any shape.
         trials: completions of each step, the same shape; steps without any say nothing.
+        steps: how many steps each pair of counts stands for, the same shape; by default one.
 
     Raises:
-        ValueError: if counts are not whole, negative, or more than the trials; if no step has two completions; or if
-            all completions are right, or all wrong: then every prior near 1, or 0, fits.
+        ValueError: if shapes differ; if counts are not whole, negative, or more than the trials; if no step has two
+            completions; or if all completions are right, or all wrong: then every prior near 1, or 0, fits.
 
     Example:
         >>> prior = fit_beta_prior([0, 1, 2], [2, 2, 2])  # as frequent as under a uniform distribution
@@ -60,11 +61,15 @@ def fit_beta_prior(successes: Numbers, trials: Numbers) -> BetaPrior:
         (1.0, 1.0)
     """
     successes_, trials_ = _checked_counts(successes, trials)
-    pairs_U2, steps_U = torch.unique(
-        torch.stack([successes_.flatten(), trials_.flatten()], dim=1), dim=0, return_counts=True
+    pairs_U2, place = torch.unique(
+        torch.stack([successes_.flatten(), trials_.flatten()], dim=1), dim=0, return_inverse=True
     )
     s_U, k_U = pairs_U2.unbind(dim=1)
-    total, right = float(k_U @ steps_U.double()), float(s_U @ steps_U.double())
+    steps_ = torch.ones_like(successes_) if steps is None else as_tensor(steps, "steps").double()
+    if steps_.shape != successes_.shape:
+        raise ValueError(f"successes have the shape {list(successes_.shape)}, steps {list(steps_.shape)}")
+    steps_U = torch.zeros(len(pairs_U2), dtype=torch.float64).index_add(0, place, steps_.flatten())
+    total, right = float(k_U @ steps_U), float(s_U @ steps_U)
     if not (k_U > 1).any():
         raise ValueError("no step has two completions, so nothing shows how much success rates differ between steps")
     if right in (0.0, total):

@@ -1,4 +1,4 @@
-"""Whether programs can be isolated here; tests that need it are skipped with the reason otherwise."""
+"""The mark of tests that need isolated programs: where there is no isolation, they are skipped with the reason."""
 
 from __future__ import annotations
 
