@@ -188,6 +188,29 @@ def test_runs_come_seed_after_seed(tmp_path: Path) -> None:
     assert [run.folder.name for run in runs] == ["eta-inf_seed-0", "outcome_seed-0", "eta-inf_seed-1", "outcome_seed-1"]
 
 
+@pytest.mark.slow
+def test_worlds_are_trained_in_their_own_folders_and_compared(folder: Path) -> None:
+    rows = (folder / "pool.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    for world in (0, 1):
+        (folder / f"pool-{world}.jsonl").write_text("".join(rows[world:]), encoding="utf-8")
+    command = [*COMMAND, "--etas", "0", "--seeds", "1", "--outcome", "false", "--worlds", "2"]
+    command[command.index("pool.jsonl")] = "pool-{world}.jsonl"
+    assert main(command) == 0
+    both, *worlds = [
+        json.loads((folder / "out" / name / "ablation.json").read_text(encoding="utf-8"))
+        for name in ("", "world-0", "world-1")
+    ]
+    assert (both["worlds"], both["intervals"]) == ([0, 1], "95%, over worlds")
+    for number, curve in enumerate(both["curves"]):
+        of_worlds = [world["curves"][number]["accuracy"] for world in worlds]
+        assert curve["by_world"] == of_worlds
+        assert curve["accuracy"] == pytest.approx([sum(at_n) / 2 for at_n in zip(*of_worlds, strict=True)])
+    assert [run["results"] for run in both["runs"]] == [
+        f"world-{world}/runs/eta-0_seed-0/best_of_n/pool/results.json" for world in (0, 1)
+    ]
+    assert all((folder / "out" / run["results"]).exists() for run in both["runs"])
+
+
 def test_the_cost_of_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text(
         '{"seconds": 1.5, "cpu_seconds": 2.0, "peak_bytes": 3, "cuda_peak_bytes": 0}', encoding="utf-8"
