@@ -55,7 +55,7 @@ def ablate(config: AblateConfig, of_fit: Sequence[str], console: Console) -> Non
 
     Raises:
         ValueError: if the folder holds another ablation, something cannot be read, or there are to be several worlds
-            and nothing in the settings tells them apart.
+            and nothing in the settings, or in what they name, tells them apart.
         RunError: if a run fails.
     """
     check_grading(config.kind, "kind")
@@ -84,6 +84,7 @@ def _ablate_worlds(config: AblateConfig, resolved: Mapping[str, Any], console: C
         folder.refuse_other_settings(settings)
         # Before anything is trained, all worlds are read.
         ablations = [_of_world(config, resolved, world, console) for world in range(config.worlds)]
+        _refuse_equal_worlds([ablation.content_hashes for ablation in ablations])
         folder.write_manifest(settings)
         remove_leftovers(folder.path)
         results: dict[int, _Result] = {}
@@ -102,6 +103,16 @@ def _ablate_worlds(config: AblateConfig, resolved: Mapping[str, Any], console: C
         raise RunError(
             f"runs of {len(failed)} of {config.worlds} worlds failed{without}; the same command tries them again"
         )
+
+
+def _refuse_equal_worlds(contents: Sequence[Mapping[str, str | None]]) -> None:
+    """Refuses worlds that read the same rollouts, backbone and pool: they would count as independent evidence."""
+    for world, content in enumerate(contents):
+        if (first := contents.index(content)) != world:
+            raise ValueError(
+                f"the worlds {first} and {world} read the same content ({', '.join(content)}), if under different "
+                f"names; an interval over worlds needs worlds that were made independently"
+            )
 
 
 def _result_of_worlds(results: Mapping[int, _Result], folder: Path) -> _Result:
@@ -169,8 +180,9 @@ class _Ablation:
         self.pool_file = _pool_file(config.pool)
         self.graded, self.pool_sha256 = self._graded_pool()
         self.resolved = resolved
+        self.content_hashes = self._content_hashes()
         self.folder = AblationFolder(
-            Path(config.output_dir), self.resolved, config.best_of_n(self.pool_file), self._content_hashes()
+            Path(config.output_dir), self.resolved, config.best_of_n(self.pool_file), self.content_hashes
         )
 
     @property

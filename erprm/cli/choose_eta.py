@@ -68,6 +68,13 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+_LABELS = {
+    "entropic_vote": "entropic_vote, default eta",
+    "hedged_soft_best_of_n": "soft best-of-n, eta chosen on the other folds",
+    "hedged_best_of_n": "best of at most n, their number chosen on the other folds",
+}
+
+
 def choice_table(choice: VoteChoice) -> Table:
     """A row for the chosen vote, and one for each other way of choosing with the gain on it."""
     from erprm.report.tables import Table, interval_text
@@ -77,8 +84,7 @@ def choice_table(choice: VoteChoice) -> Table:
     for name, accuracy in choice.others.items():
         gain = choice.gains[name]
         verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "no difference"
-        name = "entropic_vote, default eta" if name == "entropic_vote" else name
-        rows.append([name, interval_text(accuracy), interval_text(gain), verdict])
+        rows.append([_LABELS.get(name, name), interval_text(accuracy), interval_text(gain), verdict])
     etas = sorted({each.eta for each in choice.chosen})
     return Table(
         f"n = {choice.n}: --vote_eta {vote.eta:.3g} --aggregation {vote.aggregation}",

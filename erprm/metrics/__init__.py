@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from erprm.metrics.functional.resampling import bootstrap_interval as bootstrap_interval
     from erprm.metrics.functional.resampling import paired_bootstrap_interval as paired_bootstrap_interval
     from erprm.metrics.functional.resampling import paired_permutation_test as paired_permutation_test
+    from erprm.metrics.functional.soft_best_of_n import soft_best_of_n_accuracy as soft_best_of_n_accuracy
+    from erprm.metrics.functional.soft_best_of_n import soft_best_of_n_curves as soft_best_of_n_curves
     from erprm.metrics.functional.step_scores import binarize_labels as binarize_labels
     from erprm.metrics.functional.step_scores import calibration_curve as calibration_curve
     from erprm.metrics.functional.step_scores import first_error_accuracy as first_error_accuracy

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from erprm.metrics.estimate import Estimate
 from erprm.metrics.evaluation import Candidates, entropic_vote_values, pool_values, score_values
+from erprm.metrics.functional.best_of_n import best_of_n_curves
 from erprm.metrics.functional.entropic_vote import score_spread
+from erprm.metrics.functional.soft_best_of_n import soft_best_of_n_curves
 
 ETAS_IN_SPREADS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 15.0, 30.0)
 """The etas to choose from, times the spread of the scores."""
@@ -42,8 +44,10 @@ class VoteChoice:
         chosen: the best on all problems but those of one fold, for each fold.
         n: number of candidates.
         accuracy: on problems that had no part in the choice.
-        gains: accuracy minus that of other ways of choosing, by their names, on the same problems; among them
-            ``entropic_vote`` with the default eta.
+        gains: accuracy minus that of other ways of choosing, by their names, on the same problems. Among them are
+            ``entropic_vote`` with the default eta, and two whose parameter is chosen on the other folds as well, where
+            expected accuracy is highest, which is HedgeTune's criterion (Khalaf et al. 2025, arXiv 2506.19248):
+            ``hedged_soft_best_of_n`` (eta) and ``hedged_best_of_n`` (a number of candidates up to n).
         others: accuracy of those.
     """
 
@@ -102,6 +106,12 @@ def choose_vote(
 
     others = {"majority": pool_values(pool)["majority"], **score_values(pool, scores[best.aggregation])}
     others_P = {name: values_PN[:, n - 1] for name, values_PN in others.items()}
+    soft_VP = torch.stack([_soft_values_at(pool, scores[vote.aggregation], n, vote.eta) for vote in votes])
+    best_of_VP = torch.cat(
+        [best_of_n_curves(each, pool.correct_PN, pool.valid_PN)[:, :n].T for each in scores.values()]
+    )
+    others_P["hedged_soft_best_of_n"] = cross_validated(soft_VP, folds, seed)[0]
+    others_P["hedged_best_of_n"] = cross_validated(best_of_VP, folds, seed)[0]
     return VoteChoice(
         best,
         [votes[place] for place in chosen],
@@ -149,6 +159,13 @@ def _scaled(scores_PN: Tensor, valid_PN: Tensor) -> list[float]:
 
 
 def _values_at(pool: Candidates, scores_PN: Tensor, n: int, eta: float) -> Tensor:
+    return entropic_vote_values(pool, scores_PN, eta, _n_draws(pool, n))[:, n - 1]
+
+
+def _soft_values_at(pool: Candidates, scores_PN: Tensor, n: int, eta: float) -> Tensor:
+    return soft_best_of_n_curves(scores_PN, pool.correct_PN, eta, pool.valid_PN, _n_draws(pool, n))[:, n - 1]
+
+
+def _n_draws(pool: Candidates, n: int) -> int:
     # Of the whole pool there is one subset: one draw is exact.
-    n_draws = 1 if n == pool.valid_PN.shape[1] else 100
-    return entropic_vote_values(pool, scores_PN, eta, n_draws)[:, n - 1]
+    return 1 if n == pool.valid_PN.shape[1] else 100

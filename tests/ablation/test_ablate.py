@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,6 +210,19 @@ def test_worlds_are_trained_in_their_own_folders_and_compared(folder: Path) -> N
         f"world-{world}/runs/eta-0_seed-0/best_of_n/pool/results.json" for world in (0, 1)
     ]
     assert all((folder / "out" / run["results"]).exists() for run in both["runs"])
+
+
+def test_worlds_of_the_same_content_under_other_names_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for world in (0, 1):
+        shutil.copy(folder / "pool.jsonl", folder / f"pool-{world}.jsonl")
+    command = [*COMMAND, "--worlds", "2"]
+    command[command.index("pool.jsonl")] = "pool-{world}.jsonl"
+    assert main(command) == 1
+    expected = "the worlds 0 and 1 read the same content (data.rollouts, model.backbone, pool)"
+    assert expected in capsys.readouterr().err
+    assert not (folder / "out/world-0").exists()
 
 
 def test_the_cost_of_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:

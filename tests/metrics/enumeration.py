@@ -21,6 +21,15 @@ def best_of(scores: Sequence[float], correct: Sequence[float]) -> Callable[[tupl
     return value
 
 
+def soft_best_of(weights: Sequence[float], correct: Sequence[float]) -> Callable[[tuple[int, ...]], float]:
+    """Correctness of one of the drawn candidates, drawn in proportion to its weight."""
+
+    def value(drawn: tuple[int, ...]) -> float:
+        return sum(weights[i] * correct[i] for i in drawn) / sum(weights[i] for i in drawn)
+
+    return value
+
+
 def weighted_vote(
     weights: Sequence[float], answers: Sequence[int], correct: Sequence[float]
 ) -> Callable[[tuple[int, ...]], float]:

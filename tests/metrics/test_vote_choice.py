@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -43,6 +45,23 @@ def test_the_lowest_eta_of_the_best_is_chosen_and_gains_what_the_others_miss() -
     assert choice.others["majority"].mean == 0.5
     assert choice.gains["majority"].mean == 0.5
     assert choice.gains["bon"].mean == 0.0
+    # A draw with the weights e^(5 * 0.9), e^(5 * 0.1) for the right and twice e^(5 * 0.5) for the wrong candidates; one
+    # candidate is right half of the time, of four the best always.
+    right, wrong = math.exp(4.5) + math.exp(0.5), 2 * math.exp(2.5)
+    assert choice.others["hedged_soft_best_of_n"].mean == pytest.approx(right / (right + wrong))
+    assert choice.others["hedged_best_of_n"].mean == 1.0
+
+
+def test_fewer_candidates_are_taken_where_more_are_worse() -> None:
+    # One of four candidates is wrong, and has the best score.
+    correct_PN = torch.tensor([[False, True, True, True]]).expand(6, 4)
+    pool = Candidates(
+        correct_PN, torch.arange(4).expand(6, 4), torch.arange(4).expand(6, 4), torch.ones_like(correct_PN)
+    )
+    choice = choose_vote(pool, {"min": torch.tensor([[0.9, 0.5, 0.4, 0.3]]).expand(6, 4)}, folds=2)
+    assert choice.others["bon"].mean == 0.0
+    assert choice.others["hedged_best_of_n"].mean == pytest.approx(0.75)
+    assert choice.others["hedged_soft_best_of_n"].mean == pytest.approx(0.75)
 
 
 def test_scores_that_are_all_equal_leave_majority_vote() -> None:

@@ -8,6 +8,7 @@ Shape suffixes: P problems, N candidates a problem, C groups of a problem (as ma
 empty).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -146,6 +147,37 @@ def mean_at_n(curves_PN: Tensor, n: int) -> Tensor:
             f"({len(too_small)} of {len(sizes_P)} problems have fewer than {n})"
         )
     return curves_PN[:, n - 1].mean()
+
+
+def mean_over_orders(
+    curves_of_order: Callable[[Tensor], Tensor], value_of_one_P: Tensor, valid_PN: Tensor, n_draws: int, seed: int
+) -> Tensor:
+    """Monte Carlo estimate of curves: the first n candidates of a random order are a random subset of n.
+
+    Args:
+        curves_of_order: from an order of the candidates, padding last, the value of its first n, both [P, N].
+        value_of_one_P: exact value of a single candidate, which need not be sampled; shape [P].
+        valid_PN: boolean mask of the real candidates, shape [P, N].
+        n_draws: number of random orders.
+        seed: seed of the random orders.
+
+    Returns:
+        Float64, shape [P, N]; NaN where a problem has fewer than n candidates.
+
+    Raises:
+        ValueError: for n_draws < 1.
+    """
+    if n_draws < 1:
+        raise ValueError(f"n_draws must be at least 1, found {n_draws}")
+    generator = torch.Generator().manual_seed(seed)
+    curves_PN = torch.zeros(valid_PN.shape, dtype=torch.float64, device=valid_PN.device)
+    for _ in range(n_draws):
+        key_PN = torch.rand(valid_PN.shape, generator=generator, dtype=torch.float64).to(valid_PN.device)
+        curves_PN += curves_of_order(key_PN.masked_fill(~valid_PN, torch.inf).argsort(dim=1))
+    curves_PN /= n_draws
+    curves_PN[:, 0] = value_of_one_P
+    beyond_pool_PN = torch.arange(1, valid_PN.shape[1] + 1, device=valid_PN.device) > valid_PN.sum(dim=1)[:, None]
+    return curves_PN.masked_fill(beyond_pool_PN, torch.nan)
 
 
 def log_choose(total: Tensor, chosen: Tensor) -> Tensor:

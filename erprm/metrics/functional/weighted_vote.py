@@ -15,6 +15,7 @@ from erprm.metrics.functional.pools import (
     check_scores,
     group_candidates,
     mean_at_n,
+    mean_over_orders,
     raise_at_first,
 )
 from erprm.tensors import Numbers
@@ -127,21 +128,11 @@ def vote_curves(groups: Groups, valid_PN: Tensor, totals: RunningTotals, n_draws
     Raises:
         ValueError: for n_draws < 1.
     """
-    if n_draws < 1:
-        raise ValueError(f"n_draws must be at least 1, found {n_draws}")
-    generator = torch.Generator().manual_seed(seed)
-    curves_PN = torch.zeros(valid_PN.shape, dtype=torch.float64, device=valid_PN.device)
-    for _ in range(n_draws):
-        key_PN = torch.rand(valid_PN.shape, generator=generator, dtype=torch.float64).to(valid_PN.device)
-        order_PN = key_PN.masked_fill(~valid_PN, torch.inf).argsort(dim=1)
-        curves_PN += _value_of_leaders(groups, order_PN, totals)
-    curves_PN /= n_draws
-
-    # A single candidate wins with its own answer, whatever its score: no need to sample.
-    sizes_P = valid_PN.sum(dim=1)
-    curves_PN[:, 0] = (groups.sizes_PC * groups.correct_PC).sum(dim=1) / sizes_P
-    beyond_pool_PN = torch.arange(1, valid_PN.shape[1] + 1, device=valid_PN.device) > sizes_P[:, None]
-    return curves_PN.masked_fill(beyond_pool_PN, torch.nan)
+    # A single candidate wins with its own answer, whatever its score.
+    value_of_one_P = (groups.sizes_PC * groups.correct_PC).sum(dim=1) / valid_PN.sum(dim=1)
+    return mean_over_orders(
+        lambda order_PN: _value_of_leaders(groups, order_PN, totals), value_of_one_P, valid_PN, n_draws, seed
+    )
 
 
 def _value_of_leaders(groups: Groups, order_PN: Tensor, totals: RunningTotals) -> Tensor:
