@@ -74,16 +74,18 @@ def test_the_script_runs_and_repeats_nothing(tmp_path: Path) -> None:
         assert old in test
         test = test.replace(old, new)
     (example / "test.yaml").write_text(test, encoding="utf-8")
-    sampled = "--engine transformers --device cpu --dtype float32 --max_tokens 8 --seed 0"
+    held_out = folder / "held_out.jsonl"
+    held_out.write_text(problems.read_text(encoding="utf-8").replace("What is", "How much is"), encoding="utf-8")
+    sampled = "--engine transformers --device cpu --dtype float32 --seed 0"
     variables = {
         "POLICY": str(folder / "my-llama"),
         "BASE": str(folder / "my-llama"),
-        "ROLLOUT_ARGS": f"{sampled} --source jsonl --path {problems} --limit 6 --solutions_per_problem 2",
+        "ROLLOUT_ARGS": f"{sampled} --max_tokens 8 --source jsonl --path {problems} --limit 6 --solutions_per_problem 2",
         "FIT_ARGS": "--trainer.accelerator cpu --trainer.precision 32-true --data.validation_fraction 0.3"
         " --trainer.logger false --data.max_tokens 512 --data.max_length 256",
         "TEST_ARGS": "--trainer.accelerator cpu",
-        "RAFT_ARGS": f"{sampled} --problems.source jsonl --problems.path {problems} --problems.limit 6"
-        f" --held_out.source jsonl --held_out.path {problems} --held_out.limit 6 --rounds 1 --solutions_per_problem 2"
+        "RAFT_ARGS": f"{sampled} --max_tokens 150 --problems.source jsonl --problems.path {problems} --problems.limit 6"
+        f" --held_out.source jsonl --held_out.path {held_out} --held_out.limit 6 --rounds 1 --solutions_per_problem 4"
         " --sft.trainer.accelerator cpu --sft.trainer.precision 32-true",
     }  # fmt: skip
     first = run(example / "run.sh", "own", folder, **variables)
