@@ -36,7 +36,7 @@ PUBLIC_NAMES = {
     "erprm.models.checkpoint_weights": "load_weights",
     "erprm.raft": "ProblemSet RaftConfig Selector run_raft",
     "erprm.report.pool_results": "pool_results",
-    "erprm.reward_fn": "CreditForm ProcessReward StepRewards step_credit",
+    "erprm.reward_fn": "CreditForm ProcessReward StepRewards step_credit step_returns",
     "erprm.rewards": "entropy_regularized_reward",
     "erprm.rollout": """
         Completion Engine OpenAIEngine PromptFormat RolloutConfig Sampling ServerOptions TransformersEngine VLLMEngine

@@ -7,6 +7,7 @@ from erprm.lazy import public_names
 if TYPE_CHECKING:
     from erprm.reward_fn.credit import CreditForm as CreditForm
     from erprm.reward_fn.credit import step_credit as step_credit
+    from erprm.reward_fn.credit import step_returns as step_returns
     from erprm.reward_fn.process_reward import ProcessReward as ProcessReward
     from erprm.reward_fn.process_reward import StepRewards as StepRewards
 

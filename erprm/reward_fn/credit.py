@@ -1,9 +1,9 @@
-"""Rewards of single steps from the scores of a solution's steps, for trainers with process-level credit."""
+"""Rewards and returns of single steps from the scores of a solution's steps, for trainers with process-level credit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal, get_args
 
 CreditForm = Literal["sum", "min", "difference"]
@@ -53,3 +53,32 @@ def step_credit(step_scores: Sequence[float], form: CreditForm) -> list[float]:
         return [*scores[:1], *(after - before for before, after in pairwise(scores))]
     lowest = scores.index(min(scores)) if scores else 0
     return [score if step == lowest else 0.0 for step, score in enumerate(scores)]
+
+
+def step_returns(step_scores: Sequence[float], form: CreditForm) -> list[float]:
+    """What is still to be earned from each step on, which a policy gradient multiplies the tokens of the step by.
+
+    Args:
+        step_scores: scores of a solution's steps, in order.
+        form: one of
+
+            - ``sum``: the sum of the scores from the step on;
+            - ``min``: the lowest score from the step on, the return of PURE (arXiv 2504.15275, section 3);
+            - ``difference``: the last score minus that of the step before, the sum of the differences from the step on.
+              It is potential-based shaping (Ng et al. 1999) of the last score: the best policy stays the same.
+
+    Returns:
+        One return a step.
+
+    Raises:
+        ValueError: if there is no such form.
+
+    >>> step_returns([0.75, 0.25, 0.5], "min")
+    [0.25, 0.25, 0.5]
+    >>> step_returns([0.75, 0.25, 0.5], "difference")
+    [0.5, -0.25, 0.25]
+    """
+    check_credit_form(form)
+    if form == "min":
+        return list(accumulate(reversed(step_scores), min))[::-1]
+    return list(accumulate(reversed(step_credit(step_scores, form))))[::-1]
