@@ -104,6 +104,7 @@ class Budget:
         max_step_tokens: the most tokens of a step.
         spent: tokens generated so far, whatever was kept of them.
         scored: partial solutions that the scorer has been given so far.
+        seed: for random numbers of the search's own; another for each problem, and for each seed of a run.
     """
 
     tokens: int
@@ -111,6 +112,7 @@ class Budget:
     max_step_tokens: int
     spent: int = 0
     scored: int = 0
+    seed: int = 0
 
     @property
     def left(self) -> int:

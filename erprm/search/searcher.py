@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from erprm.data.sources import Problem
-from erprm.engines.base import Completion, Engine, FinishReason, Sampling, decode_after, stop_place
+from erprm.engines.base import Completion, Engine, FinishReason, Sampling, decode_after, request_seed, stop_place
 from erprm.errors import InputError
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.rollout.labelling.label_problems import problem_prompt
@@ -104,7 +104,7 @@ class Searcher:
             search: the way to search.
             problems: questions; answers are not looked at.
             budget_tokens: tokens that the policy may generate for each problem.
-            seed: seed of the samples.
+            seed: seed of the samples, and of each search's own random numbers.
 
         Raises:
             SearchError: if the search asks for more than its budget, or returns no solution; if the policy never ends
@@ -113,7 +113,7 @@ class Searcher:
             ScorerError: if the scorer returns not one score for each step, or NaN.
             EngineError: if the engine has failed for good.
         """
-        searches = [self._begin(search, problem, budget_tokens) for problem in problems]
+        searches = [self._begin(search, problem, budget_tokens, seed) for problem in problems]
         for number in count():
             # All searches are at their request of this number.
             waiting = [running for running in searches if running.request is not None]
@@ -126,10 +126,12 @@ class Searcher:
                 _advance(running, search)
         return [running.result for running in searches if running.result is not None]
 
-    def _begin(self, search: Search, problem: Problem, tokens: int) -> _Running:
+    def _begin(self, search: Search, problem: Problem, tokens: int, seed: int) -> _Running:
         prompt_ids = problem_prompt(problem, self._engine, self._decoding.prompt)
         max_tokens = min(self._decoding.max_tokens, self._engine.max_length - len(prompt_ids))
-        budget = Budget(tokens, max_tokens, min(self._decoding.max_step_tokens, max_tokens))
+        # No sample has the number -1, so the search's random numbers are independent of the engine's.
+        own_seed = request_seed(seed, prompt_ids, -1)
+        budget = Budget(tokens, max_tokens, min(self._decoding.max_step_tokens, max_tokens), seed=own_seed)
         if not budget.solutions:
             raise SearchError(f"the budget is {tokens} tokens; a solution may take max_tokens={max_tokens}")
         running = _Running(problem.question, prompt_ids, budget, search.search(budget))

@@ -17,6 +17,7 @@ from erprm.search import (
     Budget,
     Expand,
     PartialSolution,
+    ParticleSearch,
     Search,
     SearchError,
     SearchSteps,
@@ -26,7 +27,13 @@ from erprm.steps import Solution, StepFormat
 from tests.engines.recorded_engine import RecordedEngine
 from tests.search.conftest import DECODING, PROBLEMS, SevenIsRight, make_searcher, two_steps
 
-SEARCHES: list[Search] = [BestOfNSearch(), BeamSearch(2, 2), BeamSearch(1, 3), StepRejection(0.5, 3)]
+SEARCHES: list[Search] = [
+    BestOfNSearch(),
+    BeamSearch(2, 2),
+    BeamSearch(1, 3),
+    StepRejection(0.5, 3),
+    ParticleSearch(4, 3.0),
+]
 
 
 @pytest.mark.parametrize(("search", "budget"), list(product(SEARCHES, (16, 17, 40, 100))))
@@ -126,6 +133,27 @@ def test_a_stop_string_ends_a_solution() -> None:
         for result in searcher.search_all(search, PROBLEMS, 32, seed=1):
             assert all(candidate.text.endswith("\n ") for candidate in result.candidates)
             assert all(len(candidate.token_ids) == 7 for candidate in result.candidates)
+
+
+@dataclass
+class RecordsSeeds:
+    """Samples one solution, and notes the seed for random numbers of its own."""
+
+    seeds: list[int]
+
+    def search(self, budget: Budget) -> SearchSteps:
+        self.seeds.append(budget.seed)
+        [solutions] = yield Expand([START], whole=True)
+        return solutions
+
+
+def test_a_search_has_a_seed_of_its_own_for_each_problem_and_seed_of_the_run() -> None:
+    searcher, _ = make_searcher()
+    search = RecordsSeeds([])
+    for seed in (0, 1, 0):
+        searcher.search_all(search, PROBLEMS[:2], 16, seed)
+    assert len(set(search.seeds)) == 4
+    assert search.seeds[4:] == search.seeds[:2]
 
 
 # What does not go together ----------------------------------------------------------------------------------------
