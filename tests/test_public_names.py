@@ -44,7 +44,7 @@ PUBLIC_NAMES = {
     "erprm.rollout.config": "RolloutConfig",
     "erprm.rollout.pools": "PoolSampling",
     "erprm.search": """
-        START BeamSearch BestOfNSearch Budget Decoding Expand PartialSolution ParticleSearch Search SearchError
+        DVTS START BeamSearch BestOfNSearch Budget Decoding Expand PartialSolution ParticleSearch Search SearchError
         SearchResult SearchSteps Searcher StepRejection""",
     "erprm.search.config": "SearchConfig",
     "erprm.steps": """

@@ -7,6 +7,7 @@ from erprm.lazy import public_names
 if TYPE_CHECKING:
     from erprm.search.methods.beam import BeamSearch as BeamSearch
     from erprm.search.methods.best_of_n import BestOfNSearch as BestOfNSearch
+    from erprm.search.methods.dvts import DVTS as DVTS
     from erprm.search.methods.particles import ParticleSearch as ParticleSearch
     from erprm.search.methods.step_rejection import StepRejection as StepRejection
     from erprm.search.protocol import START as START

@@ -11,6 +11,7 @@ from torch import Tensor
 from erprm.data.sources import Problem
 from erprm.engines.base import PromptError, Sampling
 from erprm.search import (
+    DVTS,
     START,
     BeamSearch,
     BestOfNSearch,
@@ -33,6 +34,7 @@ SEARCHES: list[Search] = [
     BeamSearch(1, 3),
     StepRejection(0.5, 3),
     ParticleSearch(4, 3.0),
+    DVTS(2, 2),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from erprm.lookup import look_up
 from erprm.search.methods.beam import BeamSearch
 from erprm.search.methods.best_of_n import BestOfNSearch
+from erprm.search.methods.dvts import DVTS
 from erprm.search.methods.particles import ParticleSearch
 from erprm.search.methods.step_rejection import StepRejection
 from erprm.search.protocol import Search
@@ -17,6 +18,7 @@ SEARCHES: dict[str, Callable[[], Search]] = {
     "beam": BeamSearch,
     "step_rejection": StepRejection,
     "particles": ParticleSearch,
+    "dvts": DVTS,
 }
 
 # How results name the searches that a run has by default; manifests of runs hold these names.

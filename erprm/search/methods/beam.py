@@ -35,10 +35,11 @@ class BeamSearch:
         """See :meth:`erprm.search.Search.search`."""
         ended: list[PartialSolution] = []
         while budget.solutions:
-            ended += yield from self._search_once(budget)
+            ended += yield from self.search_once(budget)
         return ended
 
-    def _search_once(self, budget: Budget) -> SearchSteps:
+    def search_once(self, budget: Budget) -> SearchSteps:
+        """One search from the first step on, until the best beams have ended; returns all solutions that have."""
         ended: list[PartialSolution] = []
         beams, n = [START], self.width * self.expansions
         while going_on := [beam for beam in beams if beam.end is None]:

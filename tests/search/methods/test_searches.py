@@ -4,7 +4,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from erprm.search import START, BeamSearch, BestOfNSearch, Budget, Expand, PartialSolution, SearchSteps, StepRejection
+from erprm.search import (
+    DVTS,
+    START,
+    BeamSearch,
+    BestOfNSearch,
+    Budget,
+    Expand,
+    PartialSolution,
+    SearchSteps,
+    StepRejection,
+)
 from tests.search.conftest import partial
 
 
@@ -134,12 +144,37 @@ def test_step_rejection_tries_no_more_once_the_budget_is_needed_to_end_the_solut
     assert last_answer(steps, budget, [[ended]], 16) == [ended]
 
 
+def test_dvts_keeps_the_best_step_of_each_subtree_whatever_the_scores_in_others() -> None:
+    budget = make_budget(200)
+    steps = DVTS(width=2, expansions=2).search(budget)
+    assert next(steps) == Expand([START], 2)
+    a, b = partial(1, 0.8), partial(2, 0.9)
+    assert answer(steps, budget, [[a, b]], 6) == Expand([b], 2)
+    first, worse = partial(3, 0.9, 6, "stop"), partial(4, 0.4, 6, "stop")
+    assert answer(steps, budget, [[first, worse]], 6) == Expand([START], 2)
+    # Both are worse than all of the first subtree: the best of the two is still kept.
+    c, d = partial(5, 0.2), partial(6, 0.1)
+    assert answer(steps, budget, [[c, d]], 6) == Expand([c], 2)
+    second = partial(7, 0.2, 6, "stop")
+    assert last_answer(steps, budget, [[second, second]], 6) == [first, worse, second]
+
+
+def test_dvts_begins_no_subtree_that_the_budget_does_not_allow() -> None:
+    budget = make_budget(50)
+    steps = DVTS(width=4, expansions=2).search(budget)
+    next(steps)
+    ended = partial(1, 0.5, 15, "stop")
+    assert last_answer(steps, budget, [[ended, partial(2, 0.4)]], 30) == [ended]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: BestOfNSearch(n=0), "n is 0; it must be at least 1"),
         (lambda: BeamSearch(width=0), "width is 0; it must be at least 1"),
         (lambda: BeamSearch(expansions=0), "expansions is 0; it must be at least 1"),
+        (lambda: DVTS(width=0), "width is 0; it must be at least 1"),
+        (lambda: DVTS(expansions=0), "expansions is 0; it must be at least 1"),
         (lambda: StepRejection(threshold=1.5), r"threshold is 1.5; it must be in \[0, 1\]"),
         (lambda: StepRejection(threshold=float("nan")), r"threshold is nan; it must be in \[0, 1\]"),
         (lambda: StepRejection(tries=0), "tries is 0; it must be at least 1"),
