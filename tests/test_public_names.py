@@ -44,8 +44,8 @@ PUBLIC_NAMES = {
     "erprm.rollout.config": "RolloutConfig",
     "erprm.rollout.pools": "PoolSampling",
     "erprm.search": """
-        DVTS START BeamSearch BestOfNSearch Budget Decoding Expand PartialSolution ParticleSearch Search SearchError
-        SearchResult SearchSteps Searcher StepRejection""",
+        DVTS START AdaptiveN BeamSearch BestOfNSearch Budget Decoding Expand PartialSolution ParticleSearch
+        Search SearchError SearchResult SearchSteps Searcher StepRejection""",
     "erprm.search.config": "SearchConfig",
     "erprm.steps": """
         STEP_FORMAT_PRESETS STEP_STYLES EncodedSolution Layout Solution StepEncoder StepFormat StepFormatError

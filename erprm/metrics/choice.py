@@ -54,20 +54,33 @@ def choose(
     """
     if not scores:
         raise ValueError("there is no candidate to choose from")
-    voting = [
-        place
-        for place, (score, answer) in enumerate(zip(scores, answers, strict=True))
-        if answer is not None and score > -math.inf
-    ]
-    if select == "best" or not voting:
+    totals = {} if select == "best" else vote_totals(scores, answers, select, eta)
+    if not totals:
         return max(range(len(scores)), key=lambda place: scores[place])
-    weights = _weights([scores[place] for place in voting], select, eta)
-    totals: dict[Hashable, float] = {}
-    for place, weight in zip(voting, weights, strict=True):
-        totals[answers[place]] = totals.get(answers[place], 0.0) + weight
     # A total is known to a few last digits only: candidates may come in any order.
     largest = max(totals.values()) * (1 - 1e-12)
-    return max((place for place in voting if totals[answers[place]] >= largest), key=lambda place: scores[place])
+    winning = [place for place, answer in enumerate(answers) if totals.get(answer, -math.inf) >= largest]
+    return max(winning, key=lambda place: scores[place])
+
+
+def vote_totals(
+    scores: Sequence[float], answers: Sequence[Hashable | None], select: Select, eta: Eta | None = None
+) -> dict[Hashable, float]:
+    """The votes for each answer, added up; empty if no candidate votes.
+
+    Arguments and errors are those of :func:`choose`, but for ``best``, in which nobody votes.
+    """
+    voting = [
+        (score, answer)
+        for score, answer in zip(scores, answers, strict=True)
+        if answer is not None and score > -math.inf
+    ]
+    totals: dict[Hashable, float] = {}
+    if voting:
+        weights = _weights([score for score, _ in voting], select, eta)
+        for (_, answer), weight in zip(voting, weights, strict=True):
+            totals[answer] = totals.get(answer, 0.0) + weight
+    return totals
 
 
 def _weights(scores: Sequence[float], select: Select, eta: Eta | None) -> list[float]:

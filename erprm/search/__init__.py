@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from erprm.lazy import public_names
 
 if TYPE_CHECKING:
+    from erprm.search.methods.adaptive_n import AdaptiveN as AdaptiveN
     from erprm.search.methods.beam import BeamSearch as BeamSearch
     from erprm.search.methods.best_of_n import BestOfNSearch as BestOfNSearch
     from erprm.search.methods.dvts import DVTS as DVTS

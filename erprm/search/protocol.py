@@ -14,7 +14,7 @@ A search is written for one problem, as a generator. The searches of many proble
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -33,6 +33,8 @@ class PartialSolution:
         step_scores: the scorer's score of each.
         score: all of them aggregated; ``-inf`` where there is no step.
         end: why it ended: ``stop`` if the policy ended it, ``length`` if it was cut off; None if it goes on.
+        answer: its final answer once it has ended, as a key that is equal for answers that vote together; None where
+            there is none.
     """
 
     token_ids: tuple[int, ...] = ()
@@ -41,6 +43,7 @@ class PartialSolution:
     step_scores: tuple[float, ...] = ()
     score: float = -math.inf
     end: FinishReason | None = None
+    answer: Hashable | None = None
 
     @property
     def last_score(self) -> float:

@@ -19,11 +19,10 @@ from typing import Any
 
 from rich.console import Console
 
-from erprm.data.pools import answer_key
 from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine, failing_at
 from erprm.engines.registry import check_prompt, open_engine
-from erprm.grading import BatchGrader, OutcomeGrader, extract_answer, open_grader, outcome_rewards
+from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
 from erprm.metrics.choice import choose
 from erprm.models.identity import scorer_identity, versions
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
@@ -87,7 +86,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         parted = parts.of(problems)
         is_whole = all(map(parts.is_done, range(len(parted))))
         grader = None if is_whole else stack.enter_context(open_grader(config.grading, "grading"))
-        searcher = Searcher(policy, scorer, config.decoding, config.aggregation)
+        searcher = Searcher(policy, scorer, config.decoding, config.aggregation, config.grading_kind)
         progress = stack.enter_context(progress_bar(console or Console(stderr=True)))
         runs = len(config.methods) * len(config.budgets) * len(config.seeds)
         task = progress.add_task("searches", total=len(problems) * runs)
@@ -152,14 +151,10 @@ def _chosen(result: SearchResult, config: SearchConfig) -> int:
     if config.select == "best":
         return result.chosen
     candidates = result.candidates
-    answers = [
-        answer_key(extract_answer(candidate.text, config.grading_kind, candidate.end == "length"))
-        for candidate in candidates
-    ]
     ended = [place for place, candidate in enumerate(candidates) if candidate.end == "stop"]
     places = ended or list(range(len(candidates)))
-    scores = [candidates[place].score for place in places]
-    return places[choose(scores, [answers[place] for place in places], config.select, config.vote_eta)]
+    scores, answers = [candidates[place].score for place in places], [candidates[place].answer for place in places]
+    return places[choose(scores, answers, config.select, config.vote_eta)]
 
 
 def _row(

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import torch
 
+from erprm.data.pools import answer_key
 from erprm.data.sources import Problem
 from erprm.engines.base import Completion, Engine, FinishReason, Sampling, decode_after, request_seed, stop_place
 from erprm.errors import InputError
+from erprm.grading import Kind, extract_answer
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.rollout.labelling.label_problems import problem_prompt
 from erprm.scoring import StepScorer, checked_scores, refuse_nan
@@ -86,10 +88,19 @@ class Searcher:
         scorer: what scores the steps.
         decoding: how the policy is sampled from.
         aggregation: score of a solution, and of a part of one, from those of its steps.
+        kind: how the final answer of a solution is read (see :func:`erprm.grading.extract_answer`).
     """
 
-    def __init__(self, engine: Engine, scorer: StepScorer, decoding: Decoding, aggregation: Aggregation) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        scorer: StepScorer,
+        decoding: Decoding,
+        aggregation: Aggregation,
+        kind: Kind = "auto",
+    ) -> None:
         self._engine, self._scorer, self._decoding, self._aggregation = engine, scorer, decoding, aggregation
+        self._kind: Kind = kind
         self._a_step_has_ended = False
         self._tag = _tag_of(scorer)
 
@@ -188,7 +199,8 @@ class Searcher:
         if end is None and len(token_ids) >= max_tokens:
             end = "length"
         text = partial.text + added
-        return PartialSolution(token_ids, text, tuple(split_steps(text, self._decoding.style)), end=end)
+        answer = None if end is None else answer_key(extract_answer(text, self._kind, end == "length"))
+        return PartialSolution(token_ids, text, tuple(split_steps(text, self._decoding.style)), end=end, answer=answer)
 
     def _holds_no_end(self, as_generated: str, completion: Completion, prompt_ids: Sequence[int]) -> bool:
         """True if the tokens of a completion that has stopped hold neither a stop string nor the end of the text."""

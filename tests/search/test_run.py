@@ -11,7 +11,7 @@ import pytest
 from erprm.cli import main
 from erprm.engines.base import Completion, EngineError, Prompt, Sampling
 from erprm.runs.folder import DamagedFileError, OutputFolderError
-from erprm.search import BeamSearch, BestOfNSearch, StepRejection
+from erprm.search import BeamSearch, BestOfNSearch, ParticleSearch, StepRejection
 from erprm.search.config import SearchConfig
 from erprm.search.methods import DEFAULT_METHODS, SEARCHES
 from erprm.search.results import summarize
@@ -126,24 +126,26 @@ def test_a_vote_that_cannot_be_is_refused(
         make_config(**changes)
 
 
+@pytest.mark.parametrize("changes", [{}, {"methods": {"particles": ParticleSearch(4, 5.0)}}])
 def test_a_run_that_failed_goes_on_where_it_was_and_comes_to_the_same_files(
-    make_config: Callable[..., SearchConfig], tmp_path: Path
+    changes: dict[str, Any], make_config: Callable[..., SearchConfig], tmp_path: Path
 ) -> None:
     whole = FailingPolicy()
-    run_search(make_config(output_dir=str(tmp_path / "whole")), whole)
+    run_search(make_config(output_dir=str(tmp_path / "whole"), **changes), whole)
     with pytest.raises(EngineError):
-        run_search(make_config(), FailingPolicy(fails_at=whole.calls - 1))
+        run_search(make_config(**changes), FailingPolicy(fails_at=whole.calls - 1))
     parts = {path.name for path in (tmp_path / "out/candidates").iterdir()}
     assert parts == {"part-00000.jsonl", "part-00001.jsonl"}
     again = FailingPolicy()
-    run_search(make_config(), again)
+    run_search(make_config(**changes), again)
     assert 0 < again.calls < whole.calls / 2
     for name in ("candidates/part-00000.jsonl", "candidates/part-00001.jsonl", "candidates/part-00002.jsonl"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert (tmp_path / "out/results.json").read_bytes() == (tmp_path / "whole/results.json").read_bytes()
     # All is there: nothing is sampled.
     done = FailingPolicy(fails_at=1)
-    assert run_search(make_config(), done) == run_search(make_config(output_dir=str(tmp_path / "whole")), done)
+    there = make_config(output_dir=str(tmp_path / "whole"), **changes)
+    assert run_search(make_config(**changes), done) == run_search(there, done)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import product
 
 import pytest
@@ -13,6 +14,7 @@ from erprm.engines.base import PromptError, Sampling
 from erprm.search import (
     DVTS,
     START,
+    AdaptiveN,
     BeamSearch,
     BestOfNSearch,
     Budget,
@@ -35,6 +37,7 @@ SEARCHES: list[Search] = [
     StepRejection(0.5, 3),
     ParticleSearch(4, 3.0),
     DVTS(2, 2),
+    AdaptiveN(batch=2),
 ]
 
 
@@ -127,6 +130,21 @@ def test_a_solution_without_a_step_is_a_candidate_without_a_score() -> None:
     for search in SEARCHES:
         (result,) = searcher.search_all(search, PROBLEMS[:1], 16, seed=0)
         assert {(candidate.text, candidate.score) for candidate in result.candidates} == {("", -float("inf"))}
+
+
+def test_a_solution_has_its_final_answer_once_it_has_ended() -> None:
+    searcher, _ = make_searcher()
+    (result,) = searcher.search_all(BestOfNSearch(), PROBLEMS[:1], 100, seed=0)
+    answers = [candidate.answer for candidate in result.candidates]
+    assert answers == [Fraction(candidate.text.split()[-1]) for candidate in result.candidates]
+    assert len(set(answers)) > 1
+
+    def without_answer(words: tuple[str, ...]) -> Mapping[str, float]:
+        return {("so", "\n", "</s>")[len(words)]: 1.0}
+
+    searcher, _ = make_searcher(without_answer)
+    (result,) = searcher.search_all(BestOfNSearch(n=1), PROBLEMS[:1], 100, seed=0)
+    assert result.candidates[0].answer is None
 
 
 def test_a_stop_string_ends_a_solution() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from erprm.lookup import look_up
+from erprm.search.methods.adaptive_n import AdaptiveN
 from erprm.search.methods.beam import BeamSearch
 from erprm.search.methods.best_of_n import BestOfNSearch
 from erprm.search.methods.dvts import DVTS
@@ -19,6 +20,7 @@ SEARCHES: dict[str, Callable[[], Search]] = {
     "step_rejection": StepRejection,
     "particles": ParticleSearch,
     "dvts": DVTS,
+    "adaptive_n": AdaptiveN,
 }
 
 # How results name the searches that a run has by default; manifests of runs hold these names.

@@ -1,12 +1,15 @@
 """Each search by hand: what it asks for, given what it got."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from erprm.search import (
     DVTS,
     START,
+    AdaptiveN,
     BeamSearch,
     BestOfNSearch,
     Budget,
@@ -167,6 +170,59 @@ def test_dvts_begins_no_subtree_that_the_budget_does_not_allow() -> None:
     assert last_answer(steps, budget, [[ended, partial(2, 0.4)]], 30) == [ended]
 
 
+def answering(name: int, answer: str | None, score: float = 0.5, end: Any = "stop") -> PartialSolution:
+    return replace(partial(name, score, 10, end), answer=answer)
+
+
+def test_adaptive_n_stops_once_the_leading_answer_is_likely_to_stay_in_the_lead() -> None:
+    budget = make_budget(1000)
+    steps = AdaptiveN(confidence=0.95, batch=2, vote="majority").search(budget)
+    assert next(steps) == Expand([START], 2, whole=True)
+    first = [answering(name, "7") for name in (1, 2)]
+    # Two votes of two: 1 - 2^-3 = 0.875.
+    assert answer(steps, budget, [first], 20) == Expand([START], 2, whole=True)
+    # Three of four: 1 - P(at least 4 of 5 coins) = 1 - 6/32.
+    second = [answering(3, "8"), answering(4, "7")]
+    assert answer(steps, budget, [second], 20) == Expand([START], 2, whole=True)
+    # Five of six: 1 - P(at least 6 of 7 coins) = 1 - 8/128 = 0.9375.
+    third = [answering(name, "7") for name in (5, 6)]
+    assert answer(steps, budget, [third], 20) == Expand([START], 2, whole=True)
+    # Seven of eight: 1 - P(at least 8 of 9 coins) = 1 - 10/512 = 0.98.
+    fourth = [answering(name, "7") for name in (7, 8)]
+    assert last_answer(steps, budget, [fourth], 20) == [*first, *second, *third, *fourth]
+
+
+def test_adaptive_n_counts_scores_as_parts_of_votes_and_solutions_that_were_cut_off_not_at_all() -> None:
+    # 1 - 0.5^(v + 1) for v votes of v: 0.875 for two.
+    for end, answer_key, score, stops in (
+        ("stop", "7", 1.0, True),
+        ("stop", "7", 0.9, False),
+        ("stop", None, 1.0, False),
+        ("length", "8", 1.0, False),
+    ):
+        budget = make_budget(1000)
+        steps = AdaptiveN(confidence=0.875, batch=2).search(budget)
+        next(steps)
+        batch = [answering(1, "7", 1.0), answering(2, answer_key, score, end)]
+        if stops:
+            assert last_answer(steps, budget, [batch], 20) == batch
+        else:
+            assert answer(steps, budget, [batch], 20) == Expand([START], 2, whole=True)
+
+
+def test_adaptive_n_takes_no_more_than_n_and_no_more_than_the_budget_allows() -> None:
+    budget = make_budget(1000)
+    steps = AdaptiveN(confidence=1.0, batch=4, n=6).search(budget)
+    assert next(steps).n == 4
+    solutions = [answering(name, "7", 1.0) for name in range(6)]
+    assert answer(steps, budget, [solutions[:4]], 40) == Expand([START], 2, whole=True)
+    assert last_answer(steps, budget, [solutions[4:]], 20) == solutions
+    budget = make_budget(70)
+    steps = AdaptiveN(confidence=1.0, batch=4).search(budget)
+    assert next(steps).n == 2
+    assert last_answer(steps, budget, [solutions[:2]], 50) == solutions[:2]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -175,6 +231,11 @@ def test_dvts_begins_no_subtree_that_the_budget_does_not_allow() -> None:
         (lambda: BeamSearch(expansions=0), "expansions is 0; it must be at least 1"),
         (lambda: DVTS(width=0), "width is 0; it must be at least 1"),
         (lambda: DVTS(expansions=0), "expansions is 0; it must be at least 1"),
+        (lambda: AdaptiveN(confidence=0.4), r"confidence is 0.4; it must be in \[0.5, 1\]"),
+        (lambda: AdaptiveN(confidence=float("nan")), r"confidence is nan; it must be in \[0.5, 1\]"),
+        (lambda: AdaptiveN(batch=0), "batch is 0; it must be at least 1"),
+        (lambda: AdaptiveN(n=0), "n is 0; it must be at least 1"),
+        (lambda: AdaptiveN(vote="weighted"), "vote is 'weighted'; .* 'weighted_vote'"),  # type: ignore[arg-type]
         (lambda: StepRejection(threshold=1.5), r"threshold is 1.5; it must be in \[0, 1\]"),
         (lambda: StepRejection(threshold=float("nan")), r"threshold is nan; it must be in \[0, 1\]"),
         (lambda: StepRejection(tries=0), "tries is 0; it must be at least 1"),
