@@ -49,6 +49,7 @@ CALLS: dict[str, Callable[[Convert], Any]] = {
     ),
     "binarize_labels": lambda f: metrics.binarize_labels(f(STEP_LABELS)),
     "bootstrap_interval": lambda f: metrics.bootstrap_interval(f([0.0, 1.0, 1.0])),
+    "calibrate_adaptive_n": lambda f: metrics.calibrate_adaptive_n(f(SCORES), f(ANSWERS), 0.4, batch=1),
     "calibration_curve": lambda f: metrics.calibration_curve(f(STEP_SCORES), f(STEP_LABELS), n_bins=2),
     "default_eta": lambda f: metrics.default_eta(f(SCORES)),
     "entropic_vote_accuracy": lambda f: metrics.entropic_vote_accuracy(f(SCORES), f(ANSWERS), f(CORRECT), 2, eta=2.0),

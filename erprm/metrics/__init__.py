@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from erprm.lazy import public_names
 
 if TYPE_CHECKING:
+    from erprm.metrics.adaptive_n import calibrate_adaptive_n as calibrate_adaptive_n
     from erprm.metrics.functional.aggregation import Aggregation as Aggregation
     from erprm.metrics.functional.aggregation import aggregate_solutions as aggregate_solutions
     from erprm.metrics.functional.aggregation import aggregate_steps as aggregate_steps

@@ -17,6 +17,7 @@ class AdaptiveN:
 
     Attributes:
         confidence: probability from which no more is sampled, in [0.5, 1]; at 1 the search never stops early.
+            :func:`erprm.metrics.calibrate_adaptive_n` finds one that changes few answers.
         batch: solutions that are sampled side by side, before each look at the votes.
         n: the most solutions of a problem; by default only the budget limits them.
         vote: ``weighted_vote``, in which a score in [0, 1] counts as a part of a vote, or ``majority``.
