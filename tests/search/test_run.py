@@ -11,7 +11,7 @@ import pytest
 from erprm.cli import main
 from erprm.engines.base import Completion, EngineError, Prompt, Sampling
 from erprm.runs.folder import DamagedFileError, OutputFolderError
-from erprm.search import BeamSearch, BestOfNSearch, ParticleSearch, StepRejection
+from erprm.search import DVTS, AdaptiveN, BeamSearch, BestOfNSearch, ParticleSearch, StepRejection
 from erprm.search.config import SearchConfig
 from erprm.search.methods import DEFAULT_METHODS, SEARCHES
 from erprm.search.results import summarize
@@ -315,6 +315,10 @@ def test_a_policy_saved_with_another_step_format_than_the_scorer_s_is_refused(
     [
         ("--methods={beams: {class_path: erprm.search.BeamSearch, init_args: {width: 0}}}", "width is 0; it must be"),
         ("--methods={r: {class_path: erprm.search.StepRejection, init_args: {threshold: 2}}}", "threshold is 2"),
+        ("--methods={p: {class_path: erprm.search.ParticleSearch, init_args: {eta: .inf}}}", "eta is inf; it must be"),
+        ("--methods={d: {class_path: erprm.search.DVTS, init_args: {expansions: 0}}}", "expansions is 0; it must be"),
+        ("--methods={a: {class_path: erprm.search.AdaptiveN, init_args: {confidence: 0.2}}}", "confidence is 0.2; it"),
+        ("--methods={a: {class_path: erprm.search.AdaptiveN, init_args: {vote: best}}}", "majority"),
         ("--methods={beams: {class_path: erprm.search.BeamSearch, init_args: {widht: 2}}}", "widht"),
         ("--budgets=[7]", "budgets holds 7; a budget must be at least max_tokens (24)"),
     ],
@@ -331,6 +335,8 @@ def test_the_command_names_what_is_wrong_with_a_setting(
 def test_a_search_is_named_in_the_table_or_by_its_import_path(make_config: Callable[..., SearchConfig]) -> None:
     named = {"a": "beam", "b": "erprm.search.StepRejection", "c": BestOfNSearch(3)}
     assert make_config(methods=named).searches == {"a": BeamSearch(), "b": StepRejection(), "c": BestOfNSearch(3)}
+    short = {"p": "particles", "d": "dvts", "n": "adaptive_n"}
+    assert make_config(methods=short).searches == {"p": ParticleSearch(), "d": DVTS(), "n": AdaptiveN()}
     with pytest.raises(ValueError, match=r"methods\.a is 'beem'; it must be one of best_of_n, .*did you mean 'beam'\?"):
         make_config(methods={"a": "beem"})
     with pytest.raises(ValueError, match=r"methods\.a needs search\(budget\); PromptFormat has none"):
