@@ -80,7 +80,8 @@ def test_the_script_runs_and_repeats_nothing(tmp_path: Path) -> None:
     variables = {
         "POLICY": str(folder / "my-llama"),
         "BASE": str(folder / "my-llama"),
-        "ROLLOUT_ARGS": f"{sampled} --max_tokens 8 --source jsonl --path {problems} --limit 6 --solutions_per_problem 2",
+        "ROLLOUT_ARGS": f"{sampled} --max_tokens 8 --source jsonl --path {problems} --limit 6"
+        " --solutions_per_problem 2",
         "FIT_ARGS": "--trainer.accelerator cpu --trainer.precision 32-true --data.validation_fraction 0.3"
         " --trainer.logger false --data.max_tokens 512 --data.max_length 256",
         "TEST_ARGS": "--trainer.accelerator cpu",

@@ -70,6 +70,8 @@ CALLS: dict[str, Callable[[Convert], Any]] = {
     "random_text_curves": lambda f: metrics.random_text_curves(f(ANSWERS), f(CORRECT)),
     "step_accuracy": lambda f: metrics.step_accuracy(f(STEP_SCORES), f(STEP_LABELS)),
     "step_calibration_error": lambda f: metrics.step_calibration_error(f(STEP_SCORES), f(STEP_LABELS)),
+    "soft_best_of_n_accuracy": lambda f: metrics.soft_best_of_n_accuracy(f(SCORES), f(CORRECT), 2, eta=2.0),
+    "soft_best_of_n_curves": lambda f: metrics.soft_best_of_n_curves(f(SCORES), f(CORRECT), eta=2.0),
     "weighted_vote_accuracy": lambda f: metrics.weighted_vote_accuracy(f(SCORES), f(ANSWERS), f(CORRECT), 2),
     "weighted_vote_curves": lambda f: metrics.weighted_vote_curves(f(SCORES), f(ANSWERS), f(CORRECT)),
     "within_problem_auroc": lambda f: metrics.within_problem_auroc(f(STEP_SCORES), f(STEP_LABELS), f(PROBLEMS)),
