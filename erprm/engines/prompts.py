@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,10 @@ class PromptFormat:
         # Not str.format: questions and templates of mathematics are full of braces.
         return self.template.replace("{question}", question)
 
-    def _messages(self, question: str) -> list[dict[str, str]]:
-        messages = [{"role": "system", "content": self.system}] if self.system is not None else []
-        return [*messages, {"role": "user", "content": self.text(question)}]
+    def _messages(self, question: str, before: Sequence[dict[str, str]] | None = None) -> list[dict[str, str]]:
+        if before is None:
+            before = [{"role": "system", "content": self.system}] if self.system is not None else []
+        return [*before, {"role": "user", "content": self.text(question)}]
 
     def identity(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
         """Extra input to a prompt's text besides the tokenizer and the fields: the date of a chat that prints one.
@@ -57,8 +59,16 @@ class PromptFormat:
         warn_of_date(tokenizer.name_or_path)
         return {"chat_date": CHAT_DATE}
 
-    def token_ids(self, question: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    def token_ids(
+        self, question: str, tokenizer: PreTrainedTokenizerBase, before: Sequence[dict[str, str]] | None = None
+    ) -> list[int]:
         """The prompt as tokens.
+
+        Args:
+            question: the question.
+            tokenizer: the policy's.
+            before: messages of a chat before the question, each with ``role`` and ``content``; by default the system
+                message alone.
 
         Raises:
             ValueError: if a chat is asked for and the tokenizer has no chat template.
@@ -66,7 +76,7 @@ class PromptFormat:
         if not self.chat:
             return encode_prompt(tokenizer, self.text(question))
         self.check_chat(tokenizer)
-        text = render_chat(tokenizer, self._messages(question), answer_follows=True)
+        text = render_chat(tokenizer, self._messages(question, before), answer_follows=True)
         # A chat template writes the special tokens itself.
         return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
 

@@ -24,6 +24,7 @@ from erprm.data.datamodule import PackedSteps
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
 from erprm.data.solutions import SolutionRow
 from erprm.engines.model_files import load_tokenizer
+from erprm.errors import InputError
 from erprm.losses import LOSSES, Loss, step_losses, vocabulary_losses
 from erprm.models.attention.isolation import check_layout
 from erprm.models.attention.kernels import ATTENTIONS, Attention, row_inputs
@@ -310,7 +311,7 @@ class ProcessRewardModel(BackboneModule):
     def _check_context(self, lengths: Sequence[int], solutions: Sequence[Solution]) -> None:
         for length, solution in zip(lengths, solutions, strict=True):
             if length > self._context:
-                raise ValueError(
+                raise InputError(
                     f"the solution of {solution.question[:60]!r} has {length} tokens; "
                     f"the backbone reads {self._context}"
                 )

@@ -23,7 +23,6 @@ from erprm.data.sources import Problem, load_problems
 from erprm.engines.base import Engine, failing_at
 from erprm.engines.registry import check_prompt, open_engine
 from erprm.grading import BatchGrader, OutcomeGrader, open_grader, outcome_rewards
-from erprm.metrics.choice import choose
 from erprm.models.identity import scorer_identity, versions
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
 from erprm.runs.atomic import write_json
@@ -32,6 +31,7 @@ from erprm.runs.identity import content_hash
 from erprm.runs.lock import sole_use
 from erprm.runs.progress import progress_bar
 from erprm.scoring import StepScorer
+from erprm.search.choosing import chosen_candidate
 from erprm.search.config import SearchConfig
 from erprm.search.protocol import PartialSolution
 from erprm.search.results import SearchResults, summarize
@@ -120,7 +120,8 @@ def _search_part(
                 correct = _graded(problems, results, grader, config)
                 for problem, result in zip(problems, results, strict=True):
                     run = {"method": method, "budget_tokens": budget, "seed": seed}
-                    yield _row(problem, run, result, _chosen(result, config), correct)
+                    chosen = chosen_candidate(result, config.select, config.vote_eta)
+                    yield _row(problem, run, result, chosen, correct)
 
 
 def _graded(
@@ -144,17 +145,6 @@ def _graded(
     truncated = [cut_off[key] for key in pairs]
     rewards = outcome_rewards(grader, list(pairs.values()), config.grading_kind, "grading", truncated)
     return {key: reward >= config.correct_threshold for key, reward in zip(pairs, rewards, strict=True)}
-
-
-def _chosen(result: SearchResult, config: SearchConfig) -> int:
-    """The place of the answer among the candidates; one that was cut off is taken only if all were."""
-    if config.select == "best":
-        return result.chosen
-    candidates = result.candidates
-    ended = [place for place, candidate in enumerate(candidates) if candidate.end == "stop"]
-    places = ended or list(range(len(candidates)))
-    scores, answers = [candidates[place].score for place in places], [candidates[place].answer for place in places]
-    return places[choose(scores, answers, config.select, config.vote_eta)]
 
 
 def _row(

@@ -105,7 +105,12 @@ class Searcher:
         self._tag = _tag_of(scorer)
 
     def search_all(
-        self, search: Search, problems: Sequence[Problem], budget_tokens: int, seed: int
+        self,
+        search: Search,
+        problems: Sequence[Problem],
+        budget_tokens: int,
+        seed: int,
+        prompts: Sequence[list[int]] | None = None,
     ) -> list[SearchResult]:
         """Searches for a solution of each problem, of all at the same time.
 
@@ -116,6 +121,7 @@ class Searcher:
             problems: questions; answers are not looked at.
             budget_tokens: tokens that the policy may generate for each problem.
             seed: seed of the samples, and of each search's own random numbers.
+            prompts: token ids of a prompt for each problem; by default what the decoding's prompt format makes of it.
 
         Raises:
             SearchError: if the search asks for more than its budget, or returns no solution; if the policy never ends
@@ -124,7 +130,12 @@ class Searcher:
             ScorerError: if the scorer returns not one score for each step, or NaN.
             EngineError: if the engine has failed for good.
         """
-        searches = [self._begin(search, problem, budget_tokens, seed) for problem in problems]
+        if prompts is None:
+            prompts = [problem_prompt(problem, self._engine, self._decoding.prompt) for problem in problems]
+        searches = [
+            self._begin(search, problem, prompt_ids, budget_tokens, seed)
+            for problem, prompt_ids in zip(problems, prompts, strict=True)
+        ]
         for number in count():
             # All searches are at their request of this number.
             waiting = [running for running in searches if running.request is not None]
@@ -137,8 +148,7 @@ class Searcher:
                 _advance(running, search)
         return [running.result for running in searches if running.result is not None]
 
-    def _begin(self, search: Search, problem: Problem, tokens: int, seed: int) -> _Running:
-        prompt_ids = problem_prompt(problem, self._engine, self._decoding.prompt)
+    def _begin(self, search: Search, problem: Problem, prompt_ids: list[int], tokens: int, seed: int) -> _Running:
         max_tokens = min(self._decoding.max_tokens, self._engine.max_length - len(prompt_ids))
         # No sample has the number -1, so the search's random numbers are independent of the engine's.
         own_seed = request_seed(seed, prompt_ids, -1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from erprm.engines.model_files import beside_file, load_tokenizer
+from erprm.errors import InputError
 from erprm.models.adapters import AdapterError, choose_adapter
 from erprm.models.adapters.registry import AdapterSetting
 from erprm.scoring import ScorerError
@@ -76,7 +77,7 @@ class ServedTokenClassifier(ABC):
             return []
         encoded = self.step_encoder.encode_batch(solutions)
         for place, length in self._too_long(encoded).items():
-            raise ValueError(
+            raise InputError(
                 f"the solution of {solutions[place].question[:60]!r} has {length} tokens; {self._place} reads "
                 f"{self._context()}"
             )
