@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
     "search": ("erprm.cli.search", "solve problems step by step, guided by a reward model, under a budget of tokens"),
+    "serve": ("erprm.cli.serve", "answer OpenAI's requests with a search: one URL for a policy and a reward model"),
     "merge": ("erprm.cli.merge", "make one folder of the parts of a rollout run (rollout --shard)"),
     "convert": ("erprm.cli.convert", "turn step-labelled data of other projects into rollout records, and back"),
     "data": ("erprm.cli.data", "data stats: what is in step-labelled data, with plots, duplicates and contamination"),
@@ -46,6 +47,7 @@ _RESUMES = "nothing was saved; --ckpt_path=last continues from the newest checkp
 _WHEN_STOPPED = {
     **dict.fromkeys(("ablate", "demo", "raft", "rollout", "score", "search"), _CONTINUES),
     **dict.fromkeys(("fit", "sft"), _RESUMES),
+    "serve": "what ran was finished",
 }
 _BEGINS_AGAIN = "the same command begins again"
 

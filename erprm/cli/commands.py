@@ -65,8 +65,9 @@ class CommandParser(ShortErrors):
             elif field.metadata.get("positional"):
                 self.add_argument(field.name, type=types[field.name], help=help_of[field.name])
             else:
-                name = f"--{key_of(field)}"
-                self.add_argument(name, type=types[field.name], default=field.default, help=help_of[field.name])
+                needed = field.default is dataclasses.MISSING
+                options: dict[str, Any] = {"required": True} if needed else {"default": field.default}
+                self.add_argument(f"--{key_of(field)}", type=types[field.name], help=help_of[field.name], **options)
 
     def with_values(self, arguments: Sequence[str]) -> list[str]:
         """The arguments, with ``true`` for a switch that was given no value: ``--quick``."""

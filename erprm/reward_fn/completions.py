@@ -26,7 +26,7 @@ def completion_text(completion: Any, where: str) -> str:
     """
     if isinstance(completion, str):
         return completion
-    turns = [_content(message, where) for message in _messages(completion, where) if message["role"] == "assistant"]
+    turns = [message_text(message, where) for message in _messages(completion, where) if message["role"] == "assistant"]
     return "\n\n".join(turn for turn in turns if turn)
 
 
@@ -43,7 +43,7 @@ def question_text(prompt: Any, where: str) -> str:
     """
     if isinstance(prompt, str):
         return prompt
-    turns = [_content(message, where) for message in _messages(prompt, where) if message["role"] == "user"]
+    turns = [message_text(message, where) for message in _messages(prompt, where) if message["role"] == "user"]
     if not turns:
         raise ValueError(f"{where} has no message of the user")
     return turns[-1]
@@ -57,8 +57,12 @@ def _messages(value: Any, where: str) -> Sequence[Mapping[str, Any]]:
     return messages
 
 
-def _content(message: Mapping[str, Any], where: str) -> str:
-    """A text, or the parts of one; a message that only calls tools has none."""
+def message_text(message: Mapping[str, Any], where: str) -> str:
+    """The text of a message, or of its parts; one that only calls tools has none.
+
+    Raises:
+        TypeError: if it has another content.
+    """
     content = message["content"]
     if content is None:
         return ""
