@@ -108,7 +108,7 @@ def takes(annotation: Any, value: object) -> bool:
         return type(value) in (int, float) and abs(value) < math.inf  # type: ignore[arg-type]
     if annotation is str:
         return isinstance(value, str) and _is_unicode(value)
-    return annotation is dict and isinstance(value, dict)
+    return (origin or annotation) is dict and isinstance(value, dict)
 
 
 def described(annotation: Any) -> str:
@@ -119,8 +119,8 @@ def described(annotation: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin is list:
-        return f"a list, each {described(arguments[0])}"
-    return _NAMES.get(annotation, "what only the server can set")
+        return "a list" if arguments[0] is Any else f"a list, each {described(arguments[0])}"
+    return _NAMES.get(origin or annotation, "what only the server can set")
 
 
 def shown(value: object) -> str:
