@@ -53,6 +53,7 @@ from erprm.models import (
 from erprm.raft import RaftConfig
 from erprm.rollout.config import RolloutConfig
 from erprm.search.config import SearchConfig
+from erprm.serve import ServeConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 COMMAND_SETTINGS: dict[str, type] = {
@@ -61,6 +62,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "rollout": RolloutCommand,
     "raft": RaftConfig,
     "search": SearchConfig,
+    "serve": ServeConfig,
     "merge": MergeConfig,
     "convert": ConvertConfig,
     "data stats": StatsConfig,

@@ -22,6 +22,7 @@ LAYERS = [
     {"models", "rollout"},
     {"estimate"},
     {"callbacks", "raft", "reward_fn", "search"},
+    {"serve"},
     {"ablation"},
     {"demo"},
     {"cli"},
@@ -31,8 +32,8 @@ LEVEL_OF_PART = {part: level for level, parts in enumerate(LAYERS) for part in p
 
 LIGHTNING = {"lightning", "lightning_fabric", "pytorch_lightning"}
 PARTS_WITH_LIGHTNING = {"data", "models", "callbacks", "raft", "ablation", "demo", "cli"}
-# Optional engines: each wrapped by one module, imported when it is used.
-WRAPPED_LIBRARIES = {"vllm", "ray", "openai"}
+# Optional: each wrapped by one module, imported when it is used.
+WRAPPED_LIBRARIES = {"vllm", "ray", "openai", "starlette", "uvicorn", "prometheus_client"}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 
 

@@ -47,6 +47,7 @@ PUBLIC_NAMES = {
         DVTS START AdaptiveN BeamSearch BestOfNSearch Budget Decoding Expand PartialSolution ParticleSearch
         Search SearchError SearchResult SearchSteps Searcher StepRejection""",
     "erprm.search.config": "SearchConfig",
+    "erprm.serve": "ServeConfig run_server serving",
     "erprm.steps": """
         STEP_FORMAT_PRESETS STEP_STYLES EncodedSolution Layout Solution StepEncoder StepFormat StepFormatError
         StepSplit check_step_style choose_style segment_steps split_steps""",

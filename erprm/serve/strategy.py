@@ -88,7 +88,9 @@ def read_strategy(text: str, searches: Searches, defaults: Options) -> Strategy:
         )
     texts = _pairs(listed, text) if listed else {}
     make, general = searches[name], {field.name for field in dataclasses.fields(Options)}
-    own = {field.name for field in dataclasses.fields(make) if field.init} if dataclasses.is_dataclass(make) else set()
+    own: set[str] = set()
+    if dataclasses.is_dataclass(make):
+        own = {field.name for field in dataclasses.fields(make) if field.init}
     for key in texts:
         if key not in own | general:
             raise unknown_field(key, sorted(own) + sorted(general - own))

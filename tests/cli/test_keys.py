@@ -33,12 +33,14 @@ from erprm.raft.config import RaftConfig
 from erprm.rollout.config import RolloutConfig
 from erprm.search.config import SearchConfig
 from erprm.search.protocol import Budget, SearchSteps
+from erprm.serve import ServeConfig
 
 MODEL = {"model": "m", "output_dir": "out"}
 # Settings of each command: their class, values of the keys that have no default, and arguments in front.
 COMMANDS: dict[str, tuple[type[Any], dict[str, Any], list[str]]] = {
     "rollout": (RolloutCommand, MODEL, []),
     "search": (SearchConfig, {**MODEL, "scorer": "s"}, []),
+    "serve": (ServeConfig, {"policy": "p", "scorer": "s"}, []),
     "raft": (RaftConfig, {**MODEL, "selector": "oracle"}, []),
     "ablate": (AblateConfig, {"fit": "f.yaml", "pool": "p.jsonl"}, []),
     "score": (ScoreConfig, {"model": "m", "question": "q", "solution": "s"}, []),

@@ -88,6 +88,11 @@ WORK: dict[str, tuple[list[str], str, str]] = {
         "erprm.engines.transformers:TransformersEngine.generate",
         CONTINUES,
     ),
+    "serve": (
+        ["--policy=my-llama", "--scorer=prm", "--port=0", "--device=cpu"],
+        "erprm.cli.serve:tell",
+        "what ran was finished",
+    ),
     "score": (
         ["--model=prm", "--jsonl", "solutions.jsonl", "scored.jsonl"],
         "erprm.models.process_reward:ProcessRewardModel.score_steps",
@@ -116,7 +121,7 @@ WORK: dict[str, tuple[list[str], str, str]] = {
     "demo": (["--quick", "--output_dir=demo"], "erprm.demo.dial.base:BaseModel.training_step", CONTINUES),
 }
 # Run to the end by other tests.
-NOT_GONE_ON = {"ablate", "demo", "raft", "validate", "test", "predict"}
+NOT_GONE_ON = {"serve", "ablate", "demo", "raft", "validate", "test", "predict"}
 
 
 @pytest.fixture(scope="module")

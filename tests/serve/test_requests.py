@@ -48,7 +48,7 @@ def test_the_name_of_the_model_says_the_strategy() -> None:
 
 
 def test_fields_that_change_nothing_are_taken() -> None:
-    harmless = {"frequency_penalty": 0.0, "logprobs": False, "tools": [], "response_format": {"type": "text"}}
+    harmless: dict[str, Any] = {"frequency_penalty": 0.0, "logprobs": False, "tools": [], "response_format": {"type": "text"}}
     assert chat(**harmless, logit_bias=None, user="me", metadata={"a": "b"}) == chat()
 
 
