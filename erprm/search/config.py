@@ -6,13 +6,12 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from erprm.engines.prompts import PromptFormat
 from erprm.engines.registry import engine_content
 from erprm.grading import KINDS, Kind, check_grading
 from erprm.inherited_help import inherits_help
 from erprm.runs.identity import described, setting_content
 from erprm.search.methods import DEFAULT_METHODS, SearchSetting, search_of
-from erprm.search.protocol import Decoding, Search
+from erprm.search.protocol import Search
 from erprm.search.settings import GuidedSettings
 
 
@@ -32,7 +31,6 @@ class SearchConfig(GuidedSettings):
             default the first three.
         budgets: tokens that the policy may generate for one problem; each method is run with each.
         seeds: each method is run with each of these seeds of the samples.
-        prompt: how a question becomes a prompt.
         grading: how answers are graded: ``gsm8k`` (the final answer as a number), ``math`` (as an expression), ``auto``
             (as the gold is written), the import path of a function of prediction and gold that returns a reward in
             [0, 1], or a ``class_path`` with ``init_args``.
@@ -48,7 +46,6 @@ class SearchConfig(GuidedSettings):
     methods: dict[str, SearchSetting] = field(default_factory=dict)
     budgets: list[int] = field(default_factory=lambda: [2048])
     seeds: list[int] = field(default_factory=lambda: [0])
-    prompt: PromptFormat = field(default_factory=PromptFormat)
     grading: str | dict[str, Any] = "auto"
     correct_threshold: float = 0.5
     problems_per_part: int = 128
@@ -75,11 +72,6 @@ class SearchConfig(GuidedSettings):
     def searches(self) -> dict[str, Search]:
         """The methods, made."""
         return {name: search_of(setting, f"methods.{name}") for name, setting in self.methods.items()}
-
-    @property
-    def decoding(self) -> Decoding:
-        """Settings for sampling from the policy."""
-        return self.decoding_with(self.prompt)
 
     @property
     def grading_kind(self) -> Kind:

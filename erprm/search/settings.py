@@ -29,6 +29,7 @@ class GuidedSettings(EngineSettings):
             ``erprm score`` does), or ``class_path`` and ``init_args`` of anything with ``score_steps``.
         device: ``auto`` (a GPU if there is one) or a torch device, for the policy and for a scorer that is a model.
         dtype: ``auto`` or the name of a torch dtype, of the policy.
+        prompt: how a question becomes a prompt.
         style: how the steps of a solution are separated; that of the scorer's training.
         step_ends: strings after which a step may have ended, where the policy pauses and the scorer is asked; by
             default a line break for ``lines`` and ``math_shepherd``, two for ``paragraphs``.
@@ -45,6 +46,7 @@ class GuidedSettings(EngineSettings):
 
     scorer: str | StepScorer
     _: KW_ONLY
+    prompt: PromptFormat = field(default_factory=PromptFormat)
     style: str = "lines"
     step_ends: list[str] | None = None
     aggregation: Aggregation = "min"
@@ -66,15 +68,16 @@ class GuidedSettings(EngineSettings):
                 f"step_ends is needed with style {self.style!r}: strings after which a step may have ended, such as "
                 f'["\\n"]; only {", ".join(STEP_ENDS)} have a default'
             )
-        check_decoding(self.decoding_with(PromptFormat()))
+        check_decoding(self.decoding)
         aggregator(self.aggregation)
         check_select(self.select, self.vote_eta)
 
-    def decoding_with(self, prompt: PromptFormat) -> Decoding:
+    @property
+    def decoding(self) -> Decoding:
         """Settings for sampling from the policy."""
         step_ends = STEP_ENDS[self.style] if self.step_ends is None else tuple(self.step_ends)
         return Decoding(
-            prompt,
+            self.prompt,
             self.style,
             step_ends,
             tuple(self.stop),

@@ -7,7 +7,6 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 from erprm.engines.openai_client import OpenAIServer
-from erprm.engines.prompts import PromptFormat
 from erprm.engines.settings import ServerOptions
 from erprm.errors import InputError
 from erprm.grading import Kind
@@ -30,8 +29,7 @@ class ServeConfig(GuidedSettings):
     Attributes:
         model: the policy: local folder or hub id, or the URL of a server such as ``vllm serve``, which is asked for the
             name of its first model.
-        prompt: how the last message of a chat becomes a prompt; by default by the policy's chat template, where it has
-            one, else as it is.
+        prompt: how the last message of a chat becomes a prompt; without ``prompt.chat`` a chat may have no other.
         strategy: how a question is answered where the request does not say: ``best_of_n``, ``beam``,
             ``step_rejection``, or the import path of a search of your own; then perhaps options, as in
             ``beam:width=2,budget=4096``.
@@ -52,7 +50,6 @@ class ServeConfig(GuidedSettings):
 
     model: str = field(metadata={"key": "policy"})
     _: KW_ONLY
-    prompt: PromptFormat | None = None
     strategy: str = "best_of_n:n=8"
     budget: int = 4096
     max_budget: int = 65536
@@ -81,7 +78,7 @@ class ServeConfig(GuidedSettings):
             raise ValueError(f"gather_s is {self.gather_s}; it must be from 0 to 10")
         if self.name is not None and (not self.name.strip() or "@" in self.name):
             raise ValueError(f"name is {self.name!r}; it must be a text without @, behind which a strategy stands")
-        terms = self.terms("", PromptFormat())
+        terms = self.terms("")
         tokens = terms.strategy.budget(self.max_tokens, self.budget)
         if not self.max_tokens <= tokens <= self.max_budget:
             raise ValueError(
@@ -94,12 +91,11 @@ class ServeConfig(GuidedSettings):
         """The key that clients must send."""
         return self.api_key if self.api_key is not None else os.environ.get(API_KEY) or None
 
-    def terms(self, policy: str, prompt: PromptFormat) -> Terms:
+    def terms(self, policy: str) -> Terms:
         """The terms on which requests are answered.
 
         Args:
             policy: name of the policy.
-            prompt: how the last message becomes a prompt.
         """
         name = self.name or (Path(policy).resolve().name if Path(policy).is_dir() else policy)
         if "@" in name:
@@ -110,8 +106,8 @@ class ServeConfig(GuidedSettings):
         options = Options(select=self.select, vote_eta=self.vote_eta)
         return Terms(
             name=name,
-            prompt=prompt,
-            decoding=self.decoding_with(prompt),
+            prompt=self.prompt,
+            decoding=self.decoding,
             strategy=read_strategy(self.strategy, searches, options),
             options=options,
             searches=searches,

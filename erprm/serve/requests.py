@@ -212,8 +212,8 @@ def _chat(body: _ChatBody, terms: Terms) -> Asked:
     if before and not terms.prompt.chat:
         raise FieldError(
             "messages",
-            f"messages has {len(before)} before the question, such as one of the role {before[0][0]!r}; this policy "
-            "has no chat template in use, and takes the question alone",
+            f"messages has {len(before)} before the question, the first of the role {before[0][0]!r}; this policy has "
+            "no chat template in use (prompt.chat is false), and takes one question alone",
         )
     if terms.prompt.system is not None and not any(role == "system" for role, _ in before):
         before.insert(0, ("system", terms.prompt.system))

@@ -14,7 +14,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from erprm.engines.base import Engine
-from erprm.engines.prompts import PromptFormat
 from erprm.engines.registry import check_prompt, open_engine, require_package
 from erprm.models.scorers.http import HTTPStepScorer
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
@@ -83,14 +82,15 @@ def _opened(config: ServeConfig, engine: Engine | None) -> Iterator[tuple[uvicor
     with ExitStack() as stack:
         listener = stack.enter_context(closing(_bound_socket(config.host, config.port)))
         config = config.located()
-        if engine is None and config.prompt is not None:
+        if engine is None:
             check_prompt(config, config.prompt)
         scorer = stack.enter_context(opened_scorer(_scorer(config), device_named(config.device)))
         check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")
         policy = engine if engine is not None else stack.enter_context(closing(open_engine(config, config.prompt)))
-        prompt = config.prompt or PromptFormat(chat=bool(policy.tokenizer.chat_template))
-        prompt.identity(policy.tokenizer)
-        terms = config.terms(policy.name, prompt)
+        config.prompt.identity(policy.tokenizer)
+        if policy.tokenizer.chat_template and not config.prompt.chat:
+            log.warning("the policy has a chat template, which is not used: --prompt.chat true puts questions into it")
+        terms = config.terms(policy.name)
         solver = Solver(policy, scorer, terms, config.aggregation, config.grading)
         worker = Worker(solver, config.max_waiting, config.max_batch, config.gather_s)
         service = Service(worker, terms, config.key, config.max_body_bytes)

@@ -22,6 +22,9 @@ from erprm.serve.worker import Job
 
 Result = TypeVar("Result")
 
+# JavaScript, which may read a seed and send it back, has no integers of more than 53 bits.
+_SEED_BITS = 53
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -110,7 +113,7 @@ class Solver:
             # Without a seed, the same question asked twice gets samples of its own each time.
             same = (alike, tuple(prompt_ids))
             times[same] += asked.seed is None
-            seed = secrets.randbits(62) if asked.seed is None else asked.seed
+            seed = secrets.randbits(_SEED_BITS) if asked.seed is None else asked.seed
             groups.setdefault((alike, times[same]), _Group(seed)).jobs.append((job, prompt_ids))
         return list(groups.values())
 

@@ -12,7 +12,7 @@ from erprm.serve.requests import Asked, Terms, read_chat, read_completion, read_
 from erprm.steps import Solution
 from tests.serve.conftest import make_config
 
-PLAIN = make_config(temperature=0.5, stop=["</answer>"]).terms("echo", PromptFormat())
+PLAIN = make_config(temperature=0.5, stop=["</answer>"]).terms("echo")
 CHAT = replace(PLAIN, prompt=PromptFormat(chat=True))
 QUESTION = [{"role": "user", "content": "1 2 3 ="}]
 
@@ -48,7 +48,12 @@ def test_the_name_of_the_model_says_the_strategy() -> None:
 
 
 def test_fields_that_change_nothing_are_taken() -> None:
-    harmless: dict[str, Any] = {"frequency_penalty": 0.0, "logprobs": False, "tools": [], "response_format": {"type": "text"}}
+    harmless: dict[str, Any] = {
+        "frequency_penalty": 0.0,
+        "logprobs": False,
+        "tools": [],
+        "response_format": {"type": "text"},
+    }
     assert chat(**harmless, logit_bias=None, user="me", metadata={"a": "b"}) == chat()
 
 

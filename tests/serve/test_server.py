@@ -167,7 +167,7 @@ def test_a_chat_goes_through_the_template_of_the_policy_and_its_last_message_to_
         {"role": "assistant", "content": "then"},
         {"role": "user", "content": "4 5 6 ="},
     ]
-    with client_of(start(policy)) as client:
+    with client_of(start(policy, prompt=PromptFormat(chat=True))) as client:
         answer = client.chat.completions.create(model="echo", messages=messages)
     assert policy.calls[0][0].split() == ["so", "1", "1", "1", "=", "then", "4", "5", "6", "="]
     assert answer.erprm["question"] == "4 5 6 ="
