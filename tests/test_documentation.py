@@ -31,7 +31,7 @@ PAGES = [page for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs
 # The Python of these pages takes a model of the hub, or objects of the reader's own.
 NOT_RUN = {"rollouts.md"}
 # The snippets of these pages use a package of the extra `dev` that is no dependency.
-NEEDS = {"rl.md": "trl"}
+NEEDS = {"rl.md": "trl", "serving.md": "starlette"}
 
 _BLOCK = re.compile(
     r"^(?:<!-- *(?P<mark>[^\n]*?) *-->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 from erprm.engines.openai_client import OpenAIServer
+from erprm.engines.registry import require_package
 from erprm.engines.settings import ServerOptions
 from erprm.errors import InputError
 from erprm.grading import Kind
@@ -30,8 +31,8 @@ class ServeConfig(GuidedSettings):
         model: the policy: local folder or hub id, or the URL of a server such as ``vllm serve``, which is asked for the
             name of its first model.
         prompt: how the last message of a chat becomes a prompt; without ``prompt.chat`` a chat may have no other.
-        strategy: how a question is answered where the request does not say: ``best_of_n``, ``beam``,
-            ``step_rejection``, or the import path of a search of your own; then perhaps options, as in
+        strategy: how a question is answered where the request does not say: a search by a name that ``methods`` of
+            ``erprm search`` takes, or by the import path of a class, then perhaps options, as in
             ``beam:width=2,budget=4096``.
         budget: tokens that the policy may generate for a question, where strategies have neither ``budget`` nor ``n``.
         max_budget: the most tokens that a request may ask for.
@@ -45,7 +46,7 @@ class ServeConfig(GuidedSettings):
         max_waiting: requests that may wait; more get status 429.
         max_batch: requests that are answered together.
         gather_s: seconds to wait for more requests after the first of a batch.
-        server: where the policy is served; a URL as the policy sets ``base_url``.
+        server: where the policy is served; a URL as the policy sets ``base_url``, and ``retries`` is 2.
     """
 
     model: str = field(metadata={"key": "policy"})
@@ -119,10 +120,12 @@ class ServeConfig(GuidedSettings):
         """The same with the policy's name in the place of its URL.
 
         Raises:
+            ImportError: if the package ``openai`` is not installed.
             ServerError: if the server cannot be reached.
         """
         if not is_url(self.model):
             return self
+        require_package("openai")
         assert self.server.base_url is not None
         card = OpenAIServer(self.server.base_url, None, self.server).model_card("policy")
         if self.server.tokenizer is None and card.root is not None:

@@ -108,7 +108,7 @@ def _server(service: Service) -> uvicorn.Server:
     import uvicorn
 
     class FinishingServer(uvicorn.Server):  # type: ignore[misc]
-        """Still answers while what runs is finished; the second signal does not wait for that."""
+        """Still answers while what runs is finished; a second signal closes the port at once."""
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if self.should_exit or service.worker.is_closing:
@@ -121,7 +121,8 @@ def _server(service: Service) -> uvicorn.Server:
             log.warning("%s: what runs is finished, everything else is refused", signal.Signals(sig).name)
             service.worker.close()
             service.worker.join()
-            super().handle_exit(sig, None)
+            if not self.should_exit:
+                super().handle_exit(sig, None)
 
     config = uvicorn.Config(make_app(service), log_level="warning", access_log=False, lifespan="off", ws="none")
     return FinishingServer(config)

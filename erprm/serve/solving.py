@@ -77,7 +77,8 @@ class Solver:
 
     def __init__(self, engine: Engine, scorer: StepScorer, terms: Terms, aggregation: Aggregation, kind: Kind) -> None:
         self._engine, self._scorer, self._terms = engine, scorer, terms
-        self._aggregation, self._kind = aggregation, kind
+        self._aggregation: Aggregation = aggregation
+        self._kind: Kind = kind
         # A searcher knows whether a step has ever ended under its decoding.
         self._searcher = functools.lru_cache(maxsize=32)(self._make_searcher)
 
@@ -97,7 +98,7 @@ class Solver:
             _each_its_own([job for job, _ in group.jobs], search)
 
     def _make_searcher(self, decoding: Decoding) -> Searcher:
-        return Searcher(self._engine, self._scorer, decoding, self._aggregation)
+        return Searcher(self._engine, self._scorer, decoding, self._aggregation, self._kind)
 
     def _groups(self, jobs: Sequence[Job]) -> list[_Group]:
         groups: dict[object, _Group] = {}
@@ -141,7 +142,7 @@ class Solver:
 
     def _order(self, result: SearchResult, asked: Asked) -> list[int]:
         options, candidates = asked.strategy.options, result.candidates
-        chosen = chosen_candidate(result, options.select, options.vote_eta, self._kind)
+        chosen = chosen_candidate(result, options.select, options.vote_eta)
         rest = [place for place in range(len(candidates)) if place != chosen]
         rest.sort(key=lambda place: (candidates[place].end == "stop", candidates[place].score), reverse=True)
         return [chosen, *rest]

@@ -128,3 +128,6 @@ def test_the_address_of_a_policy_may_end_with_its_version() -> None:
     for policy in ("http://a:1", "http://a:1/", "http://a:1/v1", "http://a:1/v1/"):
         config = make_config(model=policy)
         assert (config.engine, config.server.base_url, config.server.retries) == ("openai", "http://a:1/v1", 2)
+    arguments = ["serve", "--policy=http://a:1", "--scorer=s", "--server.concurrency=8"]
+    server = parse_settings(ServeConfig, arguments).server
+    assert (server.base_url, server.concurrency, server.retries) == ("http://a:1/v1", 8, 2)

@@ -1,6 +1,8 @@
 """The server on loopback, asked by OpenAI's client and by hostile ones."""
 
 import json
+import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +14,9 @@ import httpx
 import pytest
 
 from erprm.engines.prompts import PromptFormat
+from erprm.runs.signals import Stopped, stop_on_signals
 from erprm.search.methods import SEARCHES
-from erprm.serve import serving
+from erprm.serve import run_server, serving
 from tests.serve.conftest import EchoPolicy, make_config, unreachable
 
 pytest.importorskip("starlette", reason="needs the extra serve")
@@ -427,3 +430,27 @@ def wait_for(url: str, waiting: int) -> None:
             return
         threading.Event().wait(0.05)
     raise AssertionError(f"not {waiting} requests came to wait")
+
+
+def test_a_signal_lets_what_runs_end_and_new_requests_be_refused_until_then() -> None:
+    policy = EchoPolicy()
+    policy.may_answer.clear()
+    found: dict[str, Any] = {}
+
+    def use(url: str, _: str) -> None:
+        with ThreadPoolExecutor(1) as threads:
+            running = threads.submit(ask, url, question_number(0))
+            assert policy.asked.wait(60)
+            os.kill(os.getpid(), signal.SIGTERM)
+            while httpx.get(f"{url}/health").status_code != 503:
+                pass
+            body = {"model": "echo", "messages": [{"role": "user", "content": "1 2 3 ="}]}
+            found["new"] = post(url, json=body)
+            policy.may_answer.set()
+            found["running"] = running.result()
+
+    with stop_on_signals(), pytest.raises(Stopped, match="SIGTERM"):
+        run_server(make_config(), use, policy)
+    assert found["new"].status_code == 503
+    assert found["new"].headers["retry-after"] == "5"
+    assert found["running"].erprm["question"] == question_number(0)
