@@ -72,7 +72,7 @@ class Solver:
         scorer: what scores steps.
         terms: on which requests are answered.
         aggregation: score of a solution from those of its steps.
-        kind: how final answers are read, for votes.
+        kind: how final answers are read, for votes and searches that look at them.
     """
 
     def __init__(self, engine: Engine, scorer: StepScorer, terms: Terms, aggregation: Aggregation, kind: Kind) -> None:
