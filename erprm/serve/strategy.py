@@ -87,14 +87,13 @@ def read_strategy(text: str, searches: Searches, defaults: Options) -> Strategy:
             f"{did_you_mean(name, searches)}"
         )
     texts = _pairs(listed, text) if listed else {}
-    make, general = searches[name], {field.name for field in dataclasses.fields(Options)}
-    own: set[str] = set()
-    if dataclasses.is_dataclass(make):
-        own = {field.name for field in dataclasses.fields(make) if field.init}
+    make: Any = searches[name]
+    general = {field.name for field in dataclasses.fields(Options)}
+    own = {field.name for field in dataclasses.fields(make) if field.init} if dataclasses.is_dataclass(make) else set()
     for key in texts:
         if key not in own | general:
             raise unknown_field(key, sorted(own) + sorted(general - own))
-    arguments = read_texts(make, {k: v for k, v in texts.items() if k in own}) if own else {}  # type: ignore[arg-type]
+    arguments = read_texts(make, {k: v for k, v in texts.items() if k in own}) if own else {}
     given: dict[str, Any] = read_texts(Options, {k: v for k, v in texts.items() if k in general - own})
     if "select" in given:
         given.setdefault("vote_eta", None)

@@ -18,6 +18,7 @@ from erprm.engines.base import (
     encode_prompt,
     request_seed,
 )
+from erprm.errors import InputError
 from erprm.serve import ServeConfig
 from erprm.steps import Solution
 from tests.rollout.conftest import make_word_tokenizer
@@ -80,7 +81,7 @@ class EchoPolicy:
 class EchoScorer:
     """Says 0.9 of a step that ends with 7, 0.5 of any other; 0 of one whose digits are not those of the question.
 
-    A question with a 9 in it is one that it cannot score.
+    A question with an 8 in it is too long for it, and at one with a 9 it fails.
     """
 
     def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
@@ -89,6 +90,8 @@ class EchoScorer:
         ]
 
     def _score(self, question: str, step: str) -> float:
+        if "8" in question:
+            raise InputError("8 is too long")
         if "9" in question:
             raise ValueError("9 is too much")
         digits = [character for character in step if character.isdigit()][:3]

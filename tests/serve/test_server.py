@@ -259,6 +259,13 @@ def test_a_question_that_is_too_long_is_refused_and_not_those_beside_it(start: S
         assert short.result().erprm["question"] == "1 2 3 ="
 
 
+def test_a_solution_that_the_scorer_does_not_take_is_an_error_of_the_request(url: str) -> None:
+    with pytest.raises(openai.BadRequestError, match="8 is too long"):
+        ask(url, "8 8 8 =")
+    refused = post(url, "/score", json={"question": "8 8 8 =", "solution": "so"})
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "8 is too long")
+
+
 def test_what_the_scorer_fails_on_is_its_own_request_alone(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     url = start(EchoPolicy(), gather_s=2.0, max_batch=8)
     questions = ["9 9 9 =", *map(question_number, range(7))]
