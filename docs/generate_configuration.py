@@ -33,6 +33,7 @@ from erprm.cli.convert import ConvertConfig
 from erprm.cli.data import StatsConfig
 from erprm.cli.demo import DemoConfig
 from erprm.cli.export import ExportConfig
+from erprm.cli.init import InitConfig
 from erprm.cli.merge import MergeConfig
 from erprm.cli.report import ReportConfig
 from erprm.cli.rollout import RolloutCommand
@@ -57,6 +58,7 @@ from erprm.serve import ServeConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 COMMAND_SETTINGS: dict[str, type] = {
+    "init": InitConfig,
     "score": ScoreConfig,
     "export": ExportConfig,
     "rollout": RolloutCommand,

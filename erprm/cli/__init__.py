@@ -13,6 +13,7 @@ from erprm.cli.working_folder import find_modules_in_working_folder
 
 # command -> (module with a main(arguments), what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("erprm.cli.init", "copy an example configuration to edit; --list shows them"),
     "fit": ("erprm.cli.lightning", "train a process reward model (LightningCLI)"),
     "validate": ("erprm.cli.lightning", "evaluate on the validation split"),
     "test": ("erprm.cli.lightning", "evaluate on the test data"),

@@ -18,7 +18,8 @@ from erprm.errors import UsageError
 Settings = TypeVar("Settings")
 
 
-# Metadata of a field of settings that is given without a key before it, once or several times.
+# Metadata of a field of settings that is given without a key before it, once (or not, if it has a default) or several
+# times.
 POSITIONAL = {"positional": True}
 POSITIONALS = {"positional": True, "many": True}
 # Metadata of a field that takes two values behind its key: ``--jsonl IN OUT``.
@@ -63,7 +64,8 @@ class CommandParser(ShortErrors):
             elif field.metadata.get("pair"):
                 self.add_argument(f"--{field.name}", nargs=2, type=str, help=help_of[field.name])
             elif field.metadata.get("positional"):
-                self.add_argument(field.name, type=types[field.name], help=help_of[field.name])
+                optional = {} if field.default is dataclasses.MISSING else {"nargs": "?", "default": field.default}
+                self.add_argument(field.name, type=types[field.name], help=help_of[field.name], **optional)
             else:
                 needed = field.default is dataclasses.MISSING
                 options: dict[str, Any] = {"required": True} if needed else {"default": field.default}
