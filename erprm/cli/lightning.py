@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import shlex
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -16,8 +18,17 @@ from jsonargparse import SUPPRESS, ArgumentParser
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from rich.console import Console
 
 from erprm.callbacks import BestOfN, SaveOnSignal, StepEvaluation
+from erprm.callbacks.run_table import (
+    EvaluationRecord,
+    best_checkpoint,
+    exported_models,
+    result_folders,
+    run_table,
+    shown_path,
+)
 from erprm.callbacks.scoring import run_folder
 from erprm.cli.commands import with_home
 from erprm.cli.failures import is_refused_by
@@ -87,6 +98,8 @@ class ErprmCLI(LightningCLI):
     def __init__(self, *args: Any, command: str, **kwargs: Any) -> None:
         """Takes the one of Lightning's subcommands that is run; parsers for the others are not made."""
         self._command = command
+        self._arguments: list[str] = kwargs["args"][1:]
+        self._record = EvaluationRecord()
         super().__init__(*args, **kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -100,6 +113,13 @@ class ErprmCLI(LightningCLI):
         """The one that is run."""
         return {self._command: LightningCLI.subcommands()[self._command]}
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Lightning's, without its own list of results: a table of them ends the command."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if "verbose" in self._subcommand_method_arguments[subcommand]:
+            parser.set_defaults({"verbose": False})
+        return parser
+
     def _parse_ckpt_path(self) -> None:
         """Leaves out what Lightning 2.6 does here: to put hyperparameters of a checkpoint over the command line's."""
 
@@ -111,6 +131,7 @@ class ErprmCLI(LightningCLI):
             plugins.append(WholeCheckpointIO())
         if self.subcommand == "fit" and not any(isinstance(callback, SaveOnSignal) for callback in callbacks):
             callbacks.append(SaveOnSignal())
+        callbacks.append(self._record)
         try:
             return super().instantiate_trainer(plugins=plugins, callbacks=callbacks, **kwargs)
         except (TypeError, ValueError) as error:
@@ -128,6 +149,41 @@ class ErprmCLI(LightningCLI):
         continue_version(self.trainer, ckpt_path)
         self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
 
+    def after_fit(self) -> None:
+        """Shows what came out; the first process does."""
+        self._show_results()
+
+    after_validate = after_test = after_fit
+
+    def _show_results(self) -> None:
+        trainer: L.Trainer = self.trainer
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        console = Console(highlight=False)
+        console.print(run_table(trainer, self._record).rich())
+        if (following := self.next_command()) is not None:
+            # Not in the table, which would fold it.
+            console.print(f"next: {following}", soft_wrap=True, markup=False)
+
+    def next_command(self) -> str | None:
+        """What to type after this command, if that is plain."""
+        trainer = self.trainer
+        if self._command == "test":
+            folders = result_folders(trainer)
+            return shlex.join(["erprm", "report", shown_path(folders[0].parent)]) if folders else None
+        has_test_data = getattr(self.datamodule, "test_rollouts", None) is not None or any(
+            getattr(callback, "brings_test_data", False) for callback in trainer.callbacks
+        )
+        if has_test_data and self._command == "validate":
+            return shlex.join(["erprm", "test", *self._arguments])
+        best, exported = best_checkpoint(trainer), exported_models(trainer)
+        if has_test_data and best is not None:
+            checkpoint = ["--ckpt_path", shown_path(Path(best.best_model_path))]
+            return shlex.join(["erprm", "test", *_without_checkpoint(self._arguments), *checkpoint])
+        if exported:
+            return shlex.join(["erprm", "score", "--model", shown_path(exported[0])]) + " --question ... --solution ..."
+        return None
+
     default_model = "erprm.models.ProcessRewardModel"
     default_data = "erprm.data.datamodule.ProcessRewardDataModule"
 
@@ -142,11 +198,24 @@ class PolicyCLI(ErprmCLI):
     default_model = "erprm.models.PolicyModel"
     default_data = "erprm.data.policy.PolicyDataModule"
 
+    def next_command(self) -> None:
+        """A policy may be for many things."""
+
 
 def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list) else [value]
+
+
+def _without_checkpoint(arguments: Sequence[str]) -> list[str]:
+    """Arguments without ``--ckpt_path`` and its value."""
+    kept, is_value = [], False
+    for argument in arguments:
+        if not is_value and not argument.startswith("--ckpt_path"):
+            kept.append(argument)
+        is_value = argument == "--ckpt_path"
+    return kept
 
 
 def main(arguments: Sequence[str]) -> int:

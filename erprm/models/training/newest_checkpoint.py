@@ -58,7 +58,7 @@ def arguments_to_resume(root: Path) -> list[str]:
     for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
         found.update(_checkpoints(folder, "*.ckpt"))
     for name in sorted(found, key=lambda name: found[name].stat().st_mtime_ns, reverse=True):
-        saved = _read(found[name])
+        saved = read_checkpoint(found[name])
         if not saved or "callbacks" in saved:  # otherwise it has nothing but weights
             return ["--ckpt_path", str(name)]
     remove(root)
@@ -96,7 +96,7 @@ def continue_version(trainer: L.Trainer, ckpt_path: str | None) -> None:
         ckpt_path = trainer._checkpoint_connector._hpc_resume_path
     if ckpt_path is None or not Path(ckpt_path).exists():
         return
-    saved = _read(Path(ckpt_path))
+    saved = read_checkpoint(Path(ckpt_path))
     runs = [folder.resolve().parent for folder in _checkpoint_folders_of(Path(ckpt_path), saved)]
     steps = saved.get("global_step")
     for logger in trainer.loggers:
@@ -114,7 +114,7 @@ def continue_version(trainer: L.Trainer, ckpt_path: str | None) -> None:
             logger._experiment = _ContinuedMetrics(logger.log_dir, math.inf if steps is None else steps)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint, whose tensors are not read; empty if it cannot be read, as loading it says what is wrong."""
     try:
         file = path / METADATA_FILE if path.is_dir() else path
