@@ -35,6 +35,7 @@ from erprm.cli.demo import DemoConfig
 from erprm.cli.export import ExportConfig
 from erprm.cli.init import InitConfig
 from erprm.cli.merge import MergeConfig
+from erprm.cli.quickstart import QuickstartConfig
 from erprm.cli.report import ReportConfig
 from erprm.cli.rollout import RolloutCommand
 from erprm.cli.score import ScoreConfig
@@ -58,6 +59,7 @@ from erprm.serve import ServeConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 COMMAND_SETTINGS: dict[str, type] = {
+    "quickstart": QuickstartConfig,
     "init": InitConfig,
     "score": ScoreConfig,
     "export": ExportConfig,

@@ -19,7 +19,8 @@ from erprm.metrics.estimate import Curve
 from erprm.models.training.newest_checkpoint import read_checkpoint
 from erprm.report.tables import Table, interval_text
 
-_SHOWN_METHODS = {"bon": "best-of-n", "majority": "majority", "pass": "pass@n"}
+_BESIDE = {"majority": "majority", "pass": "pass@n"}
+_FOOTNOTE = "accuracies in %, with 95% intervals over problems"
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,16 @@ def run_table(trainer: L.Trainer, record: EvaluationRecord) -> Table:
             rows.append(["numbers of", f"epoch {evaluation.epoch}"])
     rows += _result_rows(evaluation) if evaluation is not None else []
     rows += [[name, shown_path(path)] for name, path in _places(trainer)]
-    return Table("Results", [], rows)
+    return Table("Results", [], rows, footnote=_FOOTNOTE if any(", n = " in row[0] for row in rows) else "")
 
 
 def _result_rows(evaluation: Evaluation) -> Iterator[list[str]]:
     for name, value in sorted(evaluation.values.items()):
         yield [name, f"{value:.4f}"]
     for name, curves in evaluation.curves.items():
-        shown = {label: curves[method] for method, label in _SHOWN_METHODS.items() if method in curves}
-        for n in next(iter(shown.values())).n:
-            accuracies = [f"{label} {interval_text(curve.at(n))}" for label, curve in shown.items()]
-            yield [f"{name}, n = {n}, %", ", ".join(accuracies)]
+        for n in curves["bon"].n:
+            beside = [f"{label} {100 * curves[method].at(n).mean:.1f}" for method, label in _BESIDE.items()]
+            yield [f"{name}, n = {n}", ", ".join([f"best-of-n {interval_text(curves['bon'].at(n))}", *beside])]
 
 
 def _places(trainer: L.Trainer) -> Iterator[tuple[str, Path]]:
@@ -111,7 +111,7 @@ def _places(trainer: L.Trainer) -> Iterator[tuple[str, Path]]:
         if best is not None:
             yield "checkpoint", Path(best.best_model_path)
     for folder in result_folders(trainer):
-        yield "curves and solutions", folder
+        yield "curves, samples", folder
 
 
 def exported_models(trainer: L.Trainer) -> list[Path]:

@@ -13,6 +13,7 @@ from erprm.cli.working_folder import find_modules_in_working_folder
 
 # command -> (module with a main(arguments), what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "quickstart": ("erprm.cli.quickstart", "a small example of the whole loop, in YAML files and commands to edit"),
     "init": ("erprm.cli.init", "copy an example configuration to edit; --list shows them"),
     "fit": ("erprm.cli.lightning", "train a process reward model (LightningCLI)"),
     "validate": ("erprm.cli.lightning", "evaluate on the validation split"),
@@ -46,7 +47,7 @@ _WITH_SUBCOMMANDS = {"data", "estimate"}
 _CONTINUES = "the same command continues the run"
 _RESUMES = "nothing was saved; --ckpt_path=last continues from the newest checkpoint, if any"
 _WHEN_STOPPED = {
-    **dict.fromkeys(("ablate", "demo", "raft", "rollout", "score", "search"), _CONTINUES),
+    **dict.fromkeys(("ablate", "demo", "quickstart", "raft", "rollout", "score", "search"), _CONTINUES),
     **dict.fromkeys(("fit", "sft"), _RESUMES),
     "serve": "what ran was finished",
 }

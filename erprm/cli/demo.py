@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     from erprm.demo.stages import Demo
     from erprm.demo.worlds import open_world
 
-    _quieten()
+    quieten()
     console = Console()
     started = time.perf_counter()
     folder = Path(config.output_dir)
@@ -135,7 +135,7 @@ def _show_steps(steps: dict[str, dict[str, dict[str, float]]], folder: Path, con
     write_json(steps, folder / "steps.json")
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Leaves the demo's own lines readable: Lightning greets every Trainer, transformers every model."""
     from transformers.utils import logging as transformers_logging
 

@@ -172,7 +172,8 @@ class ErprmCLI(LightningCLI):
             folders = result_folders(trainer)
             return shlex.join(["erprm", "report", shown_path(folders[0].parent)]) if folders else None
         has_test_data = getattr(self.datamodule, "test_rollouts", None) is not None or any(
-            getattr(callback, "brings_test_data", False) for callback in trainer.callbacks
+            getattr(callback, "brings_test_data", False)
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
         )
         if has_test_data and self._command == "validate":
             return shlex.join(["erprm", "test", *self._arguments])

@@ -98,12 +98,28 @@ class Demo:
             self._run_folder.begin(self._settings)
             return self._run()
 
-    def _run(self) -> dict[str, Results]:
+    def make_inputs(self) -> None:
+        """Makes what is there before anything is labelled: base model, problems, policy and pools.
+
+        Raises:
+            InUseError: if another command is writing into the folder.
+        """
+        with sole_use(self.folder):
+            self._run_folder.begin(self._settings)
+            base, problems = self._given()
+            policy = self._stage("policy", partial(self._policy, base, problems))
+            self._stage("pool", partial(self._pool, policy, problems))
+
+    def _given(self) -> tuple[Path, Path]:
+        """The base model and the problems."""
         base: Path | None = None
         for name, build in self.world.base_stages:
             base = self._stage(name, partial(self._base, build, base))
         assert base is not None
-        problems = self._stage("problems", self._problems)
+        return base, self._stage("problems", self._problems)
+
+    def _run(self) -> dict[str, Results]:
+        base, problems = self._given()
         rollouts, pools = self.folder / "rollouts", self._stages.path("pool")
         policy = self._stages.path("policy")
         if policy.exists() or not (_is_rolled_out(rollouts) and self._stages.is_done("pool")):

@@ -90,8 +90,8 @@ def test_the_wheel_holds_the_configs_beside_its_modules(empty_folder: Path) -> N
     (wheel,) = (source / "wheel").iterdir()
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"erprm/configs/{name}.yaml" for name in CONFIGS} <= names
-    modules = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "erprm").rglob("*.py")}
-    assert {name for name in names if name.endswith(".py")} == modules
+    files = {path.relative_to(source).as_posix() for path in (source / "erprm").rglob("*") if path.is_file()}
+    assert {name for name in names if re.match(r"erprm/(?!configs/)", name)} == files
 
     zipfile.ZipFile(wheel).extractall("installed")
     shutil.rmtree(source)  # Only the wheel is left.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,9 +49,10 @@ class DialWorld(World):
     @property
     def base_stages(self) -> Sequence[tuple[str, BaseStage]]:
         """An untrained model, and what it learns."""
-        return [("random model", self._random_model), ("base model", self._base)]
+        return [("random model", self.random_model), ("base model", self._base)]
 
-    def _random_model(self, _: Path | None, folder: Path, seed: int, fit: Fit) -> None:
+    def random_model(self, _: Path | None, folder: Path, seed: int, fit: Fit) -> None:
+        """An untrained Llama and its tokenizer."""
         save_random_model(folder, self.recipe, seed)
 
     def _base(self, random_model: Path | None, folder: Path, seed: int, fit: Fit) -> None:
@@ -60,9 +62,18 @@ class DialWorld(World):
 
     def problems(self, rng: random.Random) -> dict[str, list[Row]]:
         """Problems that all differ."""
-        problems = distinct_problems(rng, self.recipe.train_problems + self.recipe.test_problems)
+        problems = self.draw_problems(rng)
         parts = {"train": problems[: self.recipe.train_problems], "test": problems[self.recipe.train_problems :]}
         return {name: [_problem_row(name, i, each) for i, each in enumerate(part)] for name, part in parts.items()}
+
+    def draw_problems(self, rng: random.Random) -> list[DialProblem]:
+        """Those of :meth:`problems`, all together."""
+        return distinct_problems(rng, self.recipe.train_problems + self.recipe.test_problems)
+
+    def policy_problems(self, rng: random.Random) -> Iterator[DialProblem]:
+        """Those that the policy is tuned on, without end."""
+        while True:
+            yield random_problem(rng)
 
     def policy_samples(self, rng: random.Random, excluded: Container[str]) -> list[Row]:
         """Solutions in which some facts are mostly wrong, and others sometimes; the problems may be any."""
@@ -70,8 +81,7 @@ class DialWorld(World):
             systematic_mistakes(rng, self.recipe.systematic_share), self.recipe.systematic_rate, self.recipe.slip_rate
         )
         rows = []
-        for _ in range(self.recipe.policy_samples):
-            problem = random_problem(rng)
+        for problem in islice(self.policy_problems(rng), self.recipe.policy_samples):
             prompt, completion = PROMPT.text(problem.question), solution_text(solve(problem, rng, mistakes))
             rows.append({"prompt": prompt, "completion": completion})
         return rows
