@@ -91,7 +91,7 @@ class StepGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def _step_advantages(self, inputs: Sequence[dict[str, Any]], ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         mode = "train" if self.model.training else "eval"
         completion_ids = [ids_T[mask_T.bool()].tolist() for ids_T, mask_T in zip(ids_BT, mask_BT, strict=True)]
-        columns = {key: [row[key] for row in inputs] for key in inputs[0] if key != "prompt"}
+        columns: dict[str, Any] = {key: [row[key] for row in inputs] for key in inputs[0] if key != "prompt"}
         scored = self.process_reward.step_rewards(
             [row["prompt"] for row in inputs],
             self.processing_class.batch_decode(completion_ids, skip_special_tokens=True),
