@@ -4,9 +4,9 @@
     python benchmarks/step_grpo.py demo --labels er soft --seeds 3 --steps 60 --output runs/step_grpo
 
 ``outcome`` is TRL's GRPOTrainer with a check of the answer; ``min of scores`` is the same with the lowest step score as
-the reward of a completion; the others are StepGRPOTrainer with step advantages alone. All generate the same number of
-completions. A finished run is not done again. Printed is a Markdown table: means over seeds and held-out problems, with
-95% intervals by Student's t over the seeds.
+the reward of a completion; the others are StepGRPOTrainer, with step advantages alone or with those of ``outcome``. All
+generate the same number of completions. A finished run is not done again. Printed is a Markdown table: means over seeds
+and held-out problems, with 95% intervals by Student's t over the seeds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from erprm.runs.atomic import write_json
 from erprm.steps import split_steps
 
 PROMPT = PromptFormat("{question}\n")
-FORMS = ("outcome", "min of scores", "sum", "min", "difference")
+FORMS = ("outcome", "min of scores", "sum", "min", "difference", "min + outcome")
 MEASURES = {"greedy": "greedy, %", "pass_at_1": "pass@1, %", "steps": "steps", "score": "mean score, %"}
 
 
@@ -77,7 +77,10 @@ def train(demo: Path, labels: str, form: str, seed: int, options: argparse.Names
     elif form == "min of scores":
         trainer = GRPOTrainer(reward_funcs=reward, **arguments)
     else:
-        trainer = StepGRPOTrainer(process_reward=reward, form=form, **arguments)
+        step_form, _, outcome = form.partition(" + ")
+        trainer = StepGRPOTrainer(
+            process_reward=reward, form=step_form, reward_funcs=right if outcome else None, **arguments
+        )
     trainer.train()
     trainer.save_model(str(folder / "policy"))
     return folder / "policy"
