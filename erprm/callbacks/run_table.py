@@ -20,7 +20,7 @@ from erprm.models.training.newest_checkpoint import read_checkpoint
 from erprm.report.tables import Table, interval_text
 
 _BESIDE = {"majority": "majority", "pass": "pass@n"}
-_FOOTNOTE = "accuracies in %, with 95% intervals over problems"
+_FOOTNOTE = "of n candidates, accuracy in %; that of best-of-n with its 95% interval over problems"
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError("give the NAME of a configuration; erprm init --list shows them")
     for path in copy_config(config.name, Path(config.folder)):
         print(f"{path} written: {first_comment(path.read_text(encoding='utf-8'))}")
-    print("Their first lines say how to run them, and what the paths in them must lead to.")
+    print("The first lines of a file say how to run it, and what the paths in it must lead to.")
     return 0
 
 

@@ -99,7 +99,8 @@ def check_decoding(decoding: Decoding) -> None:
             raise ValueError(f"{name} is {getattr(decoding, name)}; it must be at least 1")
     if decoding.max_step_tokens > decoding.max_tokens:
         raise ValueError(
-            f"max_step_tokens is {decoding.max_step_tokens}; it must be at most max_tokens ({decoding.max_tokens})"
+            f"max_step_tokens is {decoding.max_step_tokens}; it must be at most max_tokens ({decoding.max_tokens}), so "
+            "give both"
         )
     if not 0.0 < decoding.temperature < math.inf:
         raise ValueError(

@@ -292,7 +292,10 @@ def _decoding(body: _Body, decoding: Decoding, max_tokens: int | None) -> Decodi
         max_step_tokens=min(decoding.max_step_tokens, max(1, changed.max_tokens)),
         stop=tuple(dict.fromkeys([*decoding.stop, *stop])),
     )
-    check_decoding(changed)
+    try:
+        check_decoding(changed)
+    except ValueError as error:  # which begins with the field's name
+        raise FieldError(str(error).partition(" ")[0], str(error)) from error
     return changed
 
 

@@ -31,12 +31,12 @@ COMMANDS = (
 )
 _OPENING = "Do not read anything into the numbers"
 _UNTRAINED = (
-    "the policy is a tiny Llama that knows solutions of these very problems by heart, wrong ones too, and the reward\n"
-    "model began as an untrained one. From 20 problems it learns nothing that holds for others. Best-of-n then\n"
-    "chooses about as random scores would: worse among many candidates, since most distinct texts are wrong."
+    "\nthe policy is a tiny Llama that knows solutions of these very problems by heart, wrong ones too, and the\n"
+    "reward model began as an untrained one. From 20 problems it learns nothing that holds for others. Best-of-n\n"
+    "then chooses about as random scores would: worse among many candidates, since most distinct texts are wrong."
 )
 _GIVEN = (
-    "the policy is {model}, tuned on {samples} worked solutions, some of them wrong, and the reward model began as\n"
+    "\nthe policy is {model}, tuned on {samples} worked solutions, some of them wrong, and the reward model began as\n"
     "{model}. From 20 problems it learns little that holds for others."
 )
 
