@@ -5,8 +5,8 @@
 
 ``outcome`` is TRL's GRPOTrainer with a check of the answer; ``min of scores`` is the same with the lowest step score as
 the reward of a completion; the others are StepGRPOTrainer, with step advantages alone or with those of ``outcome``. All
-generate the same number of completions. A finished run is not done again. Printed is a Markdown table: means over seeds
-and held-out problems, with 95% intervals by Student's t over the seeds.
+generate the same number of completions. A finished run is not done again. Printed is a Markdown table: means over
+held-out problems and seeds, and in parentheses those of each seed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from erprm.engines.base import Sampling
 from erprm.engines.prompts import PromptFormat
 from erprm.engines.transformers import TransformersEngine
 from erprm.grading import Grader
-from erprm.metrics.functional.resampling import student_t_interval
 from erprm.reward_fn import ProcessReward
 from erprm.reward_fn.trl import StepGRPOTrainer
 from erprm.rollout.pools import sample_pool
@@ -138,12 +137,7 @@ def main() -> None:
             cells = []
             for measure in MEASURES:
                 values = [run[measure] for run in runs]
-                mean = sum(values) / len(values)
-                if len(values) > 1:
-                    low, high = (end.item() for end in student_t_interval(values))
-                    cells.append(f"{mean:.1f} [{low:.1f}, {high:.1f}]")
-                else:
-                    cells.append(f"{mean:.1f}")
+                cells.append(f"{sum(values) / len(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})")
             name = form if form == "outcome" else f"{form}, {labels}"
             print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
