@@ -95,6 +95,10 @@ def test_an_error_of_a_file_names_it() -> None:
         ["choose-eta", "missing"],
         ["report", "missing"],
         ["demo", "--output_dir", "file.txt"],
+        ["init", "nosuch"],
+        ["init", "fit", "file.txt"],
+        ["quickstart", "file.txt"],
+        ["serve", "--policy", "missing/model/", "--scorer", "missing/model/", "--port", "0"],
     ],
     ids=" ".join,
 )

@@ -187,7 +187,8 @@ def send_when_called(patch: pytest.MonkeyPatch, place: str, number: int) -> None
 
 
 def test_every_command_is_stopped_here() -> None:
-    assert set(WORK) == set(COMMANDS)
+    # One only copies a file, the other runs commands that are here.
+    assert set(WORK) == set(COMMANDS) - {"init", "quickstart"}
 
 
 @pytest.mark.parametrize("number", sorted(STOPPING), ids=lambda number: number.name)
