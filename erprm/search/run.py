@@ -31,11 +31,10 @@ from erprm.runs.identity import content_hash
 from erprm.runs.lock import sole_use
 from erprm.runs.progress import progress_bar
 from erprm.scoring import StepScorer
-from erprm.search.choosing import chosen_candidate
 from erprm.search.config import SearchConfig
 from erprm.search.protocol import PartialSolution
 from erprm.search.results import SearchResults, summarize
-from erprm.search.searcher import Searcher, SearchResult
+from erprm.search.searcher import Searcher, SearchResult, chosen_candidate
 
 Row = dict[str, Any]
 

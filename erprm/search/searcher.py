@@ -15,7 +15,9 @@ from erprm.data.pools import answer_key
 from erprm.data.sources import Problem
 from erprm.engines.base import Completion, Engine, FinishReason, Sampling, decode_after, request_seed, stop_place
 from erprm.errors import InputError
+from erprm.eta import Eta
 from erprm.grading import Kind, extract_answer
+from erprm.metrics.choice import Select, choose
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.rollout.labelling.label_problems import problem_prompt
 from erprm.scoring import StepScorer, checked_scores, refuse_nan
@@ -78,6 +80,23 @@ class _Running:
     def continued(self) -> Iterator[PartialSolution]:
         """All continuations of the answer."""
         return chain.from_iterable(self.answer)
+
+
+def chosen_candidate(result: SearchResult, select: Select, vote_eta: Eta | None) -> int:
+    """The place of the answer among the candidates; one that was cut off is taken only if all were.
+
+    Args:
+        result: of a search.
+        select: how to choose, see :func:`erprm.metrics.choice.choose`.
+        vote_eta: eta of an entropic vote.
+    """
+    if select == "best":
+        return result.chosen
+    candidates = result.candidates
+    ended = [place for place, candidate in enumerate(candidates) if candidate.end == "stop"]
+    places = ended or list(range(len(candidates)))
+    scores, answers = [candidates[place].score for place in places], [candidates[place].answer for place in places]
+    return places[choose(scores, answers, select, vote_eta)]
 
 
 class Searcher:

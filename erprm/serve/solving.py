@@ -14,9 +14,8 @@ from erprm.engines.base import Engine, EngineError, check_lengths, encode_prompt
 from erprm.grading import Kind
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.scoring import StepScorer, checked_scores, refuse_nan
-from erprm.search.choosing import chosen_candidate
 from erprm.search.protocol import Decoding
-from erprm.search.searcher import Searcher, SearchResult
+from erprm.search.searcher import Searcher, SearchResult, chosen_candidate
 from erprm.serve.requests import Asked, Terms, ToScore
 from erprm.serve.worker import Job
 

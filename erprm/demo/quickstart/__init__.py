@@ -1,1 +1,1 @@
-"""What ``erprm quickstart`` writes into its folder: stand-ins for a user's own data and models, and configurations."""
+"""The folder of ``erprm quickstart``: stand-ins for a user's own data and models, and configurations to edit."""

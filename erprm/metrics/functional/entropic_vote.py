@@ -18,24 +18,25 @@ import math
 import torch
 from torch import Tensor
 
-from erprm.eta import Eta, read_eta
+from erprm.eta import Eta
 from erprm.metrics.choice import SPREADS
 from erprm.metrics.functional.best_of_n import selected_value_curves
 from erprm.metrics.functional.majority_vote import majority_vote_curves
 from erprm.metrics.functional.pools import (
+    LOG_FLOOR,
     check_ids,
     check_pool,
-    check_scores,
     group_candidates,
+    log_tilt,
     mean_at_n,
-    raise_at_first,
+    read_tilt,
 )
 from erprm.metrics.functional.weighted_vote import vote_curves
 from erprm.tensors import Numbers, as_tensor
 
 # Logarithms of totals are put on a grid of 2^-32, so that the order in which candidates are drawn, which changes the
-# last bits of a sum, does not break ties. Below the floor nothing is told apart.
-_GRID, _FLOOR = 2**32, -(2.0**29)
+# last bits of a sum, does not break ties.
+_GRID = 2**32
 
 
 def entropic_vote_accuracy(
@@ -104,27 +105,20 @@ def entropic_vote_curves(
     Returns:
         Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
     """
-    eta = read_eta(eta)
-    if not eta >= 0.0:
-        raise ValueError(f"eta is {eta}; a vote needs one of at least 0 (0 is majority vote, inf is best-of-n)")
     correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
-    scores_PN = check_scores(scores_PN, valid_PN)
-    raise_at_first("scores_PN", scores_PN, valid_PN & scores_PN.isposinf(), "a vote's weight is finite")
+    eta, scores_PN = read_tilt(eta, scores_PN, valid_PN)
     answers_PN = check_ids("answers_PN", answers_PN, valid_PN, lowest=-1)
     if eta == 0.0:
         return majority_vote_curves(answers_PN, correct_PN, valid_PN)
 
     votes_PN = valid_PN & (answers_PN != -1)
     groups = group_candidates(answers_PN, correct_PN, votes_PN)
-    scores_PN = scores_PN.double()
     if eta == math.inf:
         value_of_none = torch.zeros_like(groups.correct_PC[:, :1])
         values_PN = torch.cat([groups.correct_PC, value_of_none], dim=1).gather(1, groups.index_PN)
         return selected_value_curves(scores_PN.masked_fill(~votes_PN, -torch.inf), values_PN, valid_PN)
 
-    largest_P1 = scores_PN.masked_fill(~votes_PN, -torch.inf).max(dim=1, keepdim=True).values
-    log_weights_PN = eta * (scores_PN - largest_P1.nan_to_num(neginf=0.0))
-    log_weights_PN = log_weights_PN.masked_fill(~votes_PN, 0.0).clamp(min=_FLOOR)
+    log_weights_PN = log_tilt(eta, scores_PN, votes_PN)
 
     def totals(answer_PN: Tensor, order_PN: Tensor) -> tuple[Tensor, Tensor]:
         return _running_log_totals(answer_PN, log_weights_PN.gather(1, order_PN))
@@ -189,5 +183,7 @@ def _running_log_totals(answer_PN: Tensor, log_weight_PN: Tensor) -> tuple[Tenso
         before_PN[:, place, None] = before_P1 = so_far_PC.gather(1, answer_P1)
         total_PN[:, place, None] = total_P1 = torch.logaddexp(before_P1, log_weight_PN[:, place, None])
         so_far_PC.scatter_(1, answer_P1, total_P1)
-    on_grid_PN, grid_before_PN = ((log.clamp(min=2 * _FLOOR) * _GRID).round().long() for log in (total_PN, before_PN))
+    on_grid_PN, grid_before_PN = (
+        (log.clamp(min=2 * LOG_FLOOR) * _GRID).round().long() for log in (total_PN, before_PN)
+    )
     return on_grid_PN, on_grid_PN > grid_before_PN

@@ -14,7 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from erprm.eta import Eta, read_eta
 from erprm.tensors import Numbers, as_tensor
+
+LOG_FLOOR = -(2.0**29)
+"""The lowest logarithm of a weight; see :func:`log_tilt`."""
 
 
 class Groups(NamedTuple):
@@ -147,6 +151,40 @@ def mean_at_n(curves_PN: Tensor, n: int) -> Tensor:
             f"({len(too_small)} of {len(sizes_P)} problems have fewer than {n})"
         )
     return curves_PN[:, n - 1].mean()
+
+
+def read_tilt(eta: Eta, scores_PN: Numbers, valid_PN: Tensor) -> tuple[float, Tensor]:
+    """Eta and the scores of weights ``exp(eta * score)``.
+
+    Returns:
+        Eta, and the scores in float64, shape [P, N].
+
+    Raises:
+        ValueError: for an eta that is negative or NaN, and for scores of another shape, or that are NaN or infinity.
+    """
+    eta = read_eta(eta)
+    if not eta >= 0.0:
+        raise ValueError(f"eta is {eta}; a weight exp(eta * score) needs one of at least 0, and inf is best-of-n")
+    scores_PN = check_scores(scores_PN, valid_PN)
+    raise_at_first("scores_PN", scores_PN, valid_PN & scores_PN.isposinf(), "a weight is finite")
+    return eta, scores_PN.double()
+
+
+def log_tilt(eta: float, scores_PN: Tensor, counted_PN: Tensor) -> Tensor:
+    """Logarithms of the weights ``exp(eta * score)``, relative to the largest of their problem.
+
+    Args:
+        eta: above 0, and finite.
+        scores_PN: score of each candidate, shape [P, N]; minus infinity is a weight of 0.
+        counted_PN: boolean mask of the candidates that have a weight, shape [P, N].
+
+    Returns:
+        Float64, shape [P, N], from -2^29 to 0: below that nothing is told apart, and sums keep seven digits. 0 for what
+        is not counted.
+    """
+    largest_P1 = scores_PN.masked_fill(~counted_PN, -torch.inf).max(dim=1, keepdim=True).values
+    log_weights_PN = eta * (scores_PN - largest_P1.nan_to_num(neginf=0.0))
+    return log_weights_PN.masked_fill(~counted_PN, 0.0).clamp(min=LOG_FLOOR)
 
 
 def mean_over_orders(

@@ -11,13 +11,10 @@ import math
 import torch
 from torch import Tensor
 
-from erprm.eta import Eta, read_eta
+from erprm.eta import Eta
 from erprm.metrics.functional.best_of_n import selected_value_curves
-from erprm.metrics.functional.pools import check_pool, check_scores, mean_at_n, mean_over_orders, raise_at_first
+from erprm.metrics.functional.pools import check_pool, log_tilt, mean_at_n, mean_over_orders, read_tilt
 from erprm.tensors import Numbers
-
-# Of the logarithms of weights. Below it nothing is told apart; down to it, sums of weights keep seven digits.
-_FLOOR = -(2.0**29)
 
 
 def soft_best_of_n_accuracy(
@@ -75,18 +72,12 @@ def soft_best_of_n_curves(
     Returns:
         Float64, shape [P, N]: column n - 1 holds the values for n. NaN where a problem has fewer than n candidates.
     """
-    eta = read_eta(eta)
-    if not eta >= 0.0:
-        raise ValueError(f"eta is {eta}; soft best-of-n needs one of at least 0 (0 is a random choice)")
     correct_PN, valid_PN = check_pool(correct_PN, valid_PN)
-    scores_PN = check_scores(scores_PN, valid_PN)
-    raise_at_first("scores_PN", scores_PN, valid_PN & scores_PN.isposinf(), "a weight is finite")
+    eta, scores_PN = read_tilt(eta, scores_PN, valid_PN)
     if eta in (0.0, math.inf):
         return selected_value_curves(scores_PN if eta else torch.zeros_like(scores_PN), correct_PN, valid_PN)
 
-    # Padding comes last in an order, so whatever it holds is in no subset that counts.
-    largest_P1 = scores_PN.double().masked_fill(~valid_PN, -torch.inf).max(dim=1, keepdim=True).values
-    log_weights_PN = (eta * (scores_PN - largest_P1.nan_to_num(neginf=0.0))).clamp(min=_FLOOR)
+    log_weights_PN = log_tilt(eta, scores_PN, valid_PN)
     values_PN = correct_PN.double().masked_fill(~valid_PN, 0.0)
 
     def curves_of_order(order_PN: Tensor) -> Tensor:

@@ -99,7 +99,8 @@ def test_padding_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("eta", "message"), [(-1.0, "eta is -1.0; a vote needs one of at least 0"), (math.nan, "eta is nan; it must be")]
+    ("eta", "message"),
+    [(-1.0, "eta is -1.0; a weight exp(eta * score) needs one of at least 0"), (math.nan, "eta is nan; it must be")],
 )
 def test_an_eta_that_no_vote_has_is_refused(eta: float, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -47,7 +47,7 @@ def test_padding_is_never_read_and_a_candidate_without_a_score_never_chosen() ->
 @pytest.mark.parametrize(
     ("scores", "eta", "n_draws", "message"),
     [
-        ([[0.1, 0.2]], -1.0, 1, "eta is -1.0; soft best-of-n needs one of at least 0"),
+        ([[0.1, 0.2]], -1.0, 1, "eta is -1.0; a weight exp.* needs one of at least 0"),
         ([[0.1, math.inf]], 1.0, 1, "scores_PN of problem 0, candidate 1 is inf: a weight is finite"),
         ([[0.1, math.nan]], 1.0, 1, "scores_PN of problem 0, candidate 1 is nan"),
         ([[0.1, 0.2]], 1.0, 0, "n_draws must be at least 1, found 0"),
