@@ -21,7 +21,7 @@ from erprm.models import StepScorer
 from erprm.reward_fn.completions import Span, completion_text, question_text, token_offsets, token_spans
 from erprm.reward_fn.credit import CreditForm, check_credit_form, step_credit
 from erprm.reward_fn.shared_model import SCORING, SharedModel
-from erprm.scoring import checked_scores
+from erprm.scoring import checked_scores, refuse_nan
 from erprm.steps import Solution, StepSplit, check_step_style, segment_steps
 
 if TYPE_CHECKING:
@@ -281,7 +281,9 @@ class ProcessReward:
         # Of several threads, one at a time; a served model takes them all.
         with SCORING if isinstance(self.scorer, nn.Module) else nullcontext():
             scores = self.scorer.score_steps(solutions) if solutions else []
-        rest = iter(checked_scores(scores, solutions))
+        checked = checked_scores(scores, solutions)
+        refuse_nan(checked, solutions)
+        rest = iter(checked)
         return splits, [next(rest) if split.spans else torch.empty(0) for split in splits]
 
     def _aggregated(self, step_scores: Sequence[Tensor]) -> list[float]:

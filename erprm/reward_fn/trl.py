@@ -27,6 +27,10 @@ TESTED_TRL = "1.13"
 _EPSILON = 1e-4  # GRPOTrainer's own
 
 
+def _no_outcome(completions: Sequence[Any], **_: Any) -> list[float]:
+    return [0.0] * len(completions)
+
+
 class StepGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     """GRPO whose advantages come from a process reward model, step by step, alone or mixed with those of outcomes."""
 
@@ -49,8 +53,8 @@ class StepGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             form: of the returns of steps: ``min``, ``sum`` or ``difference``.
             process_weight: of the advantages of steps; at 0, steps are not scored, and this is ``GRPOTrainer``.
             outcome_weight: of the advantages that ``GRPOTrainer`` computes from ``reward_funcs``.
-            reward_funcs: rewards of whole completions, such as a check of the answer; without any, the aggregated score
-                of ``process_reward`` is logged as the reward, and has no weight.
+            reward_funcs: rewards of whole completions, such as a check of the answer; without any, TRL logs a reward of
+                0, and ``step_scores/lowest`` says how the completions are scored.
             arguments: the others of ``GRPOTrainer``.
 
         Raises:
@@ -62,7 +66,7 @@ class StepGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             raise UsageError(f"StepGRPOTrainer is tested with TRL {TESTED_TRL}.*, found {trl.__version__}")
         check_credit_form(form)
         if reward_funcs is None:
-            reward_funcs, outcome_weight = process_reward, 0.0
+            reward_funcs, outcome_weight = _no_outcome, 0.0
         for name, weight in (("process_weight", process_weight), ("outcome_weight", outcome_weight)):
             if not 0.0 <= weight < float("inf"):
                 raise ValueError(f"{name} is {weight}; it must be at least 0, and finite")
@@ -90,6 +94,8 @@ class StepGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _step_advantages(self, inputs: Sequence[dict[str, Any]], ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         mode = "train" if self.model.training else "eval"
+        metrics = self._metrics[mode]
+        # Of a completion that TRL leaves out, since it was cut off, nothing is left in the mask.
         completion_ids = [ids_T[mask_T.bool()].tolist() for ids_T, mask_T in zip(ids_BT, mask_BT, strict=True)]
         columns: dict[str, Any] = {key: [row[key] for row in inputs] for key in inputs[0] if key != "prompt"}
         scored = self.process_reward.step_rewards(
@@ -99,19 +105,26 @@ class StepGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             completion_ids=completion_ids,
             **columns,
         )
-        own = [step_returns(each.scores or [self.process_reward.empty_score], self.form) for each in scored]
-        everyone: list[list[float]] = gather_object(own)
+        scores = [
+            (each.scores or [self.process_reward.empty_score]) if ids else []
+            for ids, each in zip(completion_ids, scored, strict=True)
+        ]
+        everyone: list[list[float]] = gather_object(scores)
+        returns = [step_returns(each, self.form) for each in everyone]
         normalized, flat_share = normalized_returns(
-            everyone,
+            returns,
             self.num_generations if mode == "train" else self.num_generations_eval,
             scale=self.scale_rewards != "none",
         )
-        self._metrics[mode]["step_returns/frac_zero_std"].append(flat_share)
-        self._metrics[mode]["step_returns/mean"].append(statistics.fmean(map(statistics.fmean, everyone)))
+        metrics["step_returns/frac_zero_std"].append(flat_share)
+        if kept := [each for each in everyone if each]:
+            metrics["step_scores/lowest"].append(statistics.fmean(map(min, kept)))
 
-        first = self.accelerator.process_index * len(own)
+        first = self.accelerator.process_index * len(scores)
         advantages_BT = torch.zeros(ids_BT.shape, device=ids_BT.device)
         for row, each in enumerate(scored):
+            if not scores[row]:
+                continue
             of_step = torch.tensor(normalized[first + row], device=ids_BT.device)
             starts = torch.tensor([start for start, _ in (each.token_spans or [])[1:]], device=ids_BT.device)
             tokens_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
@@ -126,7 +139,7 @@ def normalized_returns(
     """Returns of steps, shifted to mean 0 and scaled to standard deviation 1 over all steps of a group.
 
     Args:
-        returns: of the steps of each completion, group after group; of each at least one.
+        returns: of the steps of each completion, group after group; a completion without any is left out.
         group_size: completions of a group.
         scale: whether to divide by the standard deviation (of the sample, plus 1e-4, as in TRL).
 
@@ -140,9 +153,9 @@ def normalized_returns(
     for first in range(0, len(returns), group_size):
         group = returns[first : first + group_size]
         values = [value for completion in group for value in completion]
-        mean = statistics.fmean(values)
+        mean = statistics.fmean(values) if values else 0.0
         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        flat += max(values) == min(values)
+        flat += len(set(values)) < 2
         unit = deviation + _EPSILON if scale else 1.0
         normalized += [[(value - mean) / unit for value in completion] for completion in group]
     return normalized, flat / (len(returns) / group_size)

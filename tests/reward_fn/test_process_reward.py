@@ -362,5 +362,6 @@ def test_a_score_that_is_not_a_number_is_refused() -> None:
         def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
             return [torch.tensor([torch.nan])]
 
-    with pytest.raises(ValueError, match="is NaN"):
-        ProcessReward(Broken())(["q"], ["a"])
+    for rewards in (ProcessReward(Broken()), ProcessReward(Broken()).step_rewards):
+        with pytest.raises(ScorerError, match="returned NaN for step 0"):
+            rewards(["q"], ["a"])

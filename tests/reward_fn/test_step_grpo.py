@@ -1,5 +1,6 @@
 """GRPO with an advantage for each step: by hand, and in TRL's trainer."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,15 @@ class ByLength:
 
     def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
         return [torch.tensor([1.0 / (1.0 + len(step)) for step in each.steps]) for each in solutions]
+
+
+class Counted(ByLength):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def score_steps(self, solutions: Sequence[Solution]) -> list[Tensor]:
+        self.calls += 1
+        return super().score_steps(solutions)
 
 
 def length(completions: Sequence[str], **_: Any) -> list[float]:
@@ -64,6 +74,8 @@ def test_returns_of_a_group_get_mean_0_and_deviation_1_over_all_its_steps() -> N
     unit = 1.0 + 1e-4
     assert normalized == [pytest.approx([-1 / unit, 1 / unit]), pytest.approx([0.0]), [0.0], [0.0, 0.0]]
     assert flat == 0.5
+    # A completion that is left out changes nothing for the others, and a group of such ones teaches nothing.
+    assert step_grpo.normalized_returns([[1.0, 3.0], [], [], []], 2, scale=False) == ([[-1.0, 1.0], [], [], []], 0.5)
 
 
 def test_a_token_has_the_advantage_of_its_step(tmp_path: Path) -> None:
@@ -89,8 +101,17 @@ def test_a_token_has_the_advantage_of_its_step(tmp_path: Path) -> None:
         step = (token >= lines[0]) + (token >= sum(lines))
         assert found_BT[0, token].item() == pytest.approx(expected[step], abs=1e-5), token
     assert found_BT[1, : len(ids[1])].tolist() == pytest.approx([expected[3]] * len(ids[1]), abs=1e-5)
-    (flat,) = trainer._metrics["train"]["step_returns/frac_zero_std"]
-    assert flat == 0.0
+    metrics = trainer._metrics["train"]
+    assert metrics["step_returns/frac_zero_std"] == [0.0]
+    assert metrics["step_scores/lowest"] == [pytest.approx((1 / 11 + 0.0) / 2)]
+
+    # With `mask_truncated_completions` nothing is left of the mask of a completion that was cut off.
+    mask_BT[1] = 0
+    alone_BT = trainer._step_advantages([{"prompt": "p"}] * 2, ids_BT, mask_BT)
+    assert alone_BT[1].count_nonzero() == 0
+    returns = returns[:3]
+    mean, deviation = statistics.fmean(returns), statistics.stdev(returns)
+    assert alone_BT[0, 0].item() == pytest.approx((returns[0] - mean) / (deviation + 1e-4), abs=1e-5)
 
 
 def test_without_a_weight_of_steps_it_is_trls_trainer(tmp_path: Path) -> None:
@@ -107,6 +128,12 @@ def test_without_a_weight_of_steps_it_is_trls_trainer(tmp_path: Path) -> None:
         torch.testing.assert_close(stepped.model.state_dict()[name], weight, rtol=0.0, atol=1e-6)
 
 
+def test_without_outcomes_the_steps_are_scored_once(tmp_path: Path) -> None:
+    scorer = Counted()
+    step_grpo.StepGRPOTrainer(process_reward=ProcessReward(scorer), **settings(tmp_path)).train()
+    assert scorer.calls == 2  # of two optimizer steps
+
+
 @pytest.mark.parametrize("form", ["sum", "min", "difference"])
 def test_it_trains_with_steps_and_outcomes(form: str, tmp_path: Path) -> None:
     trainer = step_grpo.StepGRPOTrainer(
@@ -115,7 +142,7 @@ def test_it_trains_with_steps_and_outcomes(form: str, tmp_path: Path) -> None:
     before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
     trainer.train()
     assert any(not torch.equal(weight, before[name]) for name, weight in trainer.model.state_dict().items())
-    logs = [entry for entry in trainer.state.log_history if "step_returns/mean" in entry]
+    logs = [entry for entry in trainer.state.log_history if "step_scores/lowest" in entry]
     assert len(logs) == 2
     assert all(0.0 <= entry["step_returns/frac_zero_std"] <= 1.0 for entry in logs)
 
