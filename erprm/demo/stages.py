@@ -122,16 +122,18 @@ class Demo:
         base, problems = self._given()
         rollouts, pools = self.folder / "rollouts", self._stages.path("pool")
         policy = self._stages.path("policy")
-        if policy.exists() or not (_is_rolled_out(rollouts) and self._stages.is_done("pool")):
+        from_policy = self.world.prm_start == "policy"
+        if from_policy or policy.exists() or not (_is_rolled_out(rollouts) and self._stages.is_done("pool")):
             self._stage("policy", partial(self._policy, base, problems))
         self._rollouts(policy, problems, rollouts)
         self._stage("pool", partial(self._pool, policy, problems))
         if self._checks_steps:
             self._stage("checked steps", partial(self._checked_steps, pools))
+        start = policy if from_policy else base
         for seed in range(max(1, self.world.prm_seeds)):
             for method in self.methods:
                 name = self._model_name(method, seed)
-                self._stage(name, partial(self._reward_model, base, rollouts, pools, method, seed))
+                self._stage(name, partial(self._reward_model, start, rollouts, pools, method, seed))
         return {name: self._results(name, pools / f"{pool}.jsonl") for name, pool in self.world.pools.items()}
 
     def _stage(self, name: str, build: Callable[[Path], None]) -> Path:
@@ -179,7 +181,7 @@ class Demo:
 
     def _rollouts(self, policy: Path, problems: Path, folder: Path) -> None:
         if _is_rolled_out(folder):
-            _refuse_other_policy(folder, policy)
+            self._refuse_other_policy(folder, policy)
             self.console.print("rollouts: found")
             return
         config = RolloutConfig(
@@ -188,6 +190,7 @@ class Demo:
             source="jsonl",
             path=str(problems / "train.jsonl"),
             device=self.device,
+            dtype=self.world.dtype,
             batch_size=self.world.sizes.completions,
             prompt=PROMPT,
             solutions_per_problem=1,
@@ -200,10 +203,30 @@ class Demo:
         )
         self._timed("rollouts", partial(run_rollouts, config, console=self.console))
 
+    def _engine(self, policy: Path) -> closing[TransformersEngine]:
+        return closing(
+            TransformersEngine(
+                str(policy), batch_size=self.world.sizes.completions, device=self.device, dtype=self.world.dtype
+            )
+        )
+
+    def _refuse_other_policy(self, rollouts: Path, policy: Path) -> None:
+        """Refuses stored rollouts of another policy than the one beside them, if there is one."""
+        if not policy.exists():
+            return
+        stored = read_sealed(rollouts / MANIFEST)["settings"].get("model_sha256")
+        with self._engine(policy) as engine:
+            found = engine.fingerprint()
+        if stored != found:
+            raise InputError(
+                f"{rollouts} holds rollouts of another policy (weights {str(stored)[:12]}) than {policy} (weights "
+                f"{found[:12]}): remove the policy, or the rollouts and all that was trained on them"
+            )
+
     def _pool(self, policy: Path, problems: Path, folder: Path) -> None:
         sizes = self.world.sizes
         sampling = Sampling(self.world.recipe.candidates, max_tokens=sizes.max_new_tokens, seed=self.seed)
-        with closing(TransformersEngine(str(policy), batch_size=sizes.completions, device=self.device)) as engine:
+        with self._engine(policy) as engine:
             for name, pool in self.world.pools.items():
                 unseen = load_problems("jsonl", str(problems / f"{name}.jsonl"))
                 # The stage begins anew after a kill; what was sampled until then is kept beside it.
@@ -235,15 +258,16 @@ class Demo:
         return {"id": name, "problem": question, "steps": list(steps), "label": label}
 
     def _model_name(self, method: LabelMethod, seed: int) -> str:
-        return f"reward model {method}" + (f" {seed}" if self.world.prm_seeds else "")
+        start = " from policy" if self.world.prm_start == "policy" else ""
+        return f"reward model {method}{start}" + (f" {seed}" if self.world.prm_seeds else "")
 
     def _reward_model(
-        self, base: Path, rollouts: Path, pools: Path, method: LabelMethod, seed: int, folder: Path
+        self, start: Path, rollouts: Path, pools: Path, method: LabelMethod, seed: int, folder: Path
     ) -> None:
         recipe, sizes = self.world.recipe, self.world.sizes
         seed = seed if self.world.prm_seeds else self.seed
         model = ProcessRewardModel(
-            str(base),
+            str(start),
             step_format=self.world.step_format,
             score_max_tokens=sizes.score_tokens,
             score_row_tokens=sizes.row_tokens,
@@ -342,6 +366,7 @@ class Demo:
         return L.Trainer(
             accelerator=self.device,
             devices=1,
+            precision="bf16-mixed" if self.world.dtype == "bfloat16" else "32-true",
             max_epochs=epochs,
             gradient_clip_val=1.0,
             default_root_dir=folder,
@@ -361,17 +386,3 @@ def _number(value: float | None) -> float:
 
 def _is_rolled_out(rollouts: Path) -> bool:
     return (rollouts / "summary.json").is_file()
-
-
-def _refuse_other_policy(rollouts: Path, policy: Path) -> None:
-    """Refuses stored rollouts of another policy than the one beside them, if there is one."""
-    if not policy.exists():
-        return
-    stored = read_sealed(rollouts / MANIFEST)["settings"].get("model_sha256")
-    with closing(TransformersEngine(str(policy), device="cpu")) as engine:
-        found = engine.fingerprint()
-    if stored != found:
-        raise InputError(
-            f"{rollouts} holds rollouts of another policy (weights {str(stored)[:12]}) than {policy} (weights "
-            f"{found[:12]}): remove the policy, or the rollouts and all that was trained on them"
-        )

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 
@@ -17,6 +17,8 @@ from erprm.steps import StepFormat
 
 PROMPT = PromptFormat("{question}\n")
 Row = dict[str, Any]
+ComputeDtype = Literal["float32", "bfloat16"]
+PRMStart = Literal["base", "policy"]
 # Trains a module on data for some epochs; files go into the folder.
 Fit = Callable[[L.LightningModule, L.LightningDataModule, Path, int], object]
 # Makes a stage from the folder of the one before, if there is one; gets its own folder and the seed.
@@ -88,6 +90,8 @@ class World(ABC):
         pools: name of each set of test problems, and of the pool of its candidates.
         prm_seeds: reward models trained for each kind of labels; 0 for one, with the demo's own seed.
         policy_epochs: epochs over the policy's samples.
+        dtype: what is sampled and computed in; weights in training stay in float32.
+        prm_start: the model that reward models start from.
     """
 
     name: ClassVar[str]
@@ -96,6 +100,8 @@ class World(ABC):
     pools: ClassVar[Mapping[str, str]]
     prm_seeds: int = 0
     policy_epochs: int = 1
+    dtype: ComputeDtype = "float32"
+    prm_start: PRMStart = "base"
     recipe: Recipe
 
     @property

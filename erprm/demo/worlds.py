@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from erprm.demo.dial import recipe as dial_recipes
 from erprm.demo.dial.world import DialWorld
 from erprm.demo.stories import recipe as story_recipes
-from erprm.demo.stories.world import PRM_SEEDS, StoriesWorld
-from erprm.demo.world import World
+from erprm.demo.stories.world import StoriesWorld
+from erprm.demo.world import ComputeDtype, PRMStart, World
 from erprm.errors import UsageError
 
-_Open = Callable[[bool, str | None, str | None, int | None], World]
+# Takes ``quick`` and the settings that not every world has, those of them that were given.
+_Open = Callable[..., World]
 
 
-def _dial(quick: bool, backbone: str | None, gguf_file: str | None, prm_seeds: int | None) -> World:
-    for key, value in {"backbone": backbone, "gguf_file": gguf_file, "prm_seeds": prm_seeds}.items():
+def _dial(quick: bool, **settings: object) -> World:
+    for key, value in settings.items():
         if value is not None:
             raise UsageError(
                 f"{key} is {value!r}, which is for the stories; the dial's models are made from nothing, one for each "
@@ -24,9 +26,9 @@ def _dial(quick: bool, backbone: str | None, gguf_file: str | None, prm_seeds: i
     return DialWorld(dial_recipes.QUICK if quick else dial_recipes.FULL)
 
 
-def _stories(quick: bool, backbone: str | None, gguf_file: str | None, prm_seeds: int | None) -> World:
-    recipe = story_recipes.QUICK if quick else story_recipes.FULL
-    return StoriesWorld(recipe, backbone, gguf_file, PRM_SEEDS if prm_seeds is None else prm_seeds)
+def _stories(quick: bool, **settings: Any) -> World:
+    given = {key: value for key, value in settings.items() if value is not None}
+    return StoriesWorld(story_recipes.QUICK if quick else story_recipes.FULL, **given)
 
 
 # An entry more is a world more.
@@ -40,6 +42,8 @@ def open_world(
     backbone: str | None = None,
     gguf_file: str | None = None,
     prm_seeds: int | None = None,
+    dtype: ComputeDtype | None = None,
+    prm_start: PRMStart | None = None,
 ) -> World:
     """A world by its name.
 
@@ -49,10 +53,14 @@ def open_world(
         backbone: folder or hub id of a pretrained model, for worlds that start from one.
         gguf_file: name of a GGUF file in it.
         prm_seeds: reward models for each kind of labels, for worlds that train several.
+        dtype: what such worlds compute in.
+        prm_start: the model that their reward models start from.
 
     Raises:
         UsageError: if there is no such world, or it does not take a setting.
     """
     if name not in WORLDS:
         raise UsageError(f"world is {name!r}; it must be one of {', '.join(WORLDS)}")
-    return WORLDS[name](quick, backbone, gguf_file, prm_seeds)
+    return WORLDS[name](
+        quick, backbone=backbone, gguf_file=gguf_file, prm_seeds=prm_seeds, dtype=dtype, prm_start=prm_start
+    )

