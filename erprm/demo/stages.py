@@ -203,19 +203,17 @@ class Demo:
         )
         self._timed("rollouts", partial(run_rollouts, config, console=self.console))
 
-    def _engine(self, policy: Path) -> closing[TransformersEngine]:
-        return closing(
-            TransformersEngine(
-                str(policy), batch_size=self.world.sizes.completions, device=self.device, dtype=self.world.dtype
-            )
-        )
+    def _engine(self, policy: Path, dtype: str) -> closing[TransformersEngine]:
+        batch_size = self.world.sizes.completions
+        return closing(TransformersEngine(str(policy), batch_size=batch_size, device=self.device, dtype=dtype))
 
     def _refuse_other_policy(self, rollouts: Path, policy: Path) -> None:
         """Refuses stored rollouts of another policy than the one beside them, if there is one."""
         if not policy.exists():
             return
-        stored = read_sealed(rollouts / MANIFEST)["settings"].get("model_sha256")
-        with self._engine(policy) as engine:
+        settings = read_sealed(rollouts / MANIFEST)["settings"]
+        stored = settings.get("model_sha256")
+        with self._engine(policy, settings.get("dtype", self.world.dtype)) as engine:
             found = engine.fingerprint()
         if stored != found:
             raise InputError(
@@ -226,7 +224,7 @@ class Demo:
     def _pool(self, policy: Path, problems: Path, folder: Path) -> None:
         sizes = self.world.sizes
         sampling = Sampling(self.world.recipe.candidates, max_tokens=sizes.max_new_tokens, seed=self.seed)
-        with self._engine(policy) as engine:
+        with self._engine(policy, self.world.dtype) as engine:
             for name, pool in self.world.pools.items():
                 unseen = load_problems("jsonl", str(problems / f"{name}.jsonl"))
                 # The stage begins anew after a kill; what was sampled until then is kept beside it.

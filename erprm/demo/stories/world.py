@@ -74,7 +74,6 @@ class StoriesWorld(World):
         return {
             "world": self.name,
             "backbone": model_key(self.backbone, self.gguf_file),
-            "dtype": self.dtype,
             **asdict(self.recipe),
         }
 
