@@ -78,6 +78,19 @@ def test_a_finished_run_is_found_and_so_is_one_whose_policy_was_left_out(
     assert "reward model er 1: found" in capsys.readouterr().out
 
 
+def test_reward_models_that_start_from_the_policy_stand_beside_the_others(
+    finished: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    keys = ["--prm_start", "policy", "--dtype", "bfloat16", "--prm_seeds", "1"]
+    assert run(folder, tiny, *keys) == 0
+    output = capsys.readouterr().out
+    # The rollouts were sampled in float32; they are of this policy nevertheless.
+    assert "rollouts: found" in output
+    assert (folder / "reward_model_er_from_policy_0" / "results-seen.json").is_file()
+    assert (folder / "reward_model_er_0").is_dir()
+
+
 def test_stored_rollouts_of_another_policy_or_backbone_are_refused(
     finished: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +108,7 @@ def test_bad_settings_are_refused_by_name(tiny: Path, tmp_path: Path, capsys: py
     for keys, message in (
         (["--world", "novels"], "world is 'novels'; it must be one of dial, stories"),
         (["--backbone", str(tiny)], "the dial's models are made from nothing"),
+        (["--prm_start", "policy"], "prm_start is 'policy', which is for the stories"),
         (["--labels", "[er, er]"], "give one or more of er, soft, hard, outcome, each once"),
         (["--world", "stories", "--prm_seeds", "0"], "prm_seeds is 0; it must be at least 1"),
     ):

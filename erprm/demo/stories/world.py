@@ -71,11 +71,7 @@ class StoriesWorld(World):
     @cached_property
     def settings(self) -> Row:
         """The recipe, and the backbone by its content."""
-        return {
-            "world": self.name,
-            "backbone": model_key(self.backbone, self.gguf_file),
-            **asdict(self.recipe),
-        }
+        return {"world": self.name, "backbone": model_key(self.backbone, self.gguf_file), **asdict(self.recipe)}
 
     @property
     def base_stages(self) -> Sequence[tuple[str, BaseStage]]:
