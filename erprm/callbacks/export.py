@@ -112,7 +112,7 @@ class ExportHF(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the last weights."""
         if self.which != "best":
-            self._write(trainer, pl_module, "last")
+            self._write(trainer, pl_module, "last", trainer.global_step)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Loads and writes the best weights; nothing saves a checkpoint any more.
@@ -123,25 +123,25 @@ class ExportHF(L.Callback):
             return
         if self.which != "best":
             if not self._is_written:
-                self._write(trainer, pl_module, "last")
+                self._write(trainer, pl_module, "last", trainer.global_step)
             return
         (callback,) = _monitored(trainer)
         path = trainer.strategy.broadcast(callback.best_model_path)
         if not path:
             rank_zero_warn(f"ExportHF: no checkpoint with {callback.monitor} was saved; these are the last weights")
-            self._write(trainer, pl_module, "last")
+            self._write(trainer, pl_module, "last", trainer.global_step)
             return
         checkpoint = trainer.strategy.load_checkpoint(path, weights_only=True)
         trainer.strategy.load_model_state_dict(checkpoint, strict=pl_module.strict_loading)
-        self._write(trainer, pl_module, f"best by {callback.monitor}: {path}")
+        self._write(trainer, pl_module, f"best by {callback.monitor}: {path}", checkpoint["global_step"])
 
-    def _write(self, trainer: L.Trainer, module: L.LightningModule, weights: str) -> None:
+    def _write(self, trainer: L.Trainer, module: L.LightningModule, weights: str, steps: int) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._is_written = True
         if trainer.is_global_zero:
             # First, so that a run that is killed while it writes finds the folder its own.
-            content = {"run": self._run, "weights": weights, "trained_steps": trainer.global_step}
+            content = {"run": self._run, "weights": weights, "trained_steps": steps}
             remove_leftovers(self.output, EXPORT_FILE)
             write_json(content, self.output / EXPORT_FILE)
         if trainer.is_global_zero or isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):

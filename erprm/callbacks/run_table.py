@@ -88,6 +88,8 @@ def run_table(trainer: L.Trainer, record: EvaluationRecord) -> Table:
             evaluation = record.of_step.get(saved.get("global_step", -1), evaluation)
         if evaluation is not None:
             rows.append(["numbers of", f"epoch {evaluation.epoch}"])
+    elif model := trainer.ckpt_path or getattr(trainer.lightning_module, "backbone_path", None):
+        rows.append(["model", shown_path(Path(model)) if Path(model).exists() else str(model)])
     rows += _result_rows(evaluation) if evaluation is not None else []
     rows += [[name, shown_path(path)] for name, path in _places(trainer)]
     return Table("Results", [], rows, footnote=_FOOTNOTE if any(", n = " in row[0] for row in rows) else "")

@@ -92,13 +92,16 @@ def test_best_exports_the_weights_of_the_best_checkpoint(tmp_path: Path) -> None
     callbacks = [WorseAndWorse(), checkpoint, newest_checkpoint(tmp_path)]
     trained(tmp_path, *callbacks, ExportHF(str(tmp_path / "prm"), which="best"), epochs=2)
     paths = (checkpoint.best_model_path, tmp_path / "checkpoints/last.ckpt")
-    best, last = (torch.load(path, weights_only=True)["state_dict"] for path in paths)
+    checkpoints = [torch.load(path, weights_only=True) for path in paths]
+    best, last = (each["state_dict"] for each in checkpoints)
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "prm").state_dict()
     assert not torch.equal(best["backbone.lm_head.weight"], last["backbone.lm_head.weight"])
     for name, weight in written.items():
         assert torch.equal(weight, best[f"backbone.{name}"])
     marker = json.loads((tmp_path / "prm/export.json").read_text(encoding="utf-8"))
     assert marker["weights"] == f"best by quality: {checkpoint.best_model_path}"
+    # Two epochs of equal length, of which the first was the best.
+    assert 2 * marker["trained_steps"] == checkpoints[1]["global_step"]
 
 
 def test_the_last_weights_beside_a_best_checkpoint_are_warned_of(tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_each_command_ends_with_a_table_and_names_the_next(folder: Path, capsys:
     table, validated = last_line(capsys)
     assert ONE_IN_THREE in table
     assert "val/loss" in table
+    assert re.search(rf"model\W+{re.escape(str(checkpoint))}", table)
     assert validated == following
     assert main(["test", *arguments]) == 0
     table, reported = last_line(capsys)
