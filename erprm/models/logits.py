@@ -40,8 +40,8 @@ def logits_at(
 
     The forward is the backbone's own, hooks of sharding included; what its last layers read is cut down to the places
     asked for, so no tensor of all places by the vocabulary exists. Where the output layer is a plain linear one, only
-    its rows of the tokens asked for are used, too; whatever the backbone does to logits afterwards (soft capping,
-    scaling) it does to these.
+    its rows of the tokens asked for are used, too, in float32 even if the backbone computes in half precision; whatever
+    the backbone does to logits afterwards (soft capping, scaling) it does to these.
 
     Args:
         backbone: a causal LM.
@@ -158,7 +158,11 @@ def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> It
     def make_logits_of_tokens(hidden: Tensor) -> Tensor:
         assert isinstance(head, nn.Linear)
         chosen = torch.tensor(tokens, device=head.weight.device)
-        return F.linear(hidden, head.weight[chosen], None if head.bias is None else head.bias[chosen])
+        # Scores depend on the difference of two logits, which bfloat16 rounds to eighths where they are 16 to 32.
+        dtype = torch.promote_types(hidden.dtype, torch.float32)
+        bias = None if head.bias is None else head.bias[chosen].to(dtype)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return F.linear(hidden.to(dtype), head.weight[chosen].to(dtype), bias)
 
     is_plain = type(head).forward is nn.Linear.forward and "forward" not in vars(head)
     can_narrow = tokens is not None and is_plain and not isinstance(head.weight, DTensor)

@@ -95,6 +95,28 @@ def test_the_head_is_itself_again_afterwards() -> None:
     assert model.lm_head(torch.zeros(1, model.config.hidden_size)).shape == (1, VOCABULARY)
 
 
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+def test_logits_of_two_tokens_differ_by_what_the_output_layer_says_and_not_by_steps_of_bfloat16(
+    weights: torch.dtype,
+) -> None:
+    model = make_llama(VOCABULARY)
+    with torch.no_grad():
+        model.lm_head.weight[[3, 5]] = 100.0
+        model.lm_head.weight[5, 0] = 101.0  # so the logits, some hundreds, differ by the first number of the state
+
+    def differences() -> Tensor:
+        logits_S2 = logits_at(model, samples(), samples().predict_index, tokens=[3, 5])
+        return (logits_S2[:, 1] - logits_S2[:, 0]).detach()
+
+    expected = differences()
+    with torch.autocast("cpu", torch.bfloat16, enabled=weights == torch.float32):
+        model.to(weights)
+        found = differences()
+    assert found.dtype == torch.float32
+    assert expected.abs().max() < 4.0  # bfloat16 has steps of 2 from 256 on
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0.0)
+
+
 def test_a_backbone_that_caps_its_logits_keeps_them_all_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     config: Any = transformers.Gemma2Config
     model: Any = transformers.Gemma2ForCausalLM

@@ -66,7 +66,7 @@ def check_layout(module: ProcessRewardModel, layout: Layout) -> None:
     difference = float((together - apart).abs().max())
     scale = max(1.0, float(apart.abs().max()))
     # Weights that are not finite are another check's matter.
-    if difference > _TOLERANCE[next(module.parameters()).dtype] * scale:
+    if difference > _TOLERANCE[_computed_in(module)] * scale:
         raise AttentionError(
             f"{_name(module)} does not keep the solutions of a row apart (logits of a step change by {difference:.3g} "
             f"when another solution shares its row): {_remedy(layout)}"
@@ -86,6 +86,13 @@ def _batch(
 
 def _step_logits(module: ProcessRewardModel, batch: StepBatch) -> Tensor:
     return module.step_logits(module.transfer_batch_to_device(batch, module.device, 0)).double()
+
+
+def _computed_in(module: nn.Module) -> torch.dtype:
+    """The type that decides how coarse the logits are: with mixed precision it is not that of the weights."""
+    weight = next(module.parameters())
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
 def _is_sharded(module: nn.Module) -> bool:

@@ -96,6 +96,22 @@ def test_a_forward_that_lets_solutions_read_each_other_is_refused(tmp_path: Path
     torch.testing.assert_close(torch.cat(alone.score_steps(SOLUTIONS)), torch.cat(base.score_steps(SOLUTIONS)))
 
 
+def test_mixed_precision_is_not_taken_for_solutions_that_read_each_other(tmp_path: Path) -> None:
+    sizes = {"num_hidden_layers": 4, "hidden_size": 256, "head_dim": 64, "intermediate_size": 512}
+    model = tiny_model(tmp_path_tokenizer(tmp_path), changes=sizes)
+    with torch.no_grad():
+        model.backbone.lm_head.weight *= 300.0  # as in pretrained models, rounding changes logits by more than 0.001
+    model.save_pretrained(tmp_path / "model")
+    for packing in ("rows", "trees"):
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = ProcessRewardModel.from_pretrained(tmp_path / "model", score_packing=packing).score_steps(
+                SOLUTIONS
+            )
+            assert len(scores) == len(SOLUTIONS)
+            with pytest.raises(AttentionError, match="does not keep the solutions of a row apart"):
+                OwnForward.from_pretrained(tmp_path / "model", score_packing=packing).score_steps(SOLUTIONS)
+
+
 def tmp_path_tokenizer(folder: Path) -> Path:
     make_tokenizer().save_pretrained(folder)
     return folder
