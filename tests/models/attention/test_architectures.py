@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from erprm.cli import main
 from erprm.data.records import write_records
 from erprm.models import ProcessRewardModel
-from erprm.models.attention.kernels import AttentionError
+from erprm.models.attention.masks import AttentionError
 from erprm.steps import Solution
 from tests.tiny import make_record, make_tokenizer
 
