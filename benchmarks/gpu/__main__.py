@@ -13,8 +13,9 @@ safetensors, and no network. The module of each part says what is measured and h
     memory     the estimate's memory beside the measured
 
 Results go into ``--out`` as JSON, and beside it as Markdown, after each part. Parts that are in that file already, of
-the same machine and settings, are left out. What does not fit into ``--minutes`` is said to be skipped or cut off; the
-same command again does the rest. The status is 1 if a part failed, or something was not as it should be.
+the same machine, code and settings, are left out. A part may take half of the time that is left of ``--minutes``, the
+last one all; what does not fit is said to be skipped or cut off, and the same command again does such parts. The
+status is 1 if a part failed, or something was not as it should be.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def run_part(name: str, settings: Settings, results: Results) -> None:
         print(f"{name}: there already", flush=True)
         return
     started, found = time.monotonic(), []
-    if settings.deadline - started < 60 * LEAST_MINUTES:
+    if settings.seconds_left < 60 * LEAST_MINUTES:
         results.add(name, about, SKIPPED, [], 0.0, "no time left")
         print(f"{name}: skipped, no time left", flush=True)
         return
@@ -61,7 +62,7 @@ def run_part(name: str, settings: Settings, results: Results) -> None:
         for row in PARTS[name](settings):
             found.append(row)
             print(name, *(f"{key}={value}" for key, value in row.items()), flush=True)
-            if settings.is_over:
+            if settings.seconds_left < 0:
                 status, note = CUT, "no time left for the rest"
                 break
     except Exception as error:  # noqa: BLE001 - the other parts go on
@@ -89,9 +90,12 @@ def main(given: Sequence[str] | None = None) -> int:
     deadline = time.monotonic() + 60 * arguments.minutes
     results = Results(arguments.out, machine(torch.device(arguments.device)))
     with tempfile.TemporaryDirectory() as folder:
-        settings = replace(Settings.of(arguments.device, Path(folder)), deadline=deadline)
+        settings = Settings.of(arguments.device, Path(folder))
         for name in parts:
-            run_part(name, settings, results)
+            # No part takes more than half of the time that is left, so that none is left without.
+            now = time.monotonic()
+            until = deadline if name == parts[-1] else now + (deadline - now) / 2
+            run_part(name, replace(settings, deadline=until), results)
     print(f"results: {arguments.out} and {arguments.out.with_suffix('.md')}", flush=True)
     if results.wrong:
         print(f"not as it should be: {', '.join(results.wrong)}", flush=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.models import model_folder
-from benchmarks.gpu.settings import Row, Settings
+from benchmarks.gpu.settings import ROOT, Row, Settings
+from erprm.runs.child import kill_when_this_process_ends
 
 TOLERANCES = {"32-true": 1e-4, "bf16-mixed": 2e-2}
 SHAPES, TINY_SHAPES = ("135M", "1B"), ("tiny",)
-ROOT = Path(__file__).resolve().parents[2]
+LEAST_SECONDS = 60.0
 
 
 def rows(settings: Settings) -> Iterator[Row]:
@@ -50,10 +52,25 @@ def train(settings: Settings, path: Path, strategy: str, devices: int, precision
         sys.executable, "-m", "benchmarks.gpu.sharded_training", str(path), "--device", settings.device.type,
         "--devices", str(devices), "--strategy", strategy, "--precision", precision, "--out", str(out),
     ]  # fmt: skip
-    kept = [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *kept])}
-    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if finished.returncode or not out.exists():
-        return {"error": finished.stderr[-600:].strip() or f"ended with status {finished.returncode}"}
-    told: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return told
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    log = out.with_suffix(".log")
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    watch = kill_when_this_process_ends([-process.pid])
+    try:
+        process.wait(timeout=max(LEAST_SECONDS, settings.seconds_left))
+    except subprocess.TimeoutExpired:
+        # Processes that wait for each other would wait on.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return {"error": "no time left"}
+    finally:
+        watch.kill()
+        watch.communicate()
+    if process.returncode or not out.exists():
+        told = log.read_text(encoding="utf-8", errors="replace")[-600:].strip()
+        return {"error": told or f"ended with status {process.returncode}"}
+    result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return result

@@ -32,7 +32,7 @@ class Results:
     def has(self, part: str, settings: dict[str, Any]) -> bool:
         """True if a part is there, whole, with these settings."""
         found = self.content["parts"].get(part, {})
-        return found.get("status") == DONE and found.get("settings") == settings
+        return bool(found.get("status") == DONE and found.get("settings") == settings)
 
     def add(
         self, part: str, settings: dict[str, Any], status: str, rows: list[Row], seconds: float, note: str = ""

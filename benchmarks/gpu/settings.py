@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from erprm.runs.identity import named_chunks, sha256_of
+
 Row = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,15 @@ class Settings:
         return self.device.type == "cuda"
 
     @property
-    def is_over(self) -> bool:
-        """True once the time is up."""
-        return time.monotonic() > self.deadline
+    def seconds_left(self) -> float:
+        """Seconds until the time is up."""
+        return self.deadline - time.monotonic()
 
     def described(self) -> dict[str, Any]:
-        """What results depend on."""
+        """What results depend on, the code among it."""
+        files = sorted([*(ROOT / "erprm").rglob("*.py"), *(ROOT / "benchmarks" / "gpu").glob("*.py")])
         return {
+            "code": sha256_of(named_chunks(files))[:12],
             "device": self.device.type,
             "shapes": list(self.shapes),
             "widths": list(self.widths),
