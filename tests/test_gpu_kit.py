@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -173,3 +174,24 @@ def test_the_kit_runs_where_packages_are_missing(tmp_path: Path) -> None:
 def test_kernels_agree_on_a_gpu(tmp_path: Path) -> None:
     rows = list(kernels.rows(Settings.of("cuda", tmp_path, widths=(512, 2048))))
     assert [row for row in rows if not row["ok"]] == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(("tests", "kit", "status"), [(3, 0, 3), (0, 1, 1), (0, 0, 0)])
+def test_make_gpu_measures_even_if_a_test_fails_and_ends_with_its_status(
+    tests: int, kit: int, status: int, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\necho "$@"\ncase "$2" in pytest) exit {tests};; benchmarks.gpu) exit {kit};; esac\n',
+        encoding="utf-8",
+    )
+    python.chmod(0o755)
+    command = ["make", "gpu", f"PYTHON={python}", "MINUTES=7", f"WHEELS={tmp_path}"]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("-m")]
+    assert "--no-index" in lines[0]
+    assert "-m gpu tests/" in lines[1]
+    assert "tests/test_gpu_kit.py" in lines[1]
+    assert lines[2] == "-m benchmarks.gpu --minutes 7"
+    assert f"Error {status}" in ended.stderr if status else ended.returncode == 0
