@@ -150,7 +150,7 @@ def _official(path: Path, dtype: torch.dtype, device: torch.device, _max_tokens:
 
     def score(solutions: Sequence[Sample]) -> None:
         for part in _parts(solutions):
-            input_ids, mask = padded_rows([each.ids for each in part], max(len(e.ids) for e in part), PAD, device)
+            input_ids, mask = padded_rows(_columns(part)[0], max(len(each.ids) for each in part), PAD, device)
             logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
             for row, each in enumerate(part):
                 logits[row, each.tags.tolist()][:, [GOOD, BAD]].float().softmax(-1)

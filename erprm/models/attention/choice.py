@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -109,8 +109,8 @@ _fastest: dict[tuple[Any, ...], str] = {}
 
 def _supports(backbone: PreTrainedModel, kernel: str) -> bool:
     # transformers' flex attention has no dropout.
-    drops = kernel == "flex_attention" and getattr(backbone.config.get_text_config(), "attention_dropout", 0.0)
-    return bool(getattr(backbone, _SUPPORTS.get(kernel, ""), True)) and not drops
+    drops = bool(getattr(backbone.config.get_text_config(), "attention_dropout", None))
+    return bool(getattr(backbone, _SUPPORTS.get(kernel, ""), True)) and not (drops and kernel == "flex_attention")
 
 
 @cache
@@ -151,8 +151,11 @@ def _outputs_and_gradients(
     """What a kernel makes of a small layout, in float32; of two blocks of flex attention and a part of a third."""
     lengths, shared = [90, 70, 140, 30, 60], np.array([0, 50, 20, 0, 10])
     rows, _ = pack_rows([[0] * length for length in lengths], shared=shared if layout == "trees" else None)
-    rows = PackedRows(
-        *(tensor.to(heads.device) for tensor in (rows.input_ids, rows.position_ids, rows.subtree_end)), rows.layout
+    rows = replace(
+        rows,
+        input_ids=rows.input_ids.to(heads.device),
+        position_ids=rows.position_ids.to(heads.device),
+        subtree_end=rows.subtree_end.to(heads.device),
     )
     tensors = [tensor.to(dtype or heads.dtype).requires_grad_() for tensor in _queries_keys_values(heads, rows)]
     output_RTHD = _attend(kernel, heads, rows, _mask(kernel, rows), *tensors)
