@@ -64,6 +64,23 @@ def test_all_ways_train_and_score_the_same_solutions(settings: Settings) -> None
     assert all(row["tokens/s"] > 0 and row["MFU"] > 0 for row in rows)
 
 
+def test_a_way_that_fails_leaves_the_others(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.gpu import speed
+
+    def too_large(*_given: Any) -> Any:
+        raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+
+    def broken(*_given: Any) -> Any:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(speed, "WAYS", {"a": too_large, "b": broken})
+    _, *rows = speed.rows(settings)
+    assert [(row["ok"], row["error"]) for row in rows] == [
+        (True, "OutOfMemoryError: tried to allocate 2 GiB"),
+        (False, "RuntimeError: no kernel"),
+    ]
+
+
 def test_trees_lay_out_less_than_rows_and_lose_no_step() -> None:
     solutions = samples(16)
     trees, rows = (batches(solutions, 2048, packing) for packing in ("trees", "rows"))
