@@ -4,6 +4,7 @@
 # make format applies ruff's fixes and formatting
 # make coverage   the test suite with a coverage report
 # make docs   writes docs/configuration.md and the stored help anew
+# make gpu    the tests that need a GPU, then benchmarks/gpu, in $(PYTHON) as it is: no environment, no network
 #
 # Needs Python >= 3.10 and nothing else: `make test PYTHON=python3.12 VENV=.venv-3.12` picks another interpreter and
 # folder. On Linux without a GPU, pip's usual torch works but carries CUDA along. For the much smaller CPU build,
@@ -14,12 +15,17 @@ VENV ?= .venv
 WORKERS ?= 2
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+# For make gpu: a folder of wheels that $(PYTHON) lacks, limits in minutes, and options of benchmarks/gpu.
+WHEELS ?=
+TEST_MINUTES ?= 5
+MINUTES ?= 15
+GPU_ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c tests/requirements.txt
 RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-.PHONY: demo test lint browser format coverage docs clean
+.PHONY: demo test lint browser format coverage docs gpu clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/erprm demo $(DEMO_ARGS)
@@ -49,6 +55,16 @@ coverage: $(VENV)/.installed-dev browser
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate_configuration.py
+
+# Only files with such a test are collected: others may need packages that are missing there. The wheels go before what
+# is installed, into a folder of their own. The status is that of the tests, and if they passed, that of the benchmark.
+gpu: export PYTHONPATH := $(CURDIR):$(CURDIR)/build/wheels:$(PYTHONPATH)
+gpu:
+	$(if $(WHEELS),$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target build/wheels $(WHEELS)/*.whl)
+	@timeout $$(($(TEST_MINUTES) * 60)) $(PYTHON) -m pytest -p no:cacheprovider -m gpu \
+	    $$(grep -rl --include='*.py' 'pytest[.]mark[.]gpu$$' tests); tests=$$?; \
+	$(PYTHON) -m benchmarks.gpu --minutes $(MINUTES) $(GPU_ARGS); kit=$$?; \
+	if [ $$tests != 0 ]; then echo "The tests ended with status $$tests"; exit $$tests; fi; exit $$kit
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 # A test never reaches for a model or data set on the hub. Set before any test imports transformers or datasets.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -14,9 +13,13 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# The same examples at every run, and no deadline: two workers on one loaded machine make single examples slow.
-settings.register_profile("erprm", deadline=None, derandomize=True, max_examples=100)
-settings.load_profile("erprm")
+# `make gpu` also runs where there is none, and collects no test that needs it.
+if importlib.util.find_spec("hypothesis"):
+    from hypothesis import settings
+
+    # The same examples at every run, and no deadline: two workers on one loaded machine make single examples slow.
+    settings.register_profile("erprm", deadline=None, derandomize=True, max_examples=100)
+    settings.load_profile("erprm")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,15 +1,19 @@
 """A tiny Llama with random weights, its tokenizer, and rollout records for it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from erprm.data.records import RolloutRecord
 from erprm.steps import Solution
+
+if TYPE_CHECKING:
+    from erprm.data.records import RolloutRecord
 
 # transformers types neither its constructors nor its models closely enough for a strict type checker.
 LlamaConfig: Any = transformers.LlamaConfig
@@ -74,6 +78,8 @@ def assert_same_model(one: Any, other: Any, solutions: Sequence[Solution]) -> No
 
 def make_record(problem: int = 0, rewards: list[list[float]] | None = None, **changes: object) -> RolloutRecord:
     """A record of a small sum, with as many steps as ``rewards`` has lists."""
+    from erprm.data.records import RolloutRecord  # Here: it needs pyarrow, which most that import this module do not.
+
     rewards = [[1.0, 0.0, 1.0, 1.0], [1.0]] if rewards is None else rewards
     fields: dict[str, object] = {
         "problem_id": f"sum/{problem}",

@@ -14,11 +14,11 @@ import json
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from measure import Clock
+from padded import BLOCK, official_loss
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-BLOCK, PER_FORWARD, IGNORED = 512, 8, -100
+PER_FORWARD = 8
 
 
 def main() -> None:
@@ -39,22 +39,10 @@ def main() -> None:
     def train_on(chosen: list[dict], of_step: int) -> None:
         texts = [s["question"] + " " + "\n".join(step + settings["tag"] for step in s["steps"]) for s in chosen]
         encoded = [tokenizer(text)["input_ids"][:BLOCK] for text in texts]
-        input_ids = torch.full((len(chosen), BLOCK), tokenizer.pad_token_id)
-        mask, values = torch.zeros_like(input_ids), torch.zeros(input_ids.shape)
-        targets = torch.full_like(input_ids, IGNORED)
-        for row, (ids, solution) in enumerate(zip(encoded, chosen, strict=True)):
-            input_ids[row, : len(ids)] = torch.tensor(ids)
-            mask[row, : len(ids)] = 1
-            places = torch.nonzero(input_ids[row] == tag).flatten() + 1
-            places = places[places < BLOCK]
-            targets[row, places] = good
-            values[row, places] = torch.tensor(solution["labels"])[: len(places)]
-        logits = model(input_ids=input_ids, attention_mask=mask, use_cache=False).logits.float()
-        logits, targets, values = logits[:, :-1].contiguous(), targets[:, 1:], values[:, 1:]
-        scored = targets != IGNORED
-        pair = torch.stack([logits[:, :, good][scored], logits[:, :, bad][scored]], dim=1)
-        wanted = torch.stack([values[scored], 1 - values[scored]], dim=1)
-        (F.cross_entropy(pair, wanted) * len(chosen) / of_step).backward()
+        tags = [[place for place, token in enumerate(ids) if token == tag] for ids in encoded]
+        labels = [solution["labels"][: len(places)] for solution, places in zip(chosen, tags, strict=True)]
+        loss = official_loss(model, encoded, tags, labels, good, bad, tokenizer.pad_token_id)
+        (loss * len(chosen) / of_step).backward()
         clock.work.add_whole([len(ids) for ids in encoded])
 
     def step(chosen: list[dict]) -> None:

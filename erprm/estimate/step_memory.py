@@ -135,13 +135,13 @@ def dry_step(module: ProcessRewardModel, shape: BatchShape, precision: str = "32
             *tree_leaves(dict(optimizer.state)),
             *vars(batch).values(),
         ]
-        with _PeakMemory(there) as of_passes:
+        with PeakMemory(there) as of_passes:
             passes()
         there += (parameter.grad for parameter in module.parameters())
         gradients = _bytes(parameter.grad for parameter in module.parameters())
-        with _PeakMemory(there) as of_passes_onto_gradients:
+        with PeakMemory(there) as of_passes_onto_gradients:
             passes()
-        with _PeakMemory(there) as of_update:
+        with PeakMemory(there) as of_update:
             update()
         return StepNeeds(
             parameters=sum(parameter.numel() for parameter in backbone.parameters()),
@@ -204,14 +204,14 @@ def _autocast(precision: str) -> AbstractContextManager[None]:
     return torch.autocast("cpu", torch.bfloat16 if precision.startswith("bf16") else torch.float16)
 
 
-class _PeakMemory(TorchDispatchMode):
+class PeakMemory(TorchDispatchMode):
     """Counts the memory of tensors that are alive at the same time while it is entered.
 
     Attributes:
         peak: bytes at most.
     """
 
-    def __init__(self, there_before: Iterable[object]) -> None:
+    def __init__(self, there_before: Iterable[object] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._now = 0
         self._counted: set[int] = set()

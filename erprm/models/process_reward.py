@@ -18,11 +18,10 @@ from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
+from erprm.data.batching.packed_steps import PackedSteps
 from erprm.data.batching.resumption import check_unchanged
 from erprm.data.batching.tries import scoring_packs
-from erprm.data.datamodule import PackedSteps
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
-from erprm.data.solutions import SolutionRow
 from erprm.engines.model_files import load_tokenizer
 from erprm.errors import InputError
 from erprm.losses import LOSSES, Loss, step_losses, vocabulary_losses
@@ -46,6 +45,8 @@ from erprm.steps import Solution, StepEncoder, StepFormat, StepFormatError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from erprm.data.solutions import SolutionRow
 
 STEP_FORMAT_FILE = "step_format.json"
 # The same in ``config.json``, which alone goes where only a model is copied to.

@@ -23,7 +23,7 @@ from erprm.grading import BatchGrader, Kind, OutcomeGrader, open_grader, outcome
 from erprm.lookup import imported
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.adapters.choice import choose_adapter
-from erprm.models.attention.kernels import AttentionError
+from erprm.models.attention.masks import AttentionError
 from erprm.models.scorers import is_url
 from erprm.models.scorers.opening import check_step_formats, named_scorer, opened_scorer
 from erprm.raft.config import OWN_SELECTOR, SELECTORS, RaftConfig

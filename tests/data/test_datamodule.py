@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from erprm.data import ProcessRewardDataModule
-from erprm.data.datamodule import PackedSteps, default_cache_dir
+from erprm.data.batching.packed_steps import PackedSteps
+from erprm.data.datamodule import default_cache_dir
 from erprm.data.files.json_rows import read_json_rows
 from erprm.data.packing import StepBatch
 from erprm.data.records import RecordError, RolloutRecord, write_records

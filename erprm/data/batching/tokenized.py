@@ -21,14 +21,13 @@ import numpy.typing as npt
 
 from erprm.data.batching.tries import trie_order
 from erprm.data.labels import Estimate, LabelMethod, PartialRewardError, completion_counts, flat_step_labels
-from erprm.data.records import RolloutRecord
 from erprm.rewards import BetaPrior, fit_beta_prior
 from erprm.runs.atomic import hidden_beside, hidden_name, remove, write_json
 from erprm.runs.identity import content_hash, tokenizer_fingerprint
 from erprm.steps import Solution, StepEncoder
 
 if TYPE_CHECKING:
-    pass
+    from erprm.data.records import RolloutRecord
 
 FORMAT_VERSION = 4
 _ARRAYS: dict[str, type[np.generic]] = {

@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
 from erprm.data.batching.tries import trie_order
 from erprm.data.packing import Layout, StepBatch, pack_solutions
-from erprm.models.attention.kernels import ONE_SOLUTION_A_ROW, AttentionError
+from erprm.models.attention.masks import ONE_SOLUTION_A_ROW, AttentionError
 from erprm.steps import EncodedSolution, Solution
 
 if TYPE_CHECKING:

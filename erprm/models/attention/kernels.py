@@ -9,10 +9,11 @@ flash_attention_2   rows (CUDA; unverified)                         sequence len
 any                 one solution a row                              its causality: padding stands at the end
 ==================  ==============================================  ==========================================
 
-``auto`` takes, on CUDA, ``flex_attention`` for trees and ``flash_attention_2``, where it is installed, for rows; on a
-CPU ``sdpa`` once for each run of tokens, which computes no pair of tokens of different solutions, where the backbone
-has ``sdpa``, layers that are not compiled, and no sliding window narrower than a row. Everywhere else, and for one
-solution a row, it takes what the backbone was built with, which is ``sdpa`` where it has that.
+``auto`` tries, on CUDA, ``flex_attention``, and for rows ``flash_attention_2`` where it is installed, and takes the
+fastest that is right (:mod:`erprm.models.attention.choice`); on a CPU ``sdpa`` once for each run of tokens, which
+computes no pair of tokens of different solutions, where the backbone has ``sdpa``, layers that are not compiled, and no
+sliding window narrower than a row. Everywhere else, and for one solution a row, it takes what the backbone was built
+with, which is ``sdpa`` where it has that.
 
 A *run* is a longest stretch of a row in which each token follows its parent: a whole solution where nothing is shared,
 else what a solution adds to those before it. Positions are depths in depth-first order, so they alone say where runs
@@ -40,8 +41,9 @@ from transformers.masking_utils import sdpa_mask
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from erprm.data.packing import Layout, PackedRows
-from erprm.errors import InputError
 from erprm.models import Attention as Attention
+from erprm.models.attention.choice import fastest_kernel
+from erprm.models.attention.masks import AttentionError, backbone_masks
 
 PATHS = "erprm_paths"
 
@@ -177,15 +179,10 @@ AttentionMaskInterface.register(PATHS, sdpa_mask)
 
 
 ATTENTIONS = get_args(Attention)
-ONE_SOLUTION_A_ROW = "set data.row_tokens and model.score_row_tokens to 1, which gives each solution a row of its own"
 
 
-class AttentionError(InputError):
-    """A layout of rows that a backbone, or an attention kernel, cannot keep apart."""
-
-
-def choose_kernel(attention: Attention, layout: Layout, device: torch.device, present: str) -> str:
-    """The attention kernel for rows of one layout, by its name in transformers.
+def possible_kernels(attention: Attention, layout: Layout, device: torch.device, present: str) -> list[str]:
+    """The attention kernels for rows of one layout, by their names in transformers, the one that is always right last.
 
     Args:
         attention: the setting.
@@ -197,16 +194,17 @@ def choose_kernel(attention: Attention, layout: Layout, device: torch.device, pr
         AttentionError: if the kernel asked for cannot keep such rows apart.
     """
     if attention == "auto":
-        if device.type == "cuda" and layout != "single":
-            return "flash_attention_2" if layout == "rows" and is_flash_attn_2_available() else "flex_attention"
         present = "sdpa" if present in ("flex_attention", "flash_attention_2", PATHS) else present
-        return PATHS if present == "sdpa" and device.type == "cpu" and layout != "single" else present
+        if device.type == "cuda" and layout != "single":
+            flash = ["flash_attention_2"] if layout == "rows" and is_flash_attn_2_available() else []
+            return [*flash, "flex_attention", present]
+        return [PATHS if present == "sdpa" and device.type == "cpu" and layout != "single" else present]
     if attention == "flash_attention_2" and layout == "trees":
         raise AttentionError(
             "model.attn_implementation is 'flash_attention_2', which cannot keep apart solutions that share tokens: "
             "set data.packing and model.score_packing to rows, or attn_implementation to auto"
         )
-    return attention
+    return [attention]
 
 
 def row_inputs(backbone: PreTrainedModel, rows: PackedRows, attention: Attention = "auto") -> dict[str, Any]:
@@ -221,7 +219,8 @@ def row_inputs(backbone: PreTrainedModel, rows: PackedRows, attention: Attention
         AttentionError: if backbone or kernel cannot keep the rows apart.
     """
     config = backbone.config.get_text_config()
-    kernel = choose_kernel(attention, rows.layout, rows.input_ids.device, config._attn_implementation)
+    kernels = possible_kernels(attention, rows.layout, rows.input_ids.device, config._attn_implementation)
+    kernel = fastest_kernel(kernels, backbone, rows)
     if kernel == PATHS and not _can_follow_paths(backbone, rows):
         kernel = "sdpa"
     if config._attn_implementation != kernel:
@@ -234,7 +233,7 @@ def row_inputs(backbone: PreTrainedModel, rows: PackedRows, attention: Attention
         # transformers finds the sequences of a batch of one row by their positions.
         flat = {"input_ids": rows.input_ids, "position_ids": rows.position_ids}
         return inputs | {name: tensor.reshape(1, -1) for name, tensor in flat.items()}
-    mask = rows.position_ids[:, None, None] if kernel == PATHS else _masks(backbone, rows, kernel)
+    mask = rows.position_ids[:, None, None] if kernel == PATHS else backbone_masks(backbone, rows, kernel)
     return inputs | {"position_ids": rows.position_ids, "attention_mask": mask}
 
 
@@ -248,67 +247,3 @@ def _can_follow_paths(backbone: PreTrainedModel, rows: PackedRows) -> bool:
     layers = getattr(backbone.get_decoder(), "layers", ())
     is_compiled = any(getattr(layer, "_compiled_call_impl", None) is not None for layer in layers)
     return reaches and not is_compiled and backbone._can_set_attn_implementation() and not is_fake(rows.position_ids)
-
-
-def sees(subtree_end_K: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    """True if a token (by its place in the row) sees another: itself, and those whose subtree it lies in."""
-    return (key <= query) & (query < subtree_end_K)
-
-
-def pair_mask(rows: PackedRows, window: int | None = None) -> Tensor:
-    """Mask of the pairs of tokens in a row that see each other.
-
-    Args:
-        rows: packed rows.
-        window: sliding window: tokens see only what lies fewer positions back; ``None``: all of it.
-
-    Returns:
-        ``[R, 1, Q, K]``, bool.
-    """
-    place = torch.arange(rows.subtree_end.shape[1], device=rows.subtree_end.device)
-    mask_RQK = sees(rows.subtree_end[:, None, :], place[:, None], place)
-    if window is not None:
-        mask_RQK &= rows.position_ids[:, :, None] - rows.position_ids[:, None, :] < window
-    return mask_RQK[:, None]
-
-
-def block_mask(rows: PackedRows, window: int | None = None) -> Any:
-    """The same as :func:`pair_mask`, as a ``BlockMask`` for ``flex_attention``."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    subtree_end, position = rows.subtree_end, rows.position_ids
-
-    def mask_mod(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        seen = sees(subtree_end[row, key], query, key)
-        if window is not None:
-            seen = seen & (position[row, query] - position[row, key] < window)
-        return seen
-
-    count, width = subtree_end.shape
-    return create_block_mask(mask_mod, count, None, width, width, device=subtree_end.device)
-
-
-def _masks(backbone: PreTrainedModel, rows: PackedRows, kernel: str) -> Any:
-    """One mask, or for backbones whose layers differ one for each type of layer, by its name in transformers."""
-    config = backbone.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    layer_types = set(getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
-    if unknown := layer_types - {"full_attention", "sliding_attention"}:
-        raise AttentionError(
-            f"{type(backbone).__name__} has layers of type {', '.join(sorted(unknown))}, which do not keep the "
-            f"solutions of a row apart: {ONE_SOLUTION_A_ROW}"
-        )
-    # A window wider than the row hides nothing.
-    hides = window is not None and rows.input_ids.shape[1] > window
-    masks: dict[int | None, Any] = {}
-    for reach in {window if hides and kind == "sliding_attention" else None for kind in layer_types}:
-        masks[reach] = block_mask(rows, reach) if kernel == "flex_attention" else pair_mask(rows, reach)
-        if kernel == "eager":
-            masks[reach] = _additive(masks[reach], backbone.dtype)
-    of_type = {kind: masks[window if hides and kind == "sliding_attention" else None] for kind in layer_types}
-    return of_type if len(of_type) > 1 else of_type.popitem()[1]
-
-
-def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where a token is seen, the lowest number where it is not: what eager attention adds to its scores."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)

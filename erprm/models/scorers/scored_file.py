@@ -25,7 +25,7 @@ from erprm.data.formats.conversion import rejected_line, rejected_path
 from erprm.data.solutions import SolutionRow, solution_rows
 from erprm.engines.base import failing_at
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
-from erprm.models.attention.kernels import AttentionError
+from erprm.models.attention.masks import AttentionError
 from erprm.runs.atomic import json_line, refuse_input, remove_leftovers, write_json
 from erprm.runs.folder import differing_lines
 from erprm.runs.identity import file_sha256

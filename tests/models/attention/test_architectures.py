@@ -13,23 +13,11 @@ from transformers import PreTrainedModel
 from erprm.cli import main
 from erprm.data.records import write_records
 from erprm.models import ProcessRewardModel
-from erprm.models.attention.kernels import AttentionError
+from erprm.models.attention.masks import AttentionError
 from erprm.steps import Solution
+from tests.models.attention.test_trees import SIZES
 from tests.tiny import make_record, make_tokenizer
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    # Wide enough for what a model sees to make a difference.
-    "initializer_range": 0.3,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 1,
-}
 GPT2_SIZES = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "bos_token_id": 0, "eos_token_id": 1}
 KEEP_APART = {
     "Llama": SIZES,

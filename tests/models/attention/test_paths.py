@@ -8,7 +8,8 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from erprm.data.packing import PackedRows, pack_rows
-from erprm.models.attention.kernels import PATHS, pair_mask, path_attention, plan_runs, row_inputs
+from erprm.models.attention.kernels import PATHS, path_attention, plan_runs, row_inputs
+from erprm.models.attention.masks import pair_mask
 from tests.models.attention.test_trees import SOLUTIONS, tiny_model
 from tests.tiny import make_tokenizer
 

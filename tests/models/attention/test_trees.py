@@ -16,9 +16,21 @@ from erprm.data.packing import StepBatch, pack_solutions
 from erprm.losses import Loss
 from erprm.models import ProcessRewardModel
 from erprm.steps import Solution
-from tests.models.attention.test_architectures import SIZES
 from tests.tiny import make_tokenizer
 
+SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    # Wide enough for what a model sees to make a difference.
+    "initializer_range": 0.3,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+}
 FIRST, SECOND = "What is 3 and 4 more?", "What is 15?"
 # Two shared first steps, an equal solution, one that goes on from another, and a question of its own.
 SOLUTIONS = [

@@ -10,8 +10,6 @@ import torch
 from torch import nn
 
 from erprm.callbacks import ExportHF
-from erprm.data import ProcessRewardDataModule
-from erprm.data.records import write_records
 from erprm.models import FSDP2Strategy, ProcessRewardModel
 from erprm.models.distributed.sharding import mixed_precision, unsplit_layers
 from tests.tiny import make_llama, make_record, save_tiny_llama
@@ -19,6 +17,9 @@ from tests.tiny import make_llama, make_record, save_tiny_llama
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
+    pytest.importorskip("pyarrow")
+    from erprm.data.records import write_records
+
     environment = dict(os.environ)
     save_tiny_llama(tmp_path / "lm")
     write_records([make_record(i) for i in range(20)], tmp_path / "r.parquet")
@@ -33,6 +34,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def fit(
     folder: Path, model: L.LightningModule, strategy: str, accelerator: str = "cpu", precision: str = "32-true"
 ) -> None:
+    from erprm.data import ProcessRewardDataModule
+
     data = ProcessRewardDataModule(
         str(folder / "r.parquet"), validation_fraction=0.2, max_length=256, max_tokens=600, cache_dir=str(folder / "c")
     )
