@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from erprm.data.batching.resumption import ResumableDataModule
 from erprm.data.batching.sampler import SolutionGroups
-from erprm.data.batching.tokenized import TokenizedRollouts
+from erprm.data.batching.tokenized import CountedFor, TokenizedRollouts
 from erprm.data.batching.tries import cut_tries, shared_among
 from erprm.data.labels import Estimate, LabelMethod, label_eta
 from erprm.data.packing import PACKINGS, Packing, StepBatch, check_token_limits, pack_solutions
@@ -56,6 +56,7 @@ class PackedSteps(Dataset[StepBatch]):
         members: npt.NDArray[np.int64],
         row_tokens: int | None = None,
         packing: Packing = "trees",
+        counts: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """Takes some of the solutions.
 
@@ -65,10 +66,13 @@ class PackedSteps(Dataset[StepBatch]):
             members: which solutions belong to this data set.
             row_tokens: the most tokens of a row; ``None``: a batch is one row.
             packing: ``trees`` to lay what the solutions of a problem share out once, ``rows`` to do without.
+            counts: sum of the completion rewards, and number of completions, of every step of ``rollouts``, if they are
+                needed.
         """
         self.rollouts = rollouts
         self.labels = labels
         self.members = members
+        self.counts = counts
         self.row_tokens = row_tokens
         self.groups = self._problem_groups() if packing == "trees" else None
         if self.groups is not None:
@@ -136,6 +140,7 @@ class PackedSteps(Dataset[StepBatch]):
             self.record_ids(index),
             self.row_tokens,
             self._shared(index),
+            None if self.counts is None else [self.counts[span] for span in steps],
         )
 
 
@@ -143,7 +148,8 @@ class ProcessRewardDataModule(ResumableDataModule):
     """Rollout records as packed, labelled batches for training a process reward model.
 
     The tokenizer and the step format come from the module being trained (its ``step_encoder``), so that training and
-    scoring cannot disagree; give ``step_encoder`` to use the data with a module that has none.
+    scoring cannot disagree; give ``step_encoder`` to use the data with a module that has none. Batches hold counts of
+    completions if the module asks for them (its ``counted_for``).
 
     To bring other data, override :meth:`records`.
     """
@@ -431,7 +437,17 @@ class ProcessRewardDataModule(ResumableDataModule):
                 f"data: no labelled solution is left for {purpose} (labels={self.label_method!r}, "
                 f"max_length={self.max_length}, validation_fraction={self.validation_fraction})"
             )
-        return PackedSteps(rollouts, labels, members, self.row_tokens, self.packing)
+        return PackedSteps(rollouts, labels, members, self.row_tokens, self.packing, self._counts(rollouts, labels))
+
+    def _counts(self, rollouts: TokenizedRollouts, labels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        counted_for: CountedFor | None = getattr(module, "counted_for", None)
+        if counted_for is None:
+            return None
+        try:
+            return rollouts.step_counts(~np.isnan(labels), counted_for)
+        except ValueError as error:
+            raise ValueError(f"{counted_for} needs counts of completions: {error}") from error
 
     @staticmethod
     def _has_label(rollouts: TokenizedRollouts, labels: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
