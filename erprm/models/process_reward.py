@@ -259,10 +259,12 @@ class ProcessRewardModel(BackboneModule):
 
     def _refuse_untrained_belief(self, trained_loss: str | None) -> None:
         if self.score_eta != 0.0 and trained_loss != "beta_binomial":
-            known = "not known to be trained to judge steps" if trained_loss is None else f"of loss {trained_loss!r}"
+            trained = (
+                "nothing says with which loss" if trained_loss is None else f"it is with loss {trained_loss!r} that"
+            )
             raise InputError(
-                f"score_eta is {self.score_eta:g}, but {self.backbone_path!r} is {known}: only a model trained with "
-                "model.loss=beta_binomial says how sure it is; leave score_eta at 0 for any other"
+                f"score_eta is {self.score_eta:g}, but {trained} {self.backbone_path!r} was trained: only a model "
+                "trained with model.loss=beta_binomial says how sure it is; leave score_eta at 0 for any other"
             )
 
     def _check_layout(self, layout: Layout) -> None:
