@@ -18,7 +18,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import CONFIG_NAME
 
 from erprm.data.batching.resumption import check_unchanged
 from erprm.data.batching.tokenized import CountedFor
@@ -26,7 +25,7 @@ from erprm.data.batching.tries import scoring_packs
 from erprm.data.datamodule import PackedSteps
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
 from erprm.data.solutions import SolutionRow
-from erprm.engines.model_files import json_object, load_tokenizer
+from erprm.engines.model_files import load_tokenizer
 from erprm.errors import FailedRunError, InputError
 from erprm.eta import Eta, read_eta
 from erprm.losses import LOSSES, Loss, beta_binomial_losses, step_beliefs, step_losses, vocabulary_losses
@@ -123,8 +122,8 @@ class ProcessRewardModel(BackboneModule):
                 steps down, above 0 up; 0 gives P(good). Only for a model trained with ``loss: beta_binomial``.
 
         Raises:
-            ValueError: if the step format is not a known preset or has no label tokens for :meth:`step_logits`, a
-                setting is not one of those it can be, or ``score_eta`` is not 0 for a model of another loss.
+            ValueError: if the step format is not a known preset or has no label tokens for :meth:`step_logits`, or a
+                setting is not one of those it can be.
         """
         super().__init__(
             backbone,
@@ -155,10 +154,6 @@ class ProcessRewardModel(BackboneModule):
         self.score_row_tokens = score_row_tokens
         self.score_packing: Packing = score_packing
         self.score_eta = _finite_eta(score_eta)
-        config_file = Path(self.backbone_path) / CONFIG_NAME
-        # A model of this loss may still be trained, or get a checkpoint.
-        if self.score_eta != 0.0 and loss != "beta_binomial" and config_file.is_file():
-            self._refuse_untrained_belief(json_object(config_file).get(LOSS_KEY))
         self.validation_metrics = StepMetrics()
         self._layouts_checked: set[Layout] = set()
 
@@ -248,7 +243,7 @@ class ProcessRewardModel(BackboneModule):
         """
         if self.score_eta == 0.0:
             return logits_S2.float().softmax(-1)[:, 0]
-        self._refuse_untrained_belief(self.trained_loss)
+        self.refuse_untrained_belief(self.trained_loss)
         alpha_S, beta_S = step_beliefs(logits_S2.detach().cpu())
         return belief_reward(alpha_S, beta_S, self.score_eta).to(logits_S2.device, torch.float32)
 
@@ -257,7 +252,12 @@ class ProcessRewardModel(BackboneModule):
         """The loss that the backbone was trained with to judge steps, if it or a checkpoint says so."""
         return None if self.backbone is None else getattr(self.backbone.config, LOSS_KEY, None)
 
-    def _refuse_untrained_belief(self, trained_loss: str | None) -> None:
+    def refuse_untrained_belief(self, trained_loss: str | None) -> None:
+        """Refuses a ``score_eta`` other than 0 for weights of another loss.
+
+        Raises:
+            ValueError: saying which loss it was, if that is known.
+        """
         if self.score_eta != 0.0 and trained_loss != "beta_binomial":
             trained = (
                 "nothing says with which loss" if trained_loss is None else f"it is with loss {trained_loss!r} that"

@@ -255,14 +255,16 @@ def test_test_evaluates_scores_under_an_eta(folder: Path, trained: Path, tmp_pat
         ({"weighting": "tokens"}, r"model\.weighting is 'tokens'; it must be one of steps, completions"),
         ({"score_eta": "inf"}, r"model\.score_eta is inf; it must be finite"),
         ({"score_eta": "low"}, r"model\.score_eta is 'low'; it must be a number"),
-        ({"score_eta": -2.0}, r"score_eta is -2, but nothing says with which loss '.*' was trained: only a model"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_before_weights_are_loaded(
-    settings: dict[str, Any], message: str, folder: Path
-) -> None:
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ProcessRewardModel(str(folder), **settings)
+        ProcessRewardModel("nowhere", **settings)
+
+
+def test_an_eta_for_a_published_model_of_another_loss_is_refused_before_weights_are_loaded(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"score_eta is 2, but nothing says with which loss '.*' was trained: only a"):
+        AdaptedRewardModel(str(folder), adapter="er_prm", score_eta=2.0)
 
 
 @pytest.mark.parametrize(
