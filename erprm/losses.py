@@ -74,11 +74,11 @@ def vocabulary_losses(logits_SV: Numbers, labels_S: Numbers, label_tokens: tuple
 
 
 def step_beliefs(logits_S2: Numbers) -> tuple[Tensor, Tensor]:
-    """What the two logits of a step say of its success rate, as a Beta distribution: its mean, and how sure that is.
+    """The Beta distributions of success rates that the two logits of each step stand for.
 
-    The mean is P(good) of the two-way softmax, the concentration ``softplus((z_good + z_bad) / 2)``. Their sum, which
-    the softmax does not see, means something only after training with ``beta_binomial``. Gradients reach the
-    concentration alone.
+    The mean is P(good) of the two-way softmax, the concentration ``softplus((z_good + z_bad) / 2)``: the larger, the
+    surer. The softmax does not see the sum of the logits, so the concentration means something only after training with
+    ``beta_binomial``. Gradients reach the concentration alone.
 
     Args:
         logits_S2: logits of the good and the bad label at each step's tag ``[S, 2]``.
