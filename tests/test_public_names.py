@@ -20,7 +20,7 @@ PUBLIC_NAMES = {
     "erprm.data.sources": "load_problems",
     "erprm.grading": "BatchGrader Grader GradingError OutcomeGrader extract_answer grade outcome_rewards",
     "erprm.grading.programs": "ProgramGrader SandboxError",
-    "erprm.losses": "",
+    "erprm.losses": "beta_binomial_losses step_beliefs",
     "erprm.metrics": """
         BestOfNAccuracy FirstErrorAccuracy MajorityVoteAccuracy PassAtN StepCalibrationError WeightedVoteAccuracy
         WithinProblemAUROC aggregate_solutions aggregate_steps best_of_n_accuracy best_of_n_curves best_threshold

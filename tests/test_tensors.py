@@ -18,6 +18,7 @@ SCORES = [[0.9, 0.2, 0.4], [0.1, 0.8, 0.3]]
 CORRECT = [[True, False, False], [False, False, True]]
 ANSWERS = [[3, 5, 5], [1, 1, 2]]
 STEP_SCORES, STEP_LABELS, LENGTHS, PROBLEMS = [0.9, 0.1, 0.8, 0.7], [1.0, 0.0, 1.0, 0.0], [2, 2], [0, 0, 1, 1]
+SUCCESSES, TRIALS = [3, 0, 2, 1], [4, 4, 2, 1]
 FIRST_ERRORS, LOGITS = [1, -1], [[2.0, -1.0], [0.5, 0.5], [-3.0, 1.0], [0.0, 4.0]]
 
 Convert = Callable[[Any], Any]
@@ -84,6 +85,8 @@ CALLS: dict[str, Callable[[Convert], Any]] = {
     "two_way": lambda f: losses.step_losses(f(LOGITS), f(STEP_LABELS)),
     "mse": lambda f: losses.step_losses(f(LOGITS), f(STEP_LABELS), "mse"),
     "vocabulary": lambda f: losses.vocabulary_losses(f(LOGITS), f(STEP_LABELS), (0, 1)),
+    "beta_binomial": lambda f: losses.beta_binomial_losses(f(LOGITS), f(STEP_LABELS), f(SUCCESSES), f(TRIALS)),
+    "step_beliefs": lambda f: losses.step_beliefs(f(LOGITS)),
 }
 TYPES: dict[str, Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]] = {
     "float64": lambda array: array,
@@ -128,6 +131,11 @@ def of_integers_where_whole(values: Any) -> Any:
         (lambda: losses.step_losses([0.5, 0.1], [1.0]), "logits_S2 must have shape [steps, labels], found [2]"),
         (lambda: losses.step_losses([[0.5, 0.1, 0.2]], [1.0]), "logits_S2 must have shape [steps, 2], found [1, 3]"),
         (lambda: losses.step_losses([[0.5, 0.1]], [1.0, 0.0]), "labels_S must have shape [1], found [2]"),
+        (
+            lambda: losses.beta_binomial_losses([[0.5, 0.1]], [1.0], [1.0], [2.0, 2.0]),
+            "trials_S must have shape [1], found [2]",
+        ),
+        (lambda: losses.step_beliefs([[0.5]]), "logits_S2 must have shape [steps, 2], found [1, 1]"),
         (lambda: losses.vocabulary_losses([[0.5]], [[1.0]], (0, 0)), "labels_S must have shape [1], found [1, 1]"),
         (lambda: losses.step_losses([["a", "b"]], [1.0]), "logits_S2 holds <U1; it must be a tensor, a numpy array"),
         (lambda: metrics.BestOfNAccuracy(1).update([0.5], [[True]]), "scores_PN must have shape [1, 1], found [1]"),

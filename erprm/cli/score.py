@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from erprm.cli.commands import PAIR, parse_settings
 from erprm.data.packing import Packing
 from erprm.errors import InputError
+from erprm.eta import Eta, read_eta
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.models import Attention, Dtype
 from erprm.models.adapters.registry import AdapterSetting
@@ -36,6 +37,8 @@ class ScoreConfig:
         step_format: fields in which the checkpoint's step format differs from the adapter's.
         step_style: how a solution is split into steps; see the page on steps.
         aggregation: score of a solution from those of its steps.
+        score_eta: attitude of step scores to what the model is not sure of: below 0 marks uncertain steps down, above 0
+            up; for a model trained with ``model.loss=beta_binomial``.
         on_error: what a row of the file that cannot be scored does: ``stop`` ends the command, ``skip`` leaves it out
             and writes it, with its line and the reason, to ``OUT.rejected.jsonl``.
         device: where to score, such as ``cpu`` or ``cuda:1``; ``auto`` takes the GPU if there is one.
@@ -56,6 +59,7 @@ class ScoreConfig:
     step_format: dict[str, str | bool | None] | None = None
     step_style: str = "lines"
     aggregation: Aggregation = "min"
+    score_eta: Eta = 0.0
     on_error: Literal["stop", "skip"] = "stop"
     device: str = "auto"
     dtype: Dtype = "float32"
@@ -74,6 +78,11 @@ class ScoreConfig:
             raise ValueError(f"rows_at_once is {self.rows_at_once}; it must be at least 1")
         check_step_style(self.step_style, "step_style")
         aggregator(self.aggregation)
+        if read_eta(self.score_eta, "score_eta") != 0.0 and is_url(self.model):
+            raise ValueError(
+                f"score_eta is {self.score_eta}, but a served model gives probabilities alone, which do not say how "
+                "sure it is: load the model here, or leave score_eta at 0"
+            )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -122,6 +131,7 @@ def _load(config: ScoreConfig) -> AdaptedRewardModel | HTTPStepScorer:
         score_max_tokens=config.max_tokens,
         score_row_tokens=config.row_tokens,
         score_packing=config.packing,
+        score_eta=config.score_eta,
     )
     device = device_named(config.device)
     model.configure_model()

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from erprm.data.batching.packed_steps import PackedSteps
 from erprm.data.batching.resumption import ResumableDataModule
-from erprm.data.batching.tokenized import TokenizedRollouts
+from erprm.data.batching.tokenized import CountedFor, TokenizedRollouts
 from erprm.data.labels import Estimate, LabelMethod, label_eta
 from erprm.data.packing import PACKINGS, Packing, StepBatch, check_token_limits
 from erprm.data.records import (
@@ -49,7 +49,8 @@ class ProcessRewardDataModule(ResumableDataModule):
     """Rollout records as packed, labelled batches for training a process reward model.
 
     The tokenizer and the step format come from the module being trained (its ``step_encoder``), so that training and
-    scoring cannot disagree; give ``step_encoder`` to use the data with a module that has none.
+    scoring cannot disagree; give ``step_encoder`` to use the data with a module that has none. Batches hold counts of
+    completions if the module asks for them (its ``counted_for``).
 
     To bring other data, override :meth:`records`.
     """
@@ -337,7 +338,17 @@ class ProcessRewardDataModule(ResumableDataModule):
                 f"data: no labelled solution is left for {purpose} (labels={self.label_method!r}, "
                 f"max_length={self.max_length}, validation_fraction={self.validation_fraction})"
             )
-        return PackedSteps(rollouts, labels, members, self.row_tokens, self.packing)
+        return PackedSteps(rollouts, labels, members, self.row_tokens, self.packing, self._counts(rollouts, labels))
+
+    def _counts(self, rollouts: TokenizedRollouts, labels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        counted_for: CountedFor | None = getattr(module, "counted_for", None)
+        if counted_for is None:
+            return None
+        try:
+            return rollouts.step_counts(~np.isnan(labels), counted_for)
+        except ValueError as error:
+            raise ValueError(f"{counted_for} needs counts of completions: {error}") from error
 
     @staticmethod
     def _has_label(rollouts: TokenizedRollouts, labels: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:

@@ -158,11 +158,11 @@ class PartialRewardError(ValueError):
         step: the one it belongs to, from 0.
     """
 
-    def __init__(self, step: int, reward: float) -> None:
+    def __init__(self, step: int, reward: float, instead: str) -> None:
         self.step = step
         super().__init__(
             f"a completion has the reward {reward:g}; right completions are counted, so it must be 0 or 1, or take "
-            "data.estimate=plug_in"
+            f"{instead}"
         )
 
 
@@ -179,13 +179,43 @@ def completion_counts(
     Raises:
         PartialRewardError: if one of these rewards is neither 0 nor 1.
     """
-    trials_S = np.diff(reward_offsets_S1).astype(np.int32)
-    is_sampled_S = ~is_last_S & (trials_S > 0)
-    sampled = rewards[np.repeat(is_sampled_S, trials_S)]
-    partial = (sampled != 0) & (sampled != 1)
+    is_sampled_S = ~is_last_S & (np.diff(reward_offsets_S1) > 0)
+    refuse_partial_rewards(rewards, reward_offsets_S1, is_sampled_S, "data.estimate=plug_in")
+    sums_S, trials_S = reward_sums(rewards, reward_offsets_S1)
+    return sums_S[is_sampled_S].astype(np.int32), trials_S[is_sampled_S].astype(np.int32)
+
+
+def reward_sums(
+    rewards: npt.NDArray[np.float32], reward_offsets_S1: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The sum of the completion rewards of each step ``[S]``, and how many they are ``[S]``.
+
+    Args:
+        rewards: all completion rewards, step after step.
+        reward_offsets_S1: as in :func:`flat_step_labels`.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(rewards, dtype=np.float64)])
+    return np.diff(sums[reward_offsets_S1]), np.diff(reward_offsets_S1)
+
+
+def refuse_partial_rewards(
+    rewards: npt.NDArray[np.float32],
+    reward_offsets_S1: npt.NDArray[np.int64],
+    is_counted_S: npt.NDArray[np.bool_],
+    instead: str,
+) -> None:
+    """Refuses rewards that are neither 0 nor 1 at the steps whose right completions are counted.
+
+    Args:
+        rewards: all completion rewards, step after step.
+        reward_offsets_S1: as in :func:`flat_step_labels`.
+        is_counted_S: those steps ``[S]``.
+        instead: the setting under which nothing is counted, for the message.
+
+    Raises:
+        PartialRewardError: at the first such reward.
+    """
+    steps = np.repeat(np.arange(len(is_counted_S)), np.diff(reward_offsets_S1))
+    partial = is_counted_S[steps] & (rewards != 0) & (rewards != 1)
     if partial.any():
-        steps = np.flatnonzero(is_sampled_S).repeat(trials_S[is_sampled_S])
-        raise PartialRewardError(int(steps[partial][0]), float(sampled[partial][0]))
-    ends = np.cumsum(np.concatenate([[0], trials_S[is_sampled_S]]))
-    right = np.concatenate([[0], np.cumsum(sampled, dtype=np.int64)])
-    return np.diff(right[ends]).astype(np.int32), trials_S[is_sampled_S]
+        raise PartialRewardError(int(steps[partial][0]), float(rewards[partial][0]), instead)

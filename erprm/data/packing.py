@@ -58,6 +58,8 @@ class StepBatch(PackedRows):
         solution: which solution of the batch each scored step belongs to ``[S]``.
         problem: number of the problem each scored step belongs to ``[S]``; the same number means the same problem.
         record_ids: name of each solution of the batch, for messages.
+        counts: sum of the completion rewards, and number of completions, of each scored step ``[S, 2]``; None where the
+            module does not ask for them (see :attr:`erprm.models.ProcessRewardModel.counted_for`).
     """
 
     tag_index: Tensor
@@ -65,6 +67,7 @@ class StepBatch(PackedRows):
     solution: Tensor
     problem: Tensor
     record_ids: list[str] = field(default_factory=list)
+    counts: Tensor | None = None
 
 
 def check_token_limits(max_length: int, row_tokens: int | None, max_tokens: int) -> None:
@@ -191,6 +194,7 @@ def pack_solutions(
     record_ids: Sequence[str] = (),
     row_tokens: int | None = None,
     shared: IntArray | None = None,
+    counts: Sequence[npt.NDArray[np.float32]] | None = None,
 ) -> StepBatch:
     """Lays solutions out in rows.
 
@@ -203,6 +207,7 @@ def pack_solutions(
         record_ids: name of each solution.
         row_tokens: the most tokens of a row; ``None``: one row.
         shared: number of leading tokens that each solution shares with the one before it (see :func:`pack_rows`).
+        counts: sum of the completion rewards, and number of completions, of each tag ``[tags, 2]``.
     """
     import torch
 
@@ -210,9 +215,11 @@ def pack_solutions(
     tag_index = np.concatenate([path[np.asarray(tags)] for tags, path in zip(tag_positions, paths, strict=True)])
     solution = np.repeat(np.arange(len(token_ids)), [len(tags) for tags in tag_positions])
     label = np.full(len(tag_index), np.nan, np.float32) if labels is None else np.concatenate(labels)
+    count = None if counts is None else np.concatenate(counts)
     if labels is not None:
         labelled = ~np.isnan(label)
         tag_index, solution, label = tag_index[labelled], solution[labelled], label[labelled]
+        count = None if count is None else count[labelled]
     problem = solution if problems is None else np.asarray(problems)[solution]
     return StepBatch(
         **vars(rows),
@@ -221,6 +228,7 @@ def pack_solutions(
         solution=torch.from_numpy(solution.astype(np.int64)),
         problem=torch.from_numpy(np.asarray(problem, dtype=np.int64)),
         record_ids=list(record_ids),
+        counts=None if count is None else torch.from_numpy(count),
     )
 
 

@@ -70,7 +70,7 @@ def check_model_folder(model: str, gguf_file: str | None = None) -> None:
         return
     for file in sorted(folder.glob("*.json")):
         if file.name in _OBJECTS:
-            _json_object(file)
+            json_object(file)
     for file in sorted(folder.glob("*.safetensors")):
         check_weight_file(file)
     index = folder / _INDEX
@@ -109,7 +109,12 @@ def _check_content(file: Path, magic: bytes, kind: str) -> None:
         raise BackboneError(f"{file} is damaged: it does not begin as a {kind} does")
 
 
-def _json_object(file: Path) -> dict[str, Any]:
+def json_object(file: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model folder.
+
+    Raises:
+        BackboneError: if it holds none; names it.
+    """
     _check_content(file, b"", "file")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -121,7 +126,7 @@ def _json_object(file: Path) -> dict[str, Any]:
 
 
 def _check_index(index: Path) -> None:
-    names = _json_object(index).get("weight_map")
+    names = json_object(index).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise BackboneError(f"{index} is damaged: its weight_map must give the name of a file for each tensor")
     for name in sorted(set(names.values())):

@@ -195,6 +195,7 @@ def make_batch(shape: BatchShape) -> StepBatch:
         labels=torch.zeros(shape.steps),
         solution=steps,
         problem=steps,
+        counts=torch.ones(shape.steps, 2),
     )
 
 

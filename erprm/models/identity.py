@@ -29,8 +29,8 @@ def model_identity(module: L.LightningModule) -> dict[str, Any]:
         ``class``; ``path`` (null for a module without a ``backbone_path``); ``sha256`` of names, types, shapes and
         values of the weights, however they got there (null for a module without weights); ``step_format``: its fields
         (null for a module without one), with the date that a chat template prints; ``tokenizer``: hash of the
-        tokenizer (for a module with a ``step_encoder``). Of a :class:`ScorerModule` they are the scorer's; where that
-        asks a server, ``url`` is its address.
+        tokenizer (for a module with a ``step_encoder``); ``score_eta``, unless it is 0. Of a :class:`ScorerModule` they
+        are the scorer's; where that asks a server, ``url`` is its address.
     """
     weights = gathered_state_dict(module) if is_sharded(module) else module.state_dict()
     scorer = module.scorer if isinstance(module, ScorerModule) else module
@@ -43,6 +43,7 @@ def model_identity(module: L.LightningModule) -> dict[str, Any]:
         "sha256": sha256_of(weight_chunks(weights, list)) if weights else None,
         "step_format": step_format.to_dict() if isinstance(step_format, StepFormat) else None,
         **({"tokenizer": tokenizer_hash(encoder.tokenizer)} if isinstance(encoder, StepEncoder) else {}),
+        **({"score_eta": score_eta} if (score_eta := getattr(scorer, "score_eta", 0.0)) else {}),
     }
 
 

@@ -11,20 +11,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
 from erprm.data.batching.packed_steps import PackedSteps
 from erprm.data.batching.resumption import check_unchanged
+from erprm.data.batching.tokenized import CountedFor
 from erprm.data.batching.tries import scoring_packs
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
 from erprm.engines.model_files import load_tokenizer
-from erprm.errors import InputError
-from erprm.losses import LOSSES, Loss, step_losses, vocabulary_losses
+from erprm.errors import FailedRunError, InputError
+from erprm.eta import Eta, read_eta
+from erprm.losses import LOSSES, Loss, beta_binomial_losses, step_beliefs, step_losses, vocabulary_losses
 from erprm.models.attention.isolation import check_layout
 from erprm.models.attention.kernels import ATTENTIONS, Attention, row_inputs
 from erprm.models.backbone.embeddings import embedding_weights, fit_embeddings
@@ -39,6 +42,7 @@ from erprm.models.distributed.sharding import forwards_of_every_process
 from erprm.models.logits import logits_at
 from erprm.models.training.schedule import CosineWithWarmup
 from erprm.models.training.step_metrics import StepMetrics
+from erprm.rewards import belief_reward
 from erprm.runs.atomic import write_json
 from erprm.scoring import tell_scored
 from erprm.steps import Solution, StepEncoder, StepFormat, StepFormatError
@@ -51,6 +55,10 @@ if TYPE_CHECKING:
 STEP_FORMAT_FILE = "step_format.json"
 # The same in ``config.json``, which alone goes where only a model is copied to.
 STEP_FORMAT_KEY = "step_format"
+# What the steps were trained with: in ``config.json`` and in checkpoints.
+LOSS_KEY = "step_loss"
+
+Weighting = Literal["steps", "completions"]
 
 
 class ProcessRewardModel(BackboneModule):
@@ -75,12 +83,14 @@ class ProcessRewardModel(BackboneModule):
         dtype: Dtype = "float32",
         attn_implementation: Attention = "auto",
         loss: Loss = "two_way",
+        weighting: Weighting = "steps",
         gradient_checkpointing: bool = False,
         lora: LoRA | None = None,
         compile: bool = False,  # noqa: A002 (the name of the option)
         score_max_tokens: int = 4096,
         score_row_tokens: int | None = None,
         score_packing: Packing = "trees",
+        score_eta: Eta = 0.0,
     ) -> None:
         """Notes the settings; weights are loaded by :meth:`configure_model`.
 
@@ -97,7 +107,9 @@ class ProcessRewardModel(BackboneModule):
             dtype: type of the weights.
             attn_implementation: ``auto``, ``sdpa``, ``eager``, ``flex_attention`` or ``flash_attention_2`` (see
                 :mod:`erprm.models.attention.kernels`).
-            loss: ``two_way``, ``vocabulary`` or ``mse`` (see :mod:`erprm.losses`).
+            loss: ``two_way``, ``vocabulary``, ``mse`` or ``beta_binomial`` (see :mod:`erprm.losses`).
+            weighting: what counts the same in the mean loss: ``steps``, or ``completions``, so that a step weighs as
+                much as it has completions (a graded last step one).
             gradient_checkpointing: recompute the activations of each decoder layer in the backward pass, which saves
                 memory.
             lora: train low-rank adapters instead of the weights; by default the weights.
@@ -107,6 +119,8 @@ class ProcessRewardModel(BackboneModule):
             score_row_tokens: tokens of one of its rows; by default a batch is one row.
             score_packing: ``trees`` reads what solutions of the same question have in common once, ``rows`` does
                 without.
+            score_eta: attitude of scores to what the model is not sure of, a finite number: below 0 marks uncertain
+                steps down, above 0 up; 0 gives P(good). Only for a model trained with ``loss: beta_binomial``.
 
         Raises:
             ValueError: if the step format is not a known preset or has no label tokens for :meth:`step_logits`, or a
@@ -124,7 +138,9 @@ class ProcessRewardModel(BackboneModule):
             lora=lora,
             compile_layers=compile,
         )
-        _check_choices(attn_implementation=attn_implementation, loss=loss, score_packing=score_packing)
+        _check_choices(
+            attn_implementation=attn_implementation, loss=loss, weighting=weighting, score_packing=score_packing
+        )
         self.step_format = _resolve_step_format(step_format, self.backbone_path, self.default_step_format)
         self._format_is_given = step_format is not None
         self._format_is_guessed = step_format is None and not (Path(self.backbone_path) / STEP_FORMAT_FILE).is_file()
@@ -134,9 +150,11 @@ class ProcessRewardModel(BackboneModule):
                 "negative, or use a model whose step_logits reads such a head"
             )
         self.loss: Loss = loss
+        self.weighting: Weighting = weighting
         self.score_max_tokens = score_max_tokens
         self.score_row_tokens = score_row_tokens
         self.score_packing: Packing = score_packing
+        self.score_eta = _finite_eta(score_eta)
         self.validation_metrics = StepMetrics()
         self._layouts_checked: set[Layout] = set()
 
@@ -198,12 +216,57 @@ class ProcessRewardModel(BackboneModule):
             losses_S = vocabulary_losses(logits_SV, batch.labels, self._label_tokens)
             return logits_SV[:, list(self._label_tokens)], losses_S
         logits_S2 = self.step_logits(batch)
+        if self.loss == "beta_binomial":
+            return logits_S2, beta_binomial_losses(logits_S2, batch.labels, *_counts(batch, "model.loss").unbind(-1))
         return logits_S2, step_losses(logits_S2, batch.labels, self.loss)
 
+    @property
+    def counted_for(self) -> CountedFor | None:
+        """The setting that needs the completions of each step counted, which the data module then does."""
+        if self.loss == "beta_binomial":
+            return "model.loss"
+        return "model.weighting" if self.weighting == "completions" else None
+
+    def _weights(self, batch: StepBatch) -> Tensor | None:
+        """How often the loss of each scored step counts ``[S]``; ``None``: once."""
+        return _counts(batch, "model.weighting")[:, 1] if self.weighting == "completions" else None
+
     def forward(self, batch: StepBatch) -> Tensor:
-        """Scores of the steps of packed rows: P(good) at each tag ``[S]``, in float32."""
+        """Scores of the steps of packed rows ``[S]``, in float32: P(good) at each tag, seen with ``score_eta``."""
         self._check_layout(batch.layout)
-        return self.step_logits(batch).float().softmax(-1)[:, 0]
+        return self._scores(self.step_logits(batch))
+
+    def _scores(self, logits_S2: Tensor) -> Tensor:
+        """Scores from the logits of :meth:`step_logits`.
+
+        Raises:
+            ValueError: if ``score_eta`` is not 0, and nothing has trained how sure the model is.
+        """
+        if self.score_eta == 0.0:
+            return logits_S2.float().softmax(-1)[:, 0]
+        self.refuse_untrained_belief(self.trained_loss)
+        alpha_S, beta_S = step_beliefs(logits_S2.detach().cpu())
+        return belief_reward(alpha_S, beta_S, self.score_eta).to(logits_S2.device, torch.float32)
+
+    @property
+    def trained_loss(self) -> str | None:
+        """The loss that the backbone was trained with to judge steps, if it or a checkpoint says so."""
+        return None if self.backbone is None else getattr(self.backbone.config, LOSS_KEY, None)
+
+    def refuse_untrained_belief(self, trained_loss: str | None) -> None:
+        """Refuses a ``score_eta`` other than 0 for weights of another loss.
+
+        Raises:
+            ValueError: saying which loss it was, if that is known.
+        """
+        if self.score_eta != 0.0 and trained_loss != "beta_binomial":
+            trained = (
+                "nothing says with which loss" if trained_loss is None else f"it is with loss {trained_loss!r} that"
+            )
+            raise InputError(
+                f"score_eta is {self.score_eta:g}, but {trained} {self.backbone_path!r} was trained: only a model "
+                "trained with model.loss=beta_binomial says how sure it is; leave score_eta at 0 for any other"
+            )
 
     def _check_layout(self, layout: Layout) -> None:
         """Makes sure, once for each layout, that the backbone keeps the solutions of such rows apart."""
@@ -213,7 +276,7 @@ class ProcessRewardModel(BackboneModule):
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
         """Loss of one packed batch."""
-        loss, mean = self.mean_loss(self.logits_and_losses(batch)[1])
+        loss, mean = self.mean_loss(self.logits_and_losses(batch)[1], self._weights(batch))
         self.log("train/loss", mean, prog_bar=True)
         return loss
 
@@ -228,7 +291,8 @@ class ProcessRewardModel(BackboneModule):
 
     def _evaluate(self, batch: StepBatch) -> None:
         logits_S2, losses_S = self.logits_and_losses(batch)
-        self.validation_metrics.update(logits_S2.float().softmax(-1)[:, 0], batch.labels, losses_S, batch.problem)
+        scores_S, weights_S = self._scores(logits_S2), self._weights(batch)
+        self.validation_metrics.update(scores_S, batch.labels, losses_S, batch.problem, weights_S)
 
     def on_validation_epoch_end(self) -> None:
         """Logs ``val/loss``, ``val/accuracy``, ``val/auroc``, ... (see :class:`StepMetrics`)."""
@@ -257,11 +321,12 @@ class ProcessRewardModel(BackboneModule):
             solutions: questions with steps.
 
         Returns:
-            For each solution P(good) of its steps ``[steps]``, float32, on the CPU.
+            For each solution P(good) of its steps ``[steps]``, seen with ``score_eta``; float32, on the CPU.
 
         Raises:
             StepFormatError: if a solution cannot be laid out.
-            ValueError: if a solution is longer than the backbone's context.
+            ValueError: if a solution is longer than the backbone's context, or ``score_eta`` is not 0 and nothing has
+                trained how sure the model is.
         """
         encoded = self.step_encoder.encode_batch(solutions)
         self._check_context([len(solution.input_ids) for solution in encoded], solutions)
@@ -325,6 +390,7 @@ class ProcessRewardModel(BackboneModule):
         """
         super().on_fit_start()
         self._format_is_guessed = False  # It is learned now.
+        self._note_loss(self.loss)
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         for part in (getattr(datamodule, name, None) for name in ("train_set", "validation_set")):
             if isinstance(part, PackedSteps) and part.lengths.max() > self._context:
@@ -353,6 +419,8 @@ class ProcessRewardModel(BackboneModule):
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes a plain Hugging Face folder: weights as safetensors, tokenizer, and the step format.
 
+        ``config.json`` also says which loss the model was trained with.
+
         Adapters are merged into the weights. If weights are sharded, all processes call this, and the first one writes.
         ``AutoModelForCausalLM`` loads it as it is; :meth:`from_pretrained` also finds the step format.
         """
@@ -362,9 +430,10 @@ class ProcessRewardModel(BackboneModule):
                 write_json(self.step_encoder.step_format.to_dict(), files / STEP_FORMAT_FILE)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Stores the step format beside the weights."""
+        """Stores the step format and the loss beside the weights."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["step_format"] = self.step_encoder.step_format.to_dict()
+        checkpoint[LOSS_KEY] = self.trained_loss
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the step format of the checkpoint outside of a trainer, if none was given; refuses another one.
@@ -377,6 +446,8 @@ class ProcessRewardModel(BackboneModule):
             self._change_step_format(saved)
         super().on_load_checkpoint(checkpoint)
         self._format_is_guessed = False
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            self._note_loss(checkpoint.get(LOSS_KEY))
         datamodule = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
         if saved is not None:
             own = self.step_encoder.step_format
@@ -387,6 +458,12 @@ class ProcessRewardModel(BackboneModule):
                 for step_format in (saved, own)
             )
             check_unchanged(then, now, allow_change=getattr(datamodule, "allow_change", False))
+
+    def _note_loss(self, loss: str | None) -> None:
+        if self.backbone is not None:
+            vars(self.backbone.config).pop(LOSS_KEY, None)
+            if loss is not None:
+                setattr(self.backbone.config, LOSS_KEY, loss)
 
     def _change_step_format(self, step_format: StepFormat) -> None:
         self.step_format = step_format
@@ -399,10 +476,31 @@ class ProcessRewardModel(BackboneModule):
 
 
 def _check_choices(**settings: str) -> None:
-    choices = {"attn_implementation": ATTENTIONS, "loss": LOSSES, "score_packing": PACKINGS}
+    choices = {
+        "attn_implementation": ATTENTIONS,
+        "loss": LOSSES,
+        "weighting": get_args(Weighting),
+        "score_packing": PACKINGS,
+    }
     for name, value in settings.items():
         if value not in choices[name]:
             raise ValueError(f"model.{name} is {value!r}; it must be one of {', '.join(choices[name])}")
+
+
+def _finite_eta(eta: Eta) -> float:
+    value = read_eta(eta, "model.score_eta")
+    if math.isinf(value):
+        raise ValueError(f"model.score_eta is {eta}; it must be finite, since there all steps score alike")
+    return value
+
+
+def _counts(batch: StepBatch, needed_for: CountedFor) -> Tensor:
+    if batch.counts is None:
+        raise FailedRunError(
+            f"{needed_for} needs counts of completions, and the batches have none: the data module has to give them "
+            "(see erprm.data.packing.StepBatch)"
+        )
+    return batch.counts
 
 
 def _resolve_step_format(step_format: StepFormat | str | None, backbone: str, default: str) -> StepFormat:

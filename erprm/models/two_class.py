@@ -52,7 +52,9 @@ class TokenClassificationRewardModel(ProcessRewardModel):
         """
         super().__init__(backbone, **settings)
         if self.loss == "vocabulary":
-            raise ValueError("model.loss is 'vocabulary'; a head of two classes has none: it must be two_way or mse")
+            raise ValueError(
+                "model.loss is 'vocabulary'; a head of two classes has none: it must be two_way, mse or beta_binomial"
+            )
         self.step_format = replace(self.step_format, positive=None, negative=None)
 
     def build_backbone(self) -> PreTrainedModel:

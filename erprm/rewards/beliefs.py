@@ -91,7 +91,7 @@ def fit_beta_prior(successes: Numbers, trials: Numbers, steps: Numbers | None = 
     def loss() -> Tensor:
         search.zero_grad()
         alpha, beta = beta_of(point)
-        log_likelihood_U = _log_beta(alpha + s_U, beta + k_U - s_U) - _log_beta(alpha, beta)
+        log_likelihood_U = log_beta(alpha + s_U, beta + k_U - s_U) - log_beta(alpha, beta)
         negative: Tensor = -(log_likelihood_U * steps_U).sum() / steps_U.sum()
         negative.backward()
         return negative
@@ -250,7 +250,8 @@ def _far_log_kummer(alpha: Tensor, beta: Tensor, eta: float) -> Tensor:
     return gammas + eta - beta * math.log(eta) + total.log()
 
 
-def _log_beta(alpha: Tensor, beta: Tensor) -> Tensor:
+def log_beta(alpha: Tensor, beta: Tensor) -> Tensor:
+    """The logarithm of the beta function, element by element."""
     return torch.lgamma(alpha) + torch.lgamma(beta) - torch.lgamma(alpha + beta)
 
 

@@ -194,7 +194,7 @@ def described(thing: object, name: str) -> Any:
 def module_fields(module: nn.Module, name: str) -> Json:
     """Class and fields of a module and of those in it, but for the weights; see :func:`described`.
 
-    Of a model of a library and of this package, weights and configuration say all that matters.
+    Of a model of a library and of this package, weights and configuration say all that matters, but for ``score_eta``.
     """
     return _Description().of_module(module, name)
 
@@ -304,6 +304,8 @@ class _Description:
             if callable(to_dict := getattr(config, "to_dict", None)):
                 known = {key: each for key, each in to_dict().items() if key not in _OF_CONFIG_NOT_CONTENT}
                 content["config"] = sha256_of([json.dumps(known, sort_keys=True, default=str).encode()])
+            if score_eta := getattr(module, "score_eta", 0.0):
+                content["score_eta"] = score_eta
             return content
         internal = frozenset().union(*map(_internal_fields, type(module).__mro__))
         for name, value in vars(module).items():

@@ -107,6 +107,8 @@ def test_another_step_format_is_taken_from_the_command_line(tmp_path: Path, caps
         (["--jsonl", "a"], "expected 2 arguments"),
         (["--jsonl", "a", "b", "--step_style", "words"], "step_style is 'words'; it must be one of auto"),
         (["--jsonl", "a", "b", "--adaptor", "trl"], "did you mean 'adapter'?"),
+        (["--jsonl", "a", "b", "--score_eta", "low"], "score_eta is 'low'; it must be a number"),
+        (["--jsonl", "a", "b", "--model", "http://there", "--score_eta", "-2"], "a served model gives probabilities"),
         (["--jsonl", "a", "b", "--rows_at_once", "0"], "rows_at_once is 0; it must be at least 1"),
     ],
 )
@@ -125,6 +127,7 @@ def test_wrong_arguments_end_the_command_before_anything_is_read(
         (["--adapter", "qwen"], "erprm score: adapter is 'qwen'; it must be one of auto, er_prm"),
         (["--device", "gpu0"], "erprm score: device is 'gpu0', which cannot be used here: "),
         (["--solution", " \n"], "erprm score: the solution is blank"),
+        (["--score_eta", "-2"], "erprm score: score_eta is -2, but nothing says with which loss"),
     ],
 )
 def test_what_cannot_be_scored_is_said_in_one_line(

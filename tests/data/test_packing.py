@@ -52,6 +52,14 @@ def test_a_step_without_a_label_stays_in_the_row_and_is_not_scored() -> None:
     assert batch.problem.tolist() == [2, 3]
 
 
+def test_counts_of_steps_without_a_label_are_left_out() -> None:
+    counts = [np.array([[1, 4], [2, 2]], dtype=np.float32), np.array([[0, 1]], dtype=np.float32)]
+    batch = pack_solutions([[5, 6, 7, 8], [9, 4]], [[1, 3], [1]], [labels(NAN, 0.5), labels(1.0)], counts=counts)
+    assert batch.counts is not None
+    assert batch.counts.tolist() == [[2, 2], [0, 1]]
+    assert pack_solutions([[5, 6]], [[1]], [labels(1.0)]).counts is None
+
+
 def test_without_labels_every_tag_is_scored_and_each_solution_is_its_own_problem() -> None:
     batch = pack_solutions([[5, 6, 7, 8], [9, 4]], [[1, 3], [1]])
     assert batch.tag_index.tolist() == [1, 3, 5]

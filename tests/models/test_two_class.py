@@ -117,7 +117,7 @@ def test_label_tokens_of_a_step_format_are_left_out(tmp_path: Path) -> None:
 
 
 def test_the_loss_over_the_vocabulary_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"model\.loss is 'vocabulary'; .* it must be two_way or mse"):
+    with pytest.raises(ValueError, match=r"model\.loss is 'vocabulary'; .* it must be two_way, mse or beta_binomial"):
         TokenClassificationRewardModel(str(save_tiny_llama(tmp_path / "lm")), loss="vocabulary")
 
 

@@ -24,6 +24,7 @@ class PackedSteps(Dataset[StepBatch]):
         members: npt.NDArray[np.int64],
         row_tokens: int | None = None,
         packing: Packing = "trees",
+        counts: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """Takes some of the solutions.
 
@@ -33,10 +34,13 @@ class PackedSteps(Dataset[StepBatch]):
             members: which solutions belong to this data set.
             row_tokens: the most tokens of a row; ``None``: a batch is one row.
             packing: ``trees`` to lay what the solutions of a problem share out once, ``rows`` to do without.
+            counts: sum of the completion rewards, and number of completions, of every step of ``rollouts``, if they are
+                needed.
         """
         self.rollouts = rollouts
         self.labels = labels
         self.members = members
+        self.counts = counts
         self.row_tokens = row_tokens
         self.groups = self._problem_groups() if packing == "trees" else None
         if self.groups is not None:
@@ -104,4 +108,5 @@ class PackedSteps(Dataset[StepBatch]):
             self.record_ids(index),
             self.row_tokens,
             self._shared(index),
+            None if self.counts is None else [self.counts[span] for span in steps],
         )

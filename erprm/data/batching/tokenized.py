@@ -10,17 +10,25 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from erprm.data.batching.tries import trie_order
-from erprm.data.labels import Estimate, LabelMethod, PartialRewardError, completion_counts, flat_step_labels
+from erprm.data.labels import (
+    Estimate,
+    LabelMethod,
+    PartialRewardError,
+    completion_counts,
+    flat_step_labels,
+    refuse_partial_rewards,
+    reward_sums,
+)
 from erprm.rewards import BetaPrior, fit_beta_prior
 from erprm.runs.atomic import hidden_beside, hidden_name, remove, write_json
 from erprm.runs.identity import content_hash, tokenizer_fingerprint
@@ -28,6 +36,10 @@ from erprm.steps import Solution, StepEncoder
 
 if TYPE_CHECKING:
     from erprm.data.records import RolloutRecord
+
+CountedFor = Literal["model.loss", "model.weighting"]
+"""A setting of a module that reads how many completions a step has; ``model.loss`` also, how many of them are right."""
+_WITHOUT_COUNTS: dict[CountedFor, str] = {"model.loss": "two_way", "model.weighting": "steps"}
 
 FORMAT_VERSION = 4
 _ARRAYS: dict[str, type[np.generic]] = {
@@ -179,15 +191,53 @@ class TokenizedRollouts:
             )
         return labels_S
 
+    def step_counts(self, is_labelled_S: npt.NDArray[np.bool_], counted_for: CountedFor) -> npt.NDArray[np.float32]:
+        """Sum of the completion rewards, and number of completions, of every kept step ``[S, 2]``.
+
+        Args:
+            is_labelled_S: the steps of which they are needed ``[S]``.
+            counted_for: the setting that needs them; for ``model.loss`` rewards must be 0 or 1.
+
+        Raises:
+            ValueError: naming the first of them, if a step has no completions, or a reward that cannot be counted; or
+                if no step has more than one completion.
+        """
+        instead = f"{counted_for}={_WITHOUT_COUNTS[counted_for]}"
+        counts_S2 = np.empty((len(self.is_last), 2), dtype=np.float32)
+        for start, stop in self._parts():
+            rewards, offsets_S1, _ = self._rewards_of(start, stop)
+            if counted_for == "model.loss":
+                with self._naming_place(start):
+                    refuse_partial_rewards(rewards, offsets_S1, is_labelled_S[start:stop], instead)
+            counts_S2[start:stop] = np.stack(reward_sums(rewards, offsets_S1), axis=1)
+        trials_S = counts_S2[:, 1]
+        if (lacking_S := is_labelled_S & (trials_S == 0)).any():
+            raise ValueError(
+                f"{self._place(int(lacking_S.argmax()))} has a label but no completions, as steps in records made by "
+                f"bisection do; take {instead}"
+            )
+        if not (trials_S[is_labelled_S] > 1).any():
+            raise ValueError(
+                "no labelled step has more than one completion, so the counts say nothing, as with labels that were "
+                f"imported or with outcomes alone; take {instead}"
+            )
+        return counts_S2
+
     def _prior(self) -> BetaPrior:
         counts = []
         for start, stop in self._parts():
-            try:
+            with self._naming_place(start):
                 counts.append(completion_counts(*self._rewards_of(start, stop)))
-            except PartialRewardError as error:
-                raise ValueError(f"{self._place(start + error.step)} {error}") from error
         successes, trials = (np.concatenate(part) for part in zip(*counts, strict=True))
         return fit_beta_prior(successes, trials)
+
+    @contextmanager
+    def _naming_place(self, first: int) -> Iterator[None]:
+        """Adds the place to an error about a step of a part that begins with this one."""
+        try:
+            yield
+        except PartialRewardError as error:
+            raise ValueError(f"{self._place(first + error.step)} {error}") from error
 
     def _place(self, step: int) -> str:
         """The solution and the step, from 0, for messages."""

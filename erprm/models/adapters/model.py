@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.utils import CONFIG_NAME
 
 from erprm.data.packing import StepBatch
+from erprm.engines.model_files import json_object
 from erprm.models.adapters.choice import choose_adapter
 from erprm.models.adapters.registry import AUTO, AdapterSetting
-from erprm.models.process_reward import ProcessRewardModel
+from erprm.models.process_reward import LOSS_KEY, ProcessRewardModel
 
 
 class AdaptedRewardModel(ProcessRewardModel):
@@ -41,9 +44,15 @@ class AdaptedRewardModel(ProcessRewardModel):
         Raises:
             AdapterError: if the adapter is unknown, is not the checkpoint's, or cannot be told.
             StepFormatError: if a field of the step format is wrong.
+            ValueError: as :class:`ProcessRewardModel`, or if ``score_eta`` is not 0 for a local folder that was trained
+                with another loss.
         """
         self.choice = choose_adapter(backbone, adapter, step_format)
         super().__init__(backbone, step_format=self.choice.step_format, **settings)
+        config_file = Path(self.backbone_path) / CONFIG_NAME
+        # A model of that loss may still be trained, or get a checkpoint.
+        if self.loss != "beta_binomial" and config_file.is_file():
+            self.refuse_untrained_belief(json_object(config_file).get(LOSS_KEY))
         rank_zero_info(f"{backbone}: read by the adapter {self.choice.name}: {self.choice.reason}")
 
     def build_backbone(self) -> PreTrainedModel:

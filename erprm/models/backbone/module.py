@@ -185,16 +185,17 @@ class BackboneModule(ResumableModule):
         """As :meth:`on_test_start`."""
         self.on_test_start()
 
-    def mean_loss(self, losses_S: Tensor) -> tuple[Tensor, Tensor]:
+    def mean_loss(self, losses_S: Tensor, weights_S: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weights the losses of a batch by their number; see :class:`erprm.models.training.global_mean.GlobalMean`.
 
         Args:
             losses_S: losses of this process's batch ``[S]``.
+            weights_S: how often each of them counts ``[S]``; ``None``: once.
 
         Returns:
             What ``training_step`` returns, and the mean over the batches of all processes.
         """
-        return self._global_mean.loss(losses_S, self.trainer)
+        return self._global_mean.loss(losses_S, self.trainer, weights_S)
 
     def on_after_backward(self) -> None:
         """Makes the accumulated gradient that of the mean over all accumulated losses, once the last batch is there.

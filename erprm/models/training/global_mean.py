@@ -21,17 +21,20 @@ class GlobalMean:
     def __init__(self) -> None:
         self._counts: list[Tensor] = []
 
-    def loss(self, losses_S: Tensor, trainer: L.Trainer) -> tuple[Tensor, Tensor]:
+    def loss(self, losses_S: Tensor, trainer: L.Trainer, weights_S: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weights the losses of one batch.
 
         Args:
             losses_S: the losses of this process's batch ``[S]``.
             trainer: the trainer; all its processes call this at the same time.
+            weights_S: how often each of them counts ``[S]``; ``None``: once.
 
         Returns:
             What is to be differentiated, and the mean over the batches of all processes.
         """
-        totals = torch.stack([losses_S.detach().float().sum(), losses_S.new_tensor(len(losses_S)).float()])
+        amount = losses_S.new_tensor(len(losses_S)) if weights_S is None else weights_S.sum()
+        losses_S = losses_S if weights_S is None else losses_S * weights_S
+        totals = torch.stack([losses_S.detach().float().sum(), amount.float()])
         total, count = trainer.strategy.reduce(totals, reduce_op="sum").unbind()
         self._counts.append(count)
         # Of accumulated batches only the first one's number is known yet: it stands in for all until `rescale`.

@@ -27,17 +27,25 @@ class StepMetrics(nn.Module):
         self.calibration_error = StepCalibrationError()
         self.correlation = PearsonCorrCoef()
 
-    def update(self, scores_S: Tensor, labels_S: Tensor, losses_S: Tensor, problem_S: Tensor) -> None:
+    def update(
+        self,
+        scores_S: Tensor,
+        labels_S: Tensor,
+        losses_S: Tensor,
+        problem_S: Tensor,
+        weights_S: Tensor | None = None,
+    ) -> None:
         """Adds the steps of one row.
 
         Args:
-            scores_S: P(good) of each step ``[S]``.
+            scores_S: score of each step ``[S]``.
             labels_S: its label, in [0, 1] ``[S]``.
             losses_S: its loss ``[S]``.
             problem_S: number of its problem ``[S]``.
+            weights_S: how often its loss counts in the mean ``[S]``; ``None``: once.
         """
         is_good_S = (labels_S >= 0.5).long()
-        self.loss.update(losses_S)
+        self.loss.update(losses_S, 1.0 if weights_S is None else weights_S)
         self.accuracy.update(scores_S, is_good_S)
         self.auroc.update(scores_S, is_good_S)
         self.auroc_within_problems.update(scores_S, labels_S, problem_S)

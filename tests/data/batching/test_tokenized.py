@@ -70,6 +70,46 @@ def test_labels_of_many_steps_are_those_of_few(
     assert rollouts.labels("soft", 1.0).tolist() == [label for i in range(50) for label in ((i % 2 + 1) / 2, 0.5)]
 
 
+ALL = np.ones(6, dtype=bool)
+
+
+def test_counts_are_sums_and_numbers_of_completion_rewards(
+    encoder: StepEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = built(RECORDS, encoder, tmp_path)
+    for at_once in (100, 4):
+        monkeypatch.setattr(tokenized, "_STEPS_AT_ONCE", at_once)
+        counts = rollouts.step_counts(ALL, "model.loss")
+        assert counts.tolist() == [[2, 4], [0, 2], [1, 1], [0, 1], [1, 1], [0, 1]]
+
+
+def test_shares_of_a_reward_weigh_as_completions_but_are_no_right_ones(encoder: StepEncoder, tmp_path: Path) -> None:
+    rollouts = built([make_record(5, [[1.0, 0.5], [1.0]]), make_record(6, [[0.0], [0.25]])], encoder, tmp_path)
+    all_steps = np.ones(4, dtype=bool)
+    assert rollouts.step_counts(all_steps, "model.weighting").tolist() == [[1.5, 2], [1, 1], [0, 1], [0.25, 1]]
+    message = r"'sum/5' \(row 0\), step 0, a completion has the reward 0\.5; .* 0 or 1, or take model\.loss=two_way"
+    with pytest.raises(ValueError, match=message):
+        rollouts.step_counts(all_steps, "model.loss")
+    with pytest.raises(ValueError, match=r"'sum/6' \(row 1\), step 1, a completion has the reward 0\.25"):
+        rollouts.step_counts(np.array([False, True, True, True]), "model.loss")
+
+
+def test_labels_without_counts_are_refused(encoder: StepEncoder, tmp_path: Path) -> None:
+    rollouts = built(RECORDS, encoder, tmp_path)
+    outcomes_alone = ~np.isnan(rollouts.labels("outcome", 1.0))
+    with pytest.raises(ValueError, match=r"no labelled step has more than one completion.*take model\.weighting=steps"):
+        rollouts.step_counts(outcomes_alone, "model.weighting")
+
+
+def test_a_label_without_completions_is_refused_where_they_are_counted(encoder: StepEncoder, tmp_path: Path) -> None:
+    rollouts = built(BISECTED, encoder, tmp_path)
+    is_labelled = ~np.isnan(rollouts.labels("hard", 1.0))
+    with pytest.raises(
+        ValueError, match=r"'sum/5' \(row 0\), step 0, has a label but no completions.*take model\.loss="
+    ):
+        rollouts.step_counts(is_labelled, "model.loss")
+
+
 # Bisection completed the second and third step of the first solution, and nothing of the second, which is right.
 BISECTED = [make_record(5, [[], [0.0, 1.0], [0.0, 0.0], [], [0.0]]), make_record(6, [[], [], [1.0]])]
 
