@@ -36,6 +36,7 @@ from erprm.models.backbone.loading import (
 )
 from erprm.models.backbone.lora import LoRA
 from erprm.models.backbone.module import BackboneModule
+from erprm.models.calibration import calibrated, read_calibration
 from erprm.models.distributed.sharding import forwards_of_every_process
 from erprm.models.logits import logits_at
 from erprm.models.training.schedule import CosineWithWarmup
@@ -80,6 +81,7 @@ class ProcessRewardModel(BackboneModule):
         score_max_tokens: int = 4096,
         score_row_tokens: int | None = None,
         score_packing: Packing = "trees",
+        calibration: str | None = None,
     ) -> None:
         """Notes the settings; weights are loaded by :meth:`configure_model`.
 
@@ -106,6 +108,8 @@ class ProcessRewardModel(BackboneModule):
             score_row_tokens: tokens of one of its rows; by default a batch is one row.
             score_packing: ``trees`` reads what solutions of the same question have in common once, ``rows`` does
                 without.
+            calibration: file of ``erprm calibrate`` that turns scores into probabilities, or ``auto`` for
+                ``calibration.json`` beside the backbone; by default scores are what the model says.
 
         Raises:
             ValueError: if the step format is not a known preset or has no label tokens for :meth:`step_logits`, or a
@@ -136,6 +140,7 @@ class ProcessRewardModel(BackboneModule):
         self.score_max_tokens = score_max_tokens
         self.score_row_tokens = score_row_tokens
         self.score_packing: Packing = score_packing
+        self.calibration = read_calibration(calibration, self.backbone_path)
         self.validation_metrics = StepMetrics()
         self._layouts_checked: set[Layout] = set()
 
@@ -256,11 +261,12 @@ class ProcessRewardModel(BackboneModule):
             solutions: questions with steps.
 
         Returns:
-            For each solution P(good) of its steps ``[steps]``, float32, on the CPU.
+            For each solution P(good) of its steps ``[steps]``, float32, on the CPU; calibrated, if that is set.
 
         Raises:
             StepFormatError: if a solution cannot be laid out.
             ValueError: if a solution is longer than the backbone's context.
+            ScorerError: if the calibration is that of another model.
         """
         encoded = self.step_encoder.encode_batch(solutions)
         self._check_context([len(solution.input_ids) for solution in encoded], solutions)
@@ -286,7 +292,7 @@ class ProcessRewardModel(BackboneModule):
         # Where weights are sharded, other processes may have more to score, and need this one's part of the weights.
         for _ in range(len(packs), forwards_of_every_process(self, len(packs))):
             self(self.transfer_batch_to_device(pack_solutions([[0]], [[0]]), self.device, 0))
-        return scores
+        return calibrated(scores, self)
 
     @property
     def _context(self) -> float:
@@ -320,8 +326,9 @@ class ProcessRewardModel(BackboneModule):
         """Makes sure that the backbone can read every solution of the data.
 
         Raises:
-            ValueError: if one is longer than the backbone's context; names its record.
+            ValueError: if one is longer than the backbone's context; names its record. Or if there is a calibration.
         """
+        self._refuse_calibration("training changes the weights")
         super().on_fit_start()
         self._format_is_guessed = False  # It is learned now.
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -370,7 +377,9 @@ class ProcessRewardModel(BackboneModule):
 
         Raises:
             ResumeError: naming the fields that differ, with both values, unless the data module says ``allow_change``.
+            ValueError: if there is a calibration.
         """
+        self._refuse_calibration("a checkpoint brings other weights (erprm export makes a folder of it)")
         saved = StepFormat.from_dict(checkpoint["step_format"]) if "step_format" in checkpoint else None
         if saved is not None and self._trainer is None and not self._format_is_given:
             self._change_step_format(saved)
@@ -386,6 +395,10 @@ class ProcessRewardModel(BackboneModule):
                 for step_format in (saved, own)
             )
             check_unchanged(then, now, allow_change=getattr(datamodule, "allow_change", False))
+
+    def _refuse_calibration(self, why: str) -> None:
+        if self.calibration is not None:
+            raise InputError(f"model.calibration is that of the weights in {self.backbone_path!r}, and {why}")
 
     def _change_step_format(self, step_format: StepFormat) -> None:
         self.step_format = step_format
