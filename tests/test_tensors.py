@@ -74,6 +74,9 @@ CALLS: dict[str, Callable[[Convert], Any]] = {
     "paired_permutation_test": lambda f: metrics.paired_permutation_test(f(SCORES[0]), f(SCORES[1])),
     "pass_at_n": lambda f: metrics.pass_at_n(f(CORRECT), 2),
     "pass_at_n_curves": lambda f: metrics.pass_at_n_curves(f(CORRECT)),
+    "peak_of_best_of_n": lambda f: metrics.peak_of_best_of_n(
+        f([[0.9, 0.5] * 4] * 2), f([[1.0, 0.0] * 4] * 2), n_resamples=2
+    ),
     "processbench_score": lambda f: metrics.processbench_score(
         metrics.match_intervals(f(STEP_SCORES), f(LENGTHS), f(FIRST_ERRORS)), f(FIRST_ERRORS), f([0.25, 0.75])
     ),

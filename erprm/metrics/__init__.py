@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from erprm.metrics.functional.entropic_vote import entropic_vote_curves as entropic_vote_curves
     from erprm.metrics.functional.majority_vote import majority_vote_accuracy as majority_vote_accuracy
     from erprm.metrics.functional.majority_vote import majority_vote_curves as majority_vote_curves
+    from erprm.metrics.functional.peak import peak_of_best_of_n as peak_of_best_of_n
     from erprm.metrics.functional.processbench import best_threshold as best_threshold
     from erprm.metrics.functional.processbench import match_intervals as match_intervals
     from erprm.metrics.functional.processbench import processbench_score as processbench_score
