@@ -23,6 +23,7 @@ from erprm.raft.selectors import scorer_key
 from erprm.reward_fn import ProcessReward
 from erprm.runs.identity import model_key
 from erprm.scoring import ScorerError
+from erprm.search.config import SearchConfig
 from erprm.steps import Solution
 from tests.failing_server import failing_servers
 from tests.models.scorers.test_http import position_over_1000
@@ -145,6 +146,13 @@ def test_a_served_model_is_calibrated_with_what_lies_in_its_folder(
     # The exported model has other weight files than the one that it was made of.
     with pytest.raises(ScorerError, match="is not the calibration of"):
         HTTPStepScorer(url, calibration=str(platt)).score_steps([SOLUTION])
+
+
+def test_searches_take_a_calibration_for_a_scorer_by_its_name(prm: Path) -> None:
+    config = SearchConfig(model="my-llama", output_dir="out", scorer=str(prm), calibration="auto")
+    assert config.calibration == "auto"
+    with pytest.raises(ValueError, match=r"calibration is for a scorer by its name; give it in scorer.init_args"):
+        SearchConfig(model="my-llama", output_dir="out", scorer=AdaptedRewardModel(str(prm)), calibration="auto")
 
 
 def test_the_calibration_of_another_model_is_refused(

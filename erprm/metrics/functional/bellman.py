@@ -119,8 +119,10 @@ def _success_scale(rewards: Tensor, eta: float) -> Tensor:
     if abs(eta) < ETA_OF_THE_MEAN:
         return rewards.clone()
     if eta > 0.0:
-        return (eta * (rewards - 1)).exp() * (-eta * rewards).expm1() / math.expm1(-eta)
-    return (eta * rewards).expm1() / math.expm1(eta)
+        scaled: Tensor = (eta * (rewards - 1)).exp() * (-eta * rewards).expm1() / math.expm1(-eta)
+    else:
+        scaled = (eta * rewards).expm1() / math.expm1(eta)
+    return scaled
 
 
 def _squares(own_S: Tensor, child_S: Tensor, prefixes_S: Tensor) -> Tensor:
