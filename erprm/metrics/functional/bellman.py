@@ -137,5 +137,5 @@ def _squares(own_S: Tensor, child_S: Tensor, prefixes_S: Tensor) -> Tensor:
 
     mean_child = sum_of(child_S) / children
     variance = sum_of((child_S - mean_child[prefix_S]).square()) / (children - 1)
-    squares = (sum_of(own_S) / children - mean_child).square() - variance / children
+    squares: Tensor = (sum_of(own_S) / children - mean_child).square() - variance / children
     return squares[children > 1]
