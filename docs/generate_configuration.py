@@ -27,6 +27,7 @@ import jsonargparse
 import erprm.callbacks
 from erprm.ablation.config import AblateConfig
 from erprm.cli import COMMANDS
+from erprm.cli.calibrate import CalibrateConfig
 from erprm.cli.choose_eta import ChooseEtaConfig
 from erprm.cli.commands import key_of
 from erprm.cli.convert import ConvertConfig
@@ -62,6 +63,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "quickstart": QuickstartConfig,
     "init": InitConfig,
     "score": ScoreConfig,
+    "calibrate": CalibrateConfig,
     "export": ExportConfig,
     "rollout": RolloutCommand,
     "raft": RaftConfig,

@@ -22,11 +22,12 @@ PUBLIC_NAMES = {
     "erprm.grading.programs": "ProgramGrader SandboxError",
     "erprm.losses": "beta_binomial_losses step_beliefs",
     "erprm.metrics": """
-        BestOfNAccuracy FirstErrorAccuracy MajorityVoteAccuracy PassAtN StepCalibrationError WeightedVoteAccuracy
-        WithinProblemAUROC aggregate_solutions aggregate_steps best_of_n_accuracy best_of_n_curves best_threshold
-        binarize_labels bootstrap_interval calibration_curve first_error_accuracy first_error_index
-        majority_vote_accuracy majority_vote_curves match_intervals paired_bootstrap_interval paired_permutation_test
-        pass_at_n pass_at_n_curves processbench_score random_text_accuracy random_text_curves step_accuracy
+        BestOfNAccuracy CalibrationMap FirstErrorAccuracy MajorityVoteAccuracy PassAtN StepCalibrationError
+        WeightedVoteAccuracy WithinProblemAUROC aggregate_solutions aggregate_steps best_of_n_accuracy best_of_n_curves
+        best_threshold binarize_labels bootstrap_interval calibration_curve calibration_gain cross_fitted_calibration
+        entropic_bellman_residual first_error_accuracy first_error_index fit_calibration majority_vote_accuracy
+        majority_vote_curves match_intervals paired_bootstrap_interval paired_permutation_test pass_at_n
+        pass_at_n_curves peak_of_best_of_n processbench_score random_text_accuracy random_text_curves step_accuracy
         step_calibration_error weighted_vote_accuracy weighted_vote_curves within_problem_auroc
         within_problem_rank_correlation""",
     "erprm.models": """

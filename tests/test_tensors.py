@@ -41,6 +41,7 @@ CALLS: dict[str, Callable[[Convert], Any]] = {
     "StepCalibrationError": lambda f: updated(metrics.StepCalibrationError(), f(STEP_SCORES), f(STEP_LABELS)),
     "WeightedVoteAccuracy": lambda f: updated(metrics.WeightedVoteAccuracy(2), f(SCORES), f(ANSWERS), f(CORRECT)),
     "WithinProblemAUROC": lambda f: updated(metrics.WithinProblemAUROC(), f(STEP_SCORES), f(STEP_LABELS), f(PROBLEMS)),
+    "CalibrationMap": lambda f: metrics.CalibrationMap("platt", {"slope": 2.0, "intercept": 0.5})(f(STEP_SCORES)),
     "aggregate_solutions": lambda f: metrics.aggregate_solutions(f(STEP_SCORES), f(LENGTHS), "min"),
     "aggregate_steps": lambda f: metrics.aggregate_steps(f(STEP_SCORES), "prod"),
     "best_of_n_accuracy": lambda f: metrics.best_of_n_accuracy(f(SCORES), f(CORRECT), 2),
@@ -51,12 +52,22 @@ CALLS: dict[str, Callable[[Convert], Any]] = {
     "binarize_labels": lambda f: metrics.binarize_labels(f(STEP_LABELS)),
     "bootstrap_interval": lambda f: metrics.bootstrap_interval(f([0.0, 1.0, 1.0])),
     "calibrate_adaptive_n": lambda f: metrics.calibrate_adaptive_n(f(SCORES), f(ANSWERS), 0.4, batch=1),
+    "calibration_gain": lambda f: torch.tensor(
+        [*metrics.calibration_gain(f(STEP_SCORES), f(STEP_LABELS), f(STEP_LABELS), f(PROBLEMS)).change.brier]
+    ),
     "calibration_curve": lambda f: metrics.calibration_curve(f(STEP_SCORES), f(STEP_LABELS), n_bins=2),
+    "cross_fitted_calibration": lambda f: metrics.cross_fitted_calibration(
+        f(STEP_SCORES), f(STEP_LABELS), f(PROBLEMS), folds=2
+    ),
     "default_eta": lambda f: metrics.default_eta(f(SCORES)),
+    "entropic_bellman_residual": lambda f: metrics.entropic_bellman_residual(
+        f(STEP_SCORES), f(LENGTHS), f(STEP_LABELS[:2]), f(PROBLEMS[1:3]), 2.0, f([0, 1, 0, 2])
+    )[:5],
     "entropic_vote_accuracy": lambda f: metrics.entropic_vote_accuracy(f(SCORES), f(ANSWERS), f(CORRECT), 2, eta=2.0),
     "entropic_vote_curves": lambda f: metrics.entropic_vote_curves(f(SCORES), f(ANSWERS), f(CORRECT), eta=2.0),
     "first_error_accuracy": lambda f: metrics.first_error_accuracy(f(STEP_SCORES), f(STEP_LABELS), f(LENGTHS)),
     "first_error_index": lambda f: metrics.first_error_index(f(STEP_SCORES), f(LENGTHS)),
+    "fit_calibration": lambda f: metrics.fit_calibration(f(STEP_SCORES), f(STEP_LABELS))(f(STEP_SCORES)),
     "majority_vote_accuracy": lambda f: metrics.majority_vote_accuracy(f(ANSWERS), f(CORRECT), 2),
     "majority_vote_curves": lambda f: metrics.majority_vote_curves(f(ANSWERS), f(CORRECT)),
     "match_intervals": lambda f: metrics.match_intervals(f(STEP_SCORES), f(LENGTHS), f(FIRST_ERRORS)),
@@ -64,6 +75,9 @@ CALLS: dict[str, Callable[[Convert], Any]] = {
     "paired_permutation_test": lambda f: metrics.paired_permutation_test(f(SCORES[0]), f(SCORES[1])),
     "pass_at_n": lambda f: metrics.pass_at_n(f(CORRECT), 2),
     "pass_at_n_curves": lambda f: metrics.pass_at_n_curves(f(CORRECT)),
+    "peak_of_best_of_n": lambda f: metrics.peak_of_best_of_n(
+        f([[0.9, 0.5] * 4] * 2), f([[1.0, 0.0] * 4] * 2), n_resamples=2
+    ),
     "processbench_score": lambda f: metrics.processbench_score(
         metrics.match_intervals(f(STEP_SCORES), f(LENGTHS), f(FIRST_ERRORS)), f(FIRST_ERRORS), f([0.25, 0.75])
     ),

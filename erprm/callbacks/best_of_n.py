@@ -59,6 +59,7 @@ class BestOfN(ScoringCallback):
 
     Attributes:
         results: curve of each method, of the latest evaluation.
+        peak: in ``test``, fields of :class:`erprm.metrics.functional.peak.PeakOfBestOfN`; None for too small a pool.
     """
 
     folder = "best_of_n"
@@ -137,6 +138,7 @@ class BestOfN(ScoringCallback):
         self.baseline = baseline
         self.cost_file = cost_file
         self.results: dict[str, Curve] = {}
+        self.peak: dict[str, int] | None = None
         self._pool: list[PoolProblem] = []
         self._baseline_scores: list[Tensor] | None = None
         self._graded: GradedPool | None = None
@@ -250,6 +252,7 @@ class BestOfN(ScoringCallback):
                 self.vote_eta,
             ),
         }
+        self.peak = (results["reward_hacking"] or {}).get("extrapolated_peak")
         folder /= self.file_name
         if votes := results["entropic_vote"]:
             title = f"{self.name}: vote by {self.aggregation} of step scores"

@@ -31,11 +31,13 @@ class Evaluation:
         epoch: the epoch it belongs to, counted from 0.
         values: the logged values, but for those of the training batches and of best-of-n.
         curves: for each :class:`BestOfN` that took part, by its name, the curve of each method.
+        peaks: for each that was tested on enough candidates, its ``peak``.
     """
 
     epoch: int
     values: dict[str, float]
     curves: dict[str, dict[str, Curve]]
+    peaks: dict[str, dict[str, int]]
 
 
 class EvaluationRecord(L.Callback):
@@ -68,7 +70,8 @@ class EvaluationRecord(L.Callback):
         new = [each for each in callbacks if each.results and not any(each.results is old for old in self._noted)]
         self._noted = [callback.results for callback in callbacks]
         curves = {callback.name: callback.results for callback in new}
-        self.of_step[trainer.global_step] = Evaluation(trainer.current_epoch, values, curves)
+        peaks = {callback.name: callback.peak for callback in new if callback.peak is not None}
+        self.of_step[trainer.global_step] = Evaluation(trainer.current_epoch, values, curves, peaks)
 
 
 def run_table(trainer: L.Trainer, record: EvaluationRecord) -> Table:
@@ -102,6 +105,9 @@ def _result_rows(evaluation: Evaluation) -> Iterator[list[str]]:
         for n in curves["bon"].n:
             beside = [f"{label} {100 * curves[method].at(n).mean:.1f}" for method, label in _BESIDE.items()]
             yield [f"{name}, n = {n}", ", ".join([f"best-of-n {interval_text(curves['bon'].at(n))}", *beside])]
+        if peak := evaluation.peaks.get(name):
+            seen = f"n = {peak['n']}" if peak["n"] < peak["reach"] else f"none up to n = {peak['reach']}"
+            yield [f"{name}, peak of best-of-n", f"{seen} [{peak['low']}, {peak['high']}], extrapolated"]
 
 
 def _places(trainer: L.Trainer) -> Iterator[tuple[str, Path]]:

@@ -20,6 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("erprm.cli.lightning", "evaluate on the test data"),
     "predict": ("erprm.cli.lightning", "score the steps of a file of solutions"),
     "score": ("erprm.cli.score", "score the steps of a solution, or of a file of them, with anyone's reward model"),
+    "calibrate": (
+        "erprm.cli.calibrate",
+        "turn the scores of a trained model into probabilities, by labelled steps",
+    ),
     "ablate": ("erprm.cli.ablate", "what eta does: models at many eta and seeds, on the same data and the same pool"),
     "export": ("erprm.cli.export", "turn a checkpoint of fit into a Hugging Face folder"),
     "sft": ("erprm.cli.sft", "fine-tune a policy on prompts and completions (LightningCLI)"),

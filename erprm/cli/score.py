@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from erprm.cli.commands import PAIR, parse_settings
-from erprm.data.packing import Packing
+from erprm.cli.named_model import NamedModel, load_named
 from erprm.errors import InputError
 from erprm.eta import Eta, read_eta
+from erprm.inherited_help import inherits_help
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
-from erprm.models import Attention, Dtype
-from erprm.models.adapters.registry import AdapterSetting
-from erprm.models.scorers.settings import ServedModel, is_url
+from erprm.models.scorers.settings import is_url
 from erprm.steps import Solution, check_step_style, split_steps
 
 if TYPE_CHECKING:
@@ -22,53 +21,35 @@ if TYPE_CHECKING:
     from erprm.models.scorers import HTTPStepScorer
 
 
+@inherits_help
 @dataclass
-class ScoreConfig:
+class ScoreConfig(NamedModel):
     """Scores the steps of one solution (``question`` and ``solution``) or of a file of solutions (``jsonl``).
 
     Attributes:
-        model: folder or hub id of a process reward model, or the URL of a server that serves one (see docs/serving.md).
         question: the question.
         solution: the solution, as one text.
         jsonl: file of solutions to read and file of JSON lines to write, with ``steps``, ``step_scores`` and ``score``.
-        adapter: ``er_prm``, ``math_shepherd``, ``rlhflow``, ``qwen_prm``, ``trl``, ``erprm`` (saved by this package),
-            or ``auto``, which asks the checkpoint's configuration; or an adapter of your own by its import path, or by
-            ``class_path`` and ``init_args``.
-        step_format: fields in which the checkpoint's step format differs from the adapter's.
+        calibration: file of ``erprm calibrate`` that turns scores into probabilities, or ``auto`` for
+            ``calibration.json`` beside the model.
         step_style: how a solution is split into steps; see the page on steps.
         aggregation: score of a solution from those of its steps.
         score_eta: attitude of step scores to what the model is not sure of: below 0 marks uncertain steps down, above 0
             up; for a model trained with ``model.loss=beta_binomial``.
         on_error: what a row of the file that cannot be scored does: ``stop`` ends the command, ``skip`` leaves it out
             and writes it, with its line and the reason, to ``OUT.rejected.jsonl``.
-        device: where to score, such as ``cpu`` or ``cuda:1``; ``auto`` takes the GPU if there is one.
-        dtype: type of the weights.
-        attn_implementation: attention kernel, as for ``model.attn_implementation``.
-        max_tokens: tokens of a batch.
-        row_tokens: tokens of one of its rows; by default a batch is one row.
-        packing: ``trees`` reads what solutions of the same question have in common once, ``rows`` does without.
         rows_at_once: rows of the file that are read and scored together; after each such part the progress is saved.
-        server: how a served model is asked. ``device`` to ``packing`` are for a model that is loaded here.
     """
 
-    model: str
     question: str | None = None
     solution: str | None = None
     jsonl: list[str] | None = field(default=None, metadata=PAIR)
-    adapter: AdapterSetting = "auto"
-    step_format: dict[str, str | bool | None] | None = None
+    calibration: str | None = None
     step_style: str = "lines"
     aggregation: Aggregation = "min"
     score_eta: Eta = 0.0
     on_error: Literal["stop", "skip"] = "stop"
-    device: str = "auto"
-    dtype: Dtype = "float32"
-    attn_implementation: Attention = "auto"
-    max_tokens: int = 4096
-    row_tokens: int | None = None
-    packing: Packing = "trees"
     rows_at_once: int = 256
-    server: ServedModel = field(default_factory=ServedModel)
 
     def __post_init__(self) -> None:
         one = self.question is not None and self.solution is not None
@@ -92,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     if config.jsonl is not None and not Path(config.jsonl[0]).is_file():
         problem = "is a folder; expected a file" if Path(config.jsonl[0]).is_dir() else "does not exist"
         raise InputError(f"jsonl: {config.jsonl[0]!r} {problem}")
-    model = _load(config)
+    model = load_named(config, config.calibration, config.score_eta)
     if solution is not None:
         from rich.console import Console
 
@@ -112,30 +93,6 @@ def _solution(config: ScoreConfig) -> Solution | None:
     if not steps:
         raise ValueError("the solution is blank; expected at least one step")
     return Solution(config.question, steps)
-
-
-def _load(config: ScoreConfig) -> AdaptedRewardModel | HTTPStepScorer:
-    from erprm.models.adapters import AdaptedRewardModel
-    from erprm.models.scorers import HTTPStepScorer
-    from erprm.models.scorers.opening import device_named
-
-    if is_url(config.model):
-        options = asdict(config.server)
-        return HTTPStepScorer(config.model, adapter=config.adapter, step_format=config.step_format, **options)
-    model = AdaptedRewardModel(
-        config.model,
-        config.adapter,
-        config.step_format,
-        dtype=config.dtype,
-        attn_implementation=config.attn_implementation,
-        score_max_tokens=config.max_tokens,
-        score_row_tokens=config.row_tokens,
-        score_packing=config.packing,
-        score_eta=config.score_eta,
-    )
-    device = device_named(config.device)
-    model.configure_model()
-    return model.eval().to(device)
 
 
 def _score_file(model: AdaptedRewardModel | HTTPStepScorer, config: ScoreConfig) -> None:

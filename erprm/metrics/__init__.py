@@ -18,18 +18,24 @@ from erprm.lazy import public_names
 
 if TYPE_CHECKING:
     from erprm.metrics.adaptive_n import calibrate_adaptive_n as calibrate_adaptive_n
+    from erprm.metrics.calibration import calibration_gain as calibration_gain
+    from erprm.metrics.calibration import cross_fitted_calibration as cross_fitted_calibration
     from erprm.metrics.functional.aggregation import Aggregation as Aggregation
     from erprm.metrics.functional.aggregation import aggregate_solutions as aggregate_solutions
     from erprm.metrics.functional.aggregation import aggregate_steps as aggregate_steps
+    from erprm.metrics.functional.bellman import entropic_bellman_residual as entropic_bellman_residual
     from erprm.metrics.functional.best_of_n import best_of_n_accuracy as best_of_n_accuracy
     from erprm.metrics.functional.best_of_n import best_of_n_curves as best_of_n_curves
     from erprm.metrics.functional.best_of_n import pass_at_n as pass_at_n
     from erprm.metrics.functional.best_of_n import pass_at_n_curves as pass_at_n_curves
+    from erprm.metrics.functional.calibration_map import CalibrationMap as CalibrationMap
+    from erprm.metrics.functional.calibration_map import fit_calibration as fit_calibration
     from erprm.metrics.functional.entropic_vote import default_eta as default_eta
     from erprm.metrics.functional.entropic_vote import entropic_vote_accuracy as entropic_vote_accuracy
     from erprm.metrics.functional.entropic_vote import entropic_vote_curves as entropic_vote_curves
     from erprm.metrics.functional.majority_vote import majority_vote_accuracy as majority_vote_accuracy
     from erprm.metrics.functional.majority_vote import majority_vote_curves as majority_vote_curves
+    from erprm.metrics.functional.peak import peak_of_best_of_n as peak_of_best_of_n
     from erprm.metrics.functional.processbench import best_threshold as best_threshold
     from erprm.metrics.functional.processbench import match_intervals as match_intervals
     from erprm.metrics.functional.processbench import processbench_score as processbench_score

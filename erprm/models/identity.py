@@ -10,6 +10,7 @@ import lightning as L
 from torch import nn
 
 from erprm import __version__
+from erprm.models.calibration import ModelCalibration
 from erprm.models.distributed.sharding import gathered_state_dict, is_sharded
 from erprm.models.scorers import HTTPStepScorer
 from erprm.models.scorers.module import ScorerModule
@@ -29,13 +30,14 @@ def model_identity(module: L.LightningModule) -> dict[str, Any]:
         ``class``; ``path`` (null for a module without a ``backbone_path``); ``sha256`` of names, types, shapes and
         values of the weights, however they got there (null for a module without weights); ``step_format``: its fields
         (null for a module without one), with the date that a chat template prints; ``tokenizer``: hash of the
-        tokenizer (for a module with a ``step_encoder``); ``score_eta``, unless it is 0. Of a :class:`ScorerModule` they
-        are the scorer's; where that asks a server, ``url`` is its address.
+        tokenizer (for a module with a ``step_encoder``); ``score_eta``, unless it is 0; ``calibration``, where one is
+        applied. Of a :class:`ScorerModule` they are the scorer's; where that asks a server, ``url`` is its address.
     """
     weights = gathered_state_dict(module) if is_sharded(module) else module.state_dict()
     scorer = module.scorer if isinstance(module, ScorerModule) else module
     encoder = getattr(scorer, "step_encoder", None)
     step_format = getattr(encoder if isinstance(encoder, StepEncoder) else scorer, "step_format", None)
+    calibration = getattr(scorer, "calibration", None)
     return {
         "class": class_name(scorer),
         "path": getattr(scorer, "backbone_path", None),
@@ -44,6 +46,7 @@ def model_identity(module: L.LightningModule) -> dict[str, Any]:
         "step_format": step_format.to_dict() if isinstance(step_format, StepFormat) else None,
         **({"tokenizer": tokenizer_hash(encoder.tokenizer)} if isinstance(encoder, StepEncoder) else {}),
         **({"score_eta": score_eta} if (score_eta := getattr(scorer, "score_eta", 0.0)) else {}),
+        **({"calibration": calibration.identity()} if isinstance(calibration, ModelCalibration) else {}),
     }
 
 

@@ -38,6 +38,7 @@ from erprm.models.backbone.loading import (
 )
 from erprm.models.backbone.lora import LoRA
 from erprm.models.backbone.module import BackboneModule
+from erprm.models.calibration import calibrated, read_calibration
 from erprm.models.distributed.sharding import forwards_of_every_process
 from erprm.models.logits import logits_at
 from erprm.models.training.schedule import CosineWithWarmup
@@ -91,6 +92,7 @@ class ProcessRewardModel(BackboneModule):
         score_row_tokens: int | None = None,
         score_packing: Packing = "trees",
         score_eta: Eta = 0.0,
+        calibration: str | None = None,
     ) -> None:
         """Notes the settings; weights are loaded by :meth:`configure_model`.
 
@@ -121,6 +123,9 @@ class ProcessRewardModel(BackboneModule):
                 without.
             score_eta: attitude of scores to what the model is not sure of, a finite number: below 0 marks uncertain
                 steps down, above 0 up; 0 gives P(good). Only for a model trained with ``loss: beta_binomial``.
+            calibration: file of ``erprm calibrate`` that turns scores into probabilities, or ``auto`` for
+                ``calibration.json`` beside the backbone; by default scores are what the model says. Not with another
+                ``score_eta`` than 0.
 
         Raises:
             ValueError: if the step format is not a known preset or has no label tokens for :meth:`step_logits`, or a
@@ -155,6 +160,12 @@ class ProcessRewardModel(BackboneModule):
         self.score_row_tokens = score_row_tokens
         self.score_packing: Packing = score_packing
         self.score_eta = _finite_eta(score_eta)
+        self.calibration = read_calibration(calibration, self.backbone_path)
+        if self.calibration is not None and self.score_eta != 0.0:
+            raise ValueError(
+                f"model.score_eta is {self.score_eta:g}, and model.calibration is set, which is that of P(good), the scores "
+                "at score_eta 0: give one of them"
+            )
         self.validation_metrics = StepMetrics()
         self._layouts_checked: set[Layout] = set()
 
@@ -321,12 +332,14 @@ class ProcessRewardModel(BackboneModule):
             solutions: questions with steps.
 
         Returns:
-            For each solution P(good) of its steps ``[steps]``, seen with ``score_eta``; float32, on the CPU.
+            For each solution P(good) of its steps ``[steps]``, seen with ``score_eta`` or calibrated, if that is set;
+            float32, on the CPU.
 
         Raises:
             StepFormatError: if a solution cannot be laid out.
             ValueError: if a solution is longer than the backbone's context, or ``score_eta`` is not 0 and nothing has
                 trained how sure the model is.
+            ScorerError: if the calibration is that of another model.
         """
         encoded = self.step_encoder.encode_batch(solutions)
         self._check_context([len(solution.input_ids) for solution in encoded], solutions)
@@ -352,7 +365,7 @@ class ProcessRewardModel(BackboneModule):
         # Where weights are sharded, other processes may have more to score, and need this one's part of the weights.
         for _ in range(len(packs), forwards_of_every_process(self, len(packs))):
             self(self.transfer_batch_to_device(pack_solutions([[0]], [[0]]), self.device, 0))
-        return scores
+        return calibrated(scores, self)
 
     @property
     def _context(self) -> float:
@@ -386,8 +399,9 @@ class ProcessRewardModel(BackboneModule):
         """Makes sure that the backbone can read every solution of the data.
 
         Raises:
-            ValueError: if one is longer than the backbone's context; names its record.
+            ValueError: if one is longer than the backbone's context; names its record. Or if there is a calibration.
         """
+        self._refuse_calibration("training changes the weights")
         super().on_fit_start()
         self._format_is_guessed = False  # It is learned now.
         self._note_loss(self.loss)
@@ -440,7 +454,9 @@ class ProcessRewardModel(BackboneModule):
 
         Raises:
             ResumeError: naming the fields that differ, with both values, unless the data module says ``allow_change``.
+            ValueError: if there is a calibration.
         """
+        self._refuse_calibration("a checkpoint brings other weights (erprm export makes a folder of it)")
         saved = StepFormat.from_dict(checkpoint["step_format"]) if "step_format" in checkpoint else None
         if saved is not None and self._trainer is None and not self._format_is_given:
             self._change_step_format(saved)
@@ -464,6 +480,10 @@ class ProcessRewardModel(BackboneModule):
             vars(self.backbone.config).pop(LOSS_KEY, None)
             if loss is not None:
                 setattr(self.backbone.config, LOSS_KEY, loss)
+
+    def _refuse_calibration(self, why: str) -> None:
+        if self.calibration is not None:
+            raise InputError(f"model.calibration is that of the weights in {self.backbone_path!r}, and {why}")
 
     def _change_step_format(self, step_format: StepFormat) -> None:
         self.step_format = step_format

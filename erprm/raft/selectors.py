@@ -24,11 +24,12 @@ from erprm.lookup import imported
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.adapters.choice import choose_adapter
 from erprm.models.attention.masks import AttentionError
+from erprm.models.calibration import AUTO
 from erprm.models.scorers import is_url
 from erprm.models.scorers.opening import check_step_formats, named_scorer, opened_scorer
 from erprm.raft.config import OWN_SELECTOR, SELECTORS, RaftConfig
 from erprm.raft.solutions import SampledProblem
-from erprm.runs.identity import content_hash, model_key, setting_content
+from erprm.runs.identity import CALIBRATION_FILE, content_hash, file_sha256, model_key, setting_content
 from erprm.scoring import ScorerError, StepScorer, checked_scores
 from erprm.steps import Solution, split_steps
 
@@ -302,11 +303,16 @@ def _class_of(setting: dict[str, Any], key: str) -> Any:
 
 
 def scorer_key(setting: ScorerSetting) -> str:
-    """Changes with the setting, and with the files of the folders that it names."""
+    """Changes with the setting, and with the files of the folders and the calibration that it names."""
     if isinstance(setting, str):
         return model_key(setting)
-    folders = {value: model_key(value) for value in _texts(setting.get("init_args")) if Path(value).is_dir()}
-    return content_hash([setting_content(setting, "scorers"), folders])
+    arguments = setting.get("init_args") or {}
+    folders = {value: model_key(value) for value in _texts(arguments) if Path(value).is_dir()}
+    content = [setting_content(setting, "scorers"), folders]
+    if calibration := arguments.get("calibration"):
+        files = [Path(folder, CALIBRATION_FILE) for folder in folders] if calibration == AUTO else [Path(calibration)]
+        content.append([file_sha256(file) for file in files if file.is_file()])
+    return content_hash(content)
 
 
 def _texts(value: object) -> Iterator[str]:

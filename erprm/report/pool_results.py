@@ -24,6 +24,7 @@ from erprm.metrics.evaluation import (
 )
 from erprm.metrics.functional.aggregation import AGGREGATIONS, OF_SHARES_ONLY, Aggregation, aggregate_pool
 from erprm.metrics.functional.entropic_vote import default_eta
+from erprm.metrics.functional.peak import LEAST_CANDIDATES, peak_of_best_of_n
 from erprm.metrics.functional.text_features import repeated_share
 from erprm.metrics.reward_hacking import favoured_features, reward_hacking
 
@@ -79,6 +80,10 @@ def pool_results(
     if scores_PN.isfinite().any():
         results["entropic_vote"] = _votes_over_eta(graded, scores_PN, few_ns, vote_eta)
         hacking = asdict(reward_hacking(scores_PN, graded.correct_PN, graded.valid_PN, all_ns))
+        hacking["extrapolated_peak"] = None
+        if smallest >= LEAST_CANDIDATES and len(pool) > 1:
+            peak = peak_of_best_of_n(scores_PN, graded.correct_PN, graded.valid_PN)
+            hacking["extrapolated_peak"] = peak._asdict()
         favoured = favoured_features(scores_PN, graded.correct_PN, graded.valid_PN, _features(pool, graded))
         hacking["features"] = {
             name: {which: asdict(estimate) for which, estimate in estimates.items()}

@@ -83,6 +83,14 @@ class ScoredSolutions:
         self.problems_M = torch.tensor([numbers[each.solution.question] for each in solutions])
 
     @property
+    def labelled_steps(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Score, label and number of the problem of every step that has a label, each ``[S]``."""
+        labels_S = torch.tensor([label for each in self.solutions for label in each.labels])
+        counts_M = torch.tensor([len(each.labels) for each in self.solutions])
+        labelled = [scores[:count] for scores, count in zip(self.step_scores, counts_M.tolist(), strict=True)]
+        return torch.cat(labelled).float(), labels_S, self.problems_M.repeat_interleave(counts_M)
+
+    @property
     def intervals(self) -> MatchIntervals:
         """Thresholds at which each solution is judged rightly."""
         return match_intervals(torch.cat([*self.step_scores]), self.lengths_M, self.first_errors_M)
@@ -118,10 +126,7 @@ def choose_threshold(scored: ScoredSolutions, chosen_on: str) -> Threshold:
 
 def step_results(scored: ScoredSolutions, threshold: float) -> dict[str, Any]:
     """Everything about one data set at one threshold."""
-    labels_S = torch.tensor([label for each in scored.solutions for label in each.labels])
-    counts_M = torch.tensor([len(each.labels) for each in scored.solutions])
-    labelled = [scores[:count] for scores, count in zip(scored.step_scores, counts_M.tolist(), strict=True)]
-    scores_S, problems_S = torch.cat(labelled).float(), scored.problems_M.repeat_interleave(counts_M)
+    scores_S, labels_S, problems_S = scored.labelled_steps
     intervals = scored.intervals
     match_M = intervals.match(threshold)
     accuracy = step_accuracy(scores_S, labels_S, threshold)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+CALIBRATION_FILE = "calibration.json"
+"""A calibration beside a model, which is used on request only: no part of the model's own content."""
+
 _BLOCK_BYTES = 1 << 20
 _CONFIG_FILE = "config.json"
 
@@ -88,12 +91,13 @@ def model_key(model: str, gguf_file: str | None = None) -> str:
         gguf_file: the one file of the folder that is read.
 
     Returns:
-        SHA-256 of a folder's files; of a hub id, ``id@commit`` with the commit that is read from here: the newest, or
-        without a network that of the cache. Any other name stands for itself.
+        SHA-256 of a folder's files, a calibration apart; of a hub id, ``id@commit`` with the commit that is read from
+        here: the newest, or without a network that of the cache. Any other name stands for itself.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
-        files = [folder / gguf_file] if gguf_file else sorted(file for file in folder.iterdir() if file.is_file())
+        own = (file for file in folder.iterdir() if file.is_file() and file.name != CALIBRATION_FILE)
+        files = [folder / gguf_file] if gguf_file else sorted(own)
         return sha256_of(named_chunks(files))
     commit = hub_commit(model, gguf_file)
     return model if commit is None else f"{model}@{commit}"

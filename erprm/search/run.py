@@ -68,7 +68,9 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
             check_prompt(config, config.prompt)
         else:
             config.prompt.check_chat(engine.tokenizer)
-        named = named_scorer(config.scorer) if isinstance(config.scorer, str) else config.scorer
+        named = config.scorer
+        if isinstance(named, str):
+            named = named_scorer(named, config.calibration)
         scorer: StepScorer = stack.enter_context(opened_scorer(named, device_named(config.device)))
         check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")
         policy = engine if engine is not None else stack.enter_context(closing(open_engine(config, config.prompt)))

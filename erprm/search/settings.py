@@ -27,6 +27,8 @@ class GuidedSettings(EngineSettings):
     Attributes:
         scorer: what scores steps: folder or hub id of a process reward model, or the URL of a server (read as
             ``erprm score`` does), or ``class_path`` and ``init_args`` of anything with ``score_steps``.
+        calibration: file of ``erprm calibrate`` that turns the scorer's scores into probabilities, or ``auto`` for
+            ``calibration.json`` in its folder; for a ``scorer`` without ``class_path``.
         device: ``auto`` (a GPU if there is one) or a torch device, for the policy and for a scorer that is a model.
         dtype: ``auto`` or the name of a torch dtype, of the policy.
         prompt: how a question becomes a prompt.
@@ -46,6 +48,7 @@ class GuidedSettings(EngineSettings):
 
     scorer: str | StepScorer
     _: KW_ONLY
+    calibration: str | None = None
     prompt: PromptFormat = field(default_factory=PromptFormat)
     style: str = "lines"
     step_ends: list[str] | None = None
@@ -62,6 +65,8 @@ class GuidedSettings(EngineSettings):
         super().__post_init__()
         if not isinstance(self.scorer, str | StepScorer):
             raise ValueError(f"scorer needs score_steps(solutions); {type(self.scorer).__name__} has none")
+        if self.calibration is not None and not isinstance(self.scorer, str):
+            raise ValueError("calibration is for a scorer by its name; give it in scorer.init_args, where it takes one")
         check_step_style(self.style, "style")
         if self.step_ends is None and self.style not in STEP_ENDS:
             raise ValueError(

@@ -101,7 +101,9 @@ def _opened(config: ServeConfig, engine: Engine | None) -> Iterator[tuple[uvicor
 def _scorer(config: ServeConfig) -> Any:
     if not isinstance(config.scorer, str):
         return config.scorer
-    return HTTPStepScorer(config.scorer, retries=RETRIES) if is_url(config.scorer) else named_scorer(config.scorer)
+    if is_url(config.scorer):
+        return HTTPStepScorer(config.scorer, calibration=config.calibration, retries=RETRIES)
+    return named_scorer(config.scorer, config.calibration)
 
 
 def _server(service: Service) -> uvicorn.Server:

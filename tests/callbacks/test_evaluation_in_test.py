@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from erprm.callbacks import BestOfN, StepEvaluation
+from erprm.callbacks.run_table import EvaluationRecord, run_table
 from erprm.cli import main
 from erprm.data import ProcessRewardDataModule
 from erprm.models import ProcessRewardModel, ScorerError, ScorerModule, StepScorer
@@ -125,6 +126,30 @@ def test_one_pass_of_any_scorer_gives_every_method_their_differences_and_groups(
     assert hacking["peak"] == 3
     assert hacking["features"]["steps"]["all"]["mean"] == pytest.approx(-1.0)
     assert hacking["outscored"]["mean"][2] is None  # no wrong answer is selected, and JSON has no NaN
+    assert hacking["extrapolated_peak"] is None  # three candidates show none
+
+
+def test_a_peak_beyond_the_pool_is_estimated_and_shown(tmp_path: Path) -> None:
+    # Longer is worse, for this scorer and in truth: of eight candidates only the three shortest are right.
+    lengths = range(1, 9)
+    rows = [
+        {
+            "problem_id": f"p{number}",
+            "question": f"{number} + 1?",
+            "answer": str(number + 1),
+            "candidates": ["a\n" * length + f"#### {number + 1 if length < 4 else 0}" for length in lengths],
+        }
+        for number in range(4)
+    ]
+    callback, record = BestOfN(write(tmp_path / "pool.jsonl", rows), name="sums", kind="gsm8k"), EvaluationRecord()
+    trainer = run_test(ShortIsGood(), tmp_path, callback, record)
+    peak = results_of(tmp_path / "best_of_n/sums")["reward_hacking"]["extrapolated_peak"]
+    assert peak.keys() == {"n", "low", "high", "reach"}
+    assert peak["reach"] == 32
+    assert callback.peak == peak
+    shown = {row[0]: row[1] for row in run_table(trainer, record).rows}["sums, peak of best-of-n"]
+    seen = f"n = {peak['n']}" if peak["n"] < 32 else "none up to n = 32"
+    assert shown == f"{seen} [{peak['low']}, {peak['high']}], extrapolated"
 
 
 def test_two_scorers_are_compared_problem_by_problem(tmp_path: Path) -> None:

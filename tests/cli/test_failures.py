@@ -93,6 +93,7 @@ def test_an_error_of_a_file_names_it() -> None:
         ["estimate", "fit", "--config", "missing.yaml"],
         ["estimate", "rollout", "--model", "m"],
         ["choose-eta", "missing"],
+        ["calibrate", "--model", "missing/model/", "--data", "missing.jsonl", "--output", "calibration.json"],
         ["report", "missing"],
         ["demo", "--output_dir", "file.txt"],
         ["init", "nosuch"],

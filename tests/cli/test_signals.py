@@ -98,6 +98,11 @@ WORK: dict[str, tuple[list[str], str, str]] = {
         "erprm.models.process_reward:ProcessRewardModel.score_steps",
         CONTINUES,
     ),
+    "calibrate": (
+        ["--model=prm", "--data=rollouts.parquet", "--method=isotonic", "--folds=2"],
+        "erprm.models.process_reward:ProcessRewardModel.score_steps",
+        BEGINS_AGAIN,
+    ),
     "ablate": (
         ["--fit=fit.yaml", "--pool=pool.jsonl", "--kind=gsm8k", "--output_dir=ablation", "--etas=0", "--seeds=1"],
         "erprm.ablation.runs:output_of_command",

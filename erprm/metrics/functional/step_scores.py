@@ -298,6 +298,14 @@ def check_labels(labels_S: Tensor) -> None:
         raise ValueError(f"labels_S[{step}] is {labels_S[step].item()}: labels lie in [0, 1]")
 
 
+def check_shares(name: str, values_S: Tensor) -> None:
+    """Raise a ValueError that names the first value outside [0, 1] or NaN."""
+    outside = (~((values_S >= 0) & (values_S <= 1))).nonzero()
+    if len(outside):
+        place = tuple(outside[0].tolist())
+        raise ValueError(f"{name}{list(place)} is {values_S[place].item()}; it must lie in [0, 1]")
+
+
 def check_problems(problems_S: Tensor, scores_S: Tensor) -> None:
     """Raise a ValueError unless there is one integer for each step."""
     if problems_S.shape != scores_S.shape:

@@ -42,6 +42,7 @@ class HTTPStepScorer(ServedTokenClassifier):
         name: str | None = None,
         adapter: AdapterSetting = "auto",
         step_format: dict[str, str | bool | None] | None = None,
+        calibration: str | None = None,
         **connection: Any,
     ) -> None:
         """Asks the server what it serves, and reads that model's configuration and tokenizer.
@@ -53,6 +54,8 @@ class HTTPStepScorer(ServedTokenClassifier):
             name: which of the models that the server serves; by default the first.
             adapter: how steps are laid out for it; see :class:`AdaptedRewardModel`.
             step_format: fields in which its step format differs from the adapter's.
+            calibration: file of ``erprm calibrate`` that turns scores into probabilities, or ``auto`` for
+                ``calibration.json`` in the folder of the model.
             connection: fields of :class:`erprm.engines.settings.ServerConnection`.
 
         Raises:
@@ -72,7 +75,7 @@ class HTTPStepScorer(ServedTokenClassifier):
         self._max_model_len = card.max_model_len
         folder = model or card.root or card.name
         try:
-            super().__init__(folder, adapter, step_format)
+            super().__init__(folder, adapter, step_format, calibration)
         except (BackboneError, FileNotFoundError) as error:
             remedy = (
                 "" if model else "; model names a folder or hub id with its configuration, step format and tokenizer"

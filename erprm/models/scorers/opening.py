@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from erprm.models.adapters import AdaptedRewardModel
+from erprm.models.calibration import ModelCalibration
 from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
 from erprm.models.scorers import HTTPStepScorer, is_url
 from erprm.steps import StepFormat
@@ -19,9 +20,10 @@ from erprm.steps import StepFormat
 Scorer = TypeVar("Scorer")
 
 
-def named_scorer(name: str) -> AdaptedRewardModel | HTTPStepScorer:
+def named_scorer(name: str, calibration: str | None = None) -> AdaptedRewardModel | HTTPStepScorer:
     """The process reward model of a folder, a hub id or a URL (see docs/serving.md), without its weights."""
-    return HTTPStepScorer(name) if is_url(name) else AdaptedRewardModel(name)
+    named = HTTPStepScorer if is_url(name) else AdaptedRewardModel
+    return named(name, calibration=calibration)
 
 
 def device_named(name: str) -> torch.device:
@@ -43,12 +45,17 @@ def opened_scorer(scorer: Scorer, device: torch.device) -> Iterator[Scorer]:
     """A scorer that is ready: with its weights, in evaluation mode and on a device, if it is a model.
 
     Afterwards it is closed, if it has a ``close`` method.
+
+    Raises:
+        ScorerError: if it is to be calibrated as another model.
     """
     if isinstance(scorer, nn.Module):
         if callable(configure := getattr(scorer, "configure_model", None)):
             configure()  # where a LightningModule loads its weights
         scorer.eval().to(device)
     try:
+        if isinstance(calibration := getattr(scorer, "calibration", None), ModelCalibration):
+            calibration.check(scorer)
         yield scorer
     finally:
         if callable(close := getattr(scorer, "close", None)):

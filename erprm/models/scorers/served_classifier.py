@@ -16,6 +16,7 @@ from erprm.engines.model_files import beside_file, load_tokenizer
 from erprm.errors import InputError
 from erprm.models.adapters import AdapterError, choose_adapter
 from erprm.models.adapters.registry import AdapterSetting
+from erprm.models.calibration import calibrated, read_calibration
 from erprm.scoring import ScorerError
 from erprm.steps import EncodedSolution, Solution, StepEncoder
 
@@ -33,12 +34,16 @@ class ServedTokenClassifier(ABC):
     Attributes:
         backbone_path: folder or hub id of the model.
         step_format: layout of its steps.
+        calibration: what turns scores into probabilities, if that is asked for.
     """
 
-    def __init__(self, model: str, adapter: AdapterSetting, step_format: Mapping[str, Any] | None) -> None:
-        """Reads configuration and step format; no weights.
+    def __init__(
+        self, model: str, adapter: AdapterSetting, step_format: Mapping[str, Any] | None, calibration: str | None
+    ) -> None:
+        """Reads configuration, step format and calibration; no weights.
 
         Raises:
+            InputError: if there is no such calibration.
             AdapterError: if there is no such model, or it is no token classifier whose step format is known, or it has
                 weights beside its backbone.
         """
@@ -55,6 +60,7 @@ class ServedTokenClassifier(ABC):
             )
         self.backbone_path = model
         self.step_format = choice.step_format
+        self.calibration = read_calibration(calibration, model)
 
     @cached_property
     def step_encoder(self) -> StepEncoder:
@@ -65,13 +71,14 @@ class ServedTokenClassifier(ABC):
         """Scores every step of every solution; see :class:`erprm.models.StepScorer`.
 
         Returns:
-            For each solution P(good) of its steps ``[steps]``, float32, on the CPU.
+            For each solution P(good) of its steps ``[steps]``, float32, on the CPU; calibrated, if that is set.
 
         Raises:
             StepFormatError: if a solution cannot be laid out.
             ValueError: if a solution is longer than the context; then none has been sent.
             EngineError: if what serves the model has failed.
-            ScorerError: if it gives something else than two probabilities for every token.
+            ScorerError: if it gives something else than two probabilities for every token, or the calibration is that
+                of another model.
         """
         if not solutions:
             return []
@@ -82,10 +89,11 @@ class ServedTokenClassifier(ABC):
                 f"{self._context()}"
             )
         classes = self._classify([each.input_ids for each in encoded])
-        return [
+        scores = [
             probabilities_T2[list(each.tag_positions), _GOOD].float().cpu()
             for each, probabilities_T2 in zip(encoded, classes, strict=True)
         ]
+        return calibrated(scores, self)
 
     def too_long(self, solutions: Sequence[Solution]) -> dict[int, int]:
         """The solutions that :meth:`score_steps` would refuse as longer than the context.

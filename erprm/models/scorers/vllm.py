@@ -27,6 +27,7 @@ class VLLMStepScorer(ServedTokenClassifier):
         adapter: AdapterSetting = "auto",
         step_format: dict[str, str | bool | None] | None = None,
         dtype: str = "auto",
+        calibration: str | None = None,
         **options: Any,
     ) -> None:
         """Reads the model's configuration.
@@ -36,6 +37,8 @@ class VLLMStepScorer(ServedTokenClassifier):
             adapter: how steps are laid out for it; see :class:`AdaptedRewardModel`.
             step_format: fields in which its step format differs from the adapter's.
             dtype: ``auto`` (vLLM's choice on a GPU, float32 on a CPU) or a torch dtype's name.
+            calibration: file of ``erprm calibrate`` that turns scores into probabilities, or ``auto`` for
+                ``calibration.json`` in the folder of the model.
             options: fields of :class:`erprm.rollout.VLLMOptions`.
 
         Raises:
@@ -43,7 +46,7 @@ class VLLMStepScorer(ServedTokenClassifier):
             AdapterError: if there is no such model, or it is no token classifier whose step format is known.
         """
         require_package("vllm")
-        super().__init__(model, adapter, step_format)
+        super().__init__(model, adapter, step_format, calibration)
         self._dtype = dtype
         vllm = VLLMOptions(**options)
         self._arguments, self._own_arguments = vllm.of_process, vllm.arguments
