@@ -1,0 +1,3 @@
+"""The world of :mod:`tests.raft.sums`."""
+
+from tests.raft.conftest import world as world
