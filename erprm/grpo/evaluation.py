@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from erprm.data.pools import GradedPool
@@ -107,9 +106,16 @@ def evaluations_table(evaluations: Sequence[PolicyEvaluation]) -> Table:
     rows = [
         [
             str(each.step) if each.step else "0 (initial policy)",
-            *(interval_text(curve.at(at)) for curve, at in (
-                (each.best_of_n, 1), (each.best_of_n, n), (each.majority, n), (each.score, 1), (each.gap, 1)
-            )),
+            *(
+                interval_text(curve.at(at))
+                for curve, at in (
+                    (each.best_of_n, 1),
+                    (each.best_of_n, n),
+                    (each.majority, n),
+                    (each.score, 1),
+                    (each.gap, 1),
+                )
+            ),
             f"{each.steps:.1f}",
             _kl_text(each),
         ]
@@ -149,9 +155,3 @@ def hacking_figure(evaluations: Sequence[PolicyEvaluation], path: Path) -> None:
         draw_estimates(axes, steps, estimates, name)
     dress(axes, "The policy on held-out problems", "optimizer steps", "accuracy and score, %")
     write_figure(figure, path)
-
-
-def scores_tensor(scores: Sequence[Sequence[float]]) -> Tensor:
-    """Scores as a tensor [P, N]; a solution that the reward model could not read is worth nothing to it: 0."""
-    scores_PN = torch.tensor(scores)
-    return scores_PN.masked_fill(scores_PN.isinf(), 0.0)

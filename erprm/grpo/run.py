@@ -2,9 +2,11 @@
 
     output_dir/
       manifest.json                what the run is determined by, and a hash of it
-      training/checkpoint-100/     TRL's checkpoints, from which a run that was interrupted goes on
+      training/checkpoint-100/     TRL's checkpoints
       evaluations.jsonl            a line for each evaluation
-      policy/                      the last policy as a Hugging Face folder, adapters merged; when it is there, all is done
+      policy/                      the last policy as a Hugging Face folder, adapters merged
+
+Running again with the same settings goes on from the last checkpoint. When the policy is there, all is done.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ from erprm.engines.transformers import TransformersEngine
 from erprm.errors import InputError
 from erprm.grading import KINDS, BatchGrader, OutcomeGrader, open_grader, outcome_rewards
 from erprm.grpo.config import GrpoConfig
-from erprm.grpo.evaluation import PolicyEvaluation, evaluation_of, scores_tensor
+from erprm.grpo.evaluation import PolicyEvaluation, evaluation_of
 from erprm.grpo.trainer_settings import check_machine, plan, trainer_arguments
 from erprm.models.backbone.loading import load_causal_lm
 from erprm.models.backbone.lora import peft_config
 from erprm.models.scorers.opening import check_step_formats, device_named
 from erprm.raft.config import check_held_out
 from erprm.raft.log_probs import solution_log_probs
-from erprm.raft.selectors import RewardModelSelector, check_scorer, open_scorer, scorer_key
+from erprm.raft.selectors import check_scorer, check_steps, open_scorer, scorer_key
 from erprm.raft.solutions import sample
 from erprm.raft.stages import log_ratios
 from erprm.reward_fn import ProcessReward
@@ -148,10 +150,7 @@ def training_data(
         order += shuffle.sample(list(problems), len(problems))
     text = {each.question: prompt_text(config.prompt, each.question, tokenizer) for each in problems}
     return Dataset.from_list(
-        [
-            {"prompt": text[each.question], "question": each.question, "gold": each.answer}
-            for each in order[:prompts]
-        ]
+        [{"prompt": text[each.question], "question": each.question, "gold": each.answer} for each in order[:prompts]]
     )
 
 
@@ -290,7 +289,8 @@ def _evaluated(
             ratios = log_ratios(sampled, log_probs(policy), initial_log_probs)
     finally:
         policy.train(was_training)
-    scores = RewardModelSelector(scorer, config.style, config.aggregation).scores(sampled)
+    texts = [text for each in sampled for text in each.candidates]
+    questions = [each.problem.question for each in sampled for _ in each.candidates]
     pool = [
         PoolProblem(
             each.problem, tuple(each.candidates), tuple("stop" if ended else "length" for ended in each.finished)
@@ -299,7 +299,13 @@ def _evaluated(
     ]
     grading = config.held_out.kind(config.grading) if config.grading in KINDS else config.grading
     graded = grade_pool(pool, grading, config.style, grader, config.correct_threshold)
-    return evaluation_of(step, graded, scores_tensor(scores), ratios)
+    if not step:  # later, short solutions are what it has learned
+        check_steps(texts, graded.solutions, config.style)
+    different = list(dict.fromkeys(zip(questions, texts, strict=True)))
+    reward = ProcessReward(scorer, step_style=config.style, aggregation=config.aggregation)
+    score_of = dict(zip(different, reward(*zip(*different, strict=True)), strict=True))
+    scores = torch.tensor([score_of[each] for each in zip(questions, texts, strict=True)])
+    return evaluation_of(step, graded, scores.view(graded.correct_PN.shape), ratios)
 
 
 def _policy(trainer: StepGRPOTrainer) -> tuple[PreTrainedModel, Callable[[], Any]]:

@@ -134,9 +134,13 @@ def _check_batch(config: GrpoConfig, values: dict[str, Any]) -> None:
     except TypeError:
         return  # no number: TRL says so
     if not divides:
-        given = f"trainer.generation_batch_size is {size}" if size else (
-            f"trainer.per_device_train_batch_size is {per_device}, gradient_accumulation_steps {accumulation} and "
-            f"steps_per_generation {values['steps_per_generation']}"
+        given = (
+            f"trainer.generation_batch_size is {size}"
+            if size
+            else (
+                f"trainer.per_device_train_batch_size is {per_device}, gradient_accumulation_steps {accumulation} and "
+                f"steps_per_generation {values['steps_per_generation']}"
+            )
         )
         raise InputError(f"{given}; the completions of a batch must be a multiple of generations, {config.generations}")
 

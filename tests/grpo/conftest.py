@@ -1,3 +1,0 @@
-"""The world of :mod:`tests.raft.sums`."""
-
-from tests.raft.conftest import world as world
