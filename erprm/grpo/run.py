@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from erprm.data.files.json_rows import read_json_rows
@@ -46,6 +48,7 @@ from erprm.runs.atomic import remove, write_json_lines
 from erprm.runs.folder import RunFolder, StageFolders
 from erprm.runs.identity import content_hash, model_key, setting_content
 from erprm.runs.lock import sole_use
+from erprm.runs.progress import progress_bar
 from erprm.scoring import StepScorer
 
 if TYPE_CHECKING:
@@ -194,19 +197,21 @@ class _Evaluations:
 
 
 class _EvaluationCallback(TrainerCallback):
-    """Evaluates the policy before the first step, every few steps, and after the last one.
+    """Evaluates the policy before the first step, every few steps, and after the last one; shows the steps.
 
     A checkpoint is saved after the evaluation of its step, so a run that is resumed lacks none.
     """
 
-    def __init__(self, evaluate: Callable[[int], None], every: int) -> None:
-        self._evaluate, self._every = evaluate, every
+    def __init__(self, evaluate: Callable[[int], None], every: int, progress: Progress) -> None:
+        self._evaluate, self._every, self._progress = evaluate, every, progress
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._task = self._progress.add_task("steps", total=state.max_steps, completed=state.global_step)
         if state.global_step == 0:
             self._evaluate(0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._progress.advance(self._task)
         if state.global_step % self._every == 0 or state.global_step == state.max_steps:
             self._evaluate(state.global_step)
 
@@ -245,7 +250,8 @@ def _trainer(
         def evaluate(step: int) -> None:
             evaluations.add(step, lambda: _evaluated(config, step, trainer, held_out, scorer, grader))
 
-        trainer.add_callback(_EvaluationCallback(evaluate, config.evaluate_every))
+        progress = stack.enter_context(progress_bar(Console(stderr=True)))
+        trainer.add_callback(_EvaluationCallback(evaluate, config.evaluate_every, progress))
         yield trainer
 
 

@@ -103,6 +103,7 @@ def trainer_arguments(config: GrpoConfig, folder: Path) -> GRPOConfig:
     on_cpu = device_named(config.device).type == "cpu"
     arguments = {
         "report_to": "none",
+        "disable_tqdm": True,
         "save_total_limit": 1,
         "save_steps": config.evaluate_every,
         "bf16": False if on_cpu else fields["bf16"].default,

@@ -55,6 +55,6 @@ def make_config(folder: Path, output: str = "run", **changes: Any) -> GrpoConfig
         "evaluate_every": 2,
         "evaluation_samples": 4,
         "device": "cpu",
-        "trainer": {"per_device_train_batch_size": 8, "gradient_checkpointing": False, "disable_tqdm": True},
+        "trainer": {"per_device_train_batch_size": 8, "gradient_checkpointing": False},
     }
     return GrpoConfig(**{**settings, **changes})
