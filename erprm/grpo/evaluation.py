@@ -57,7 +57,8 @@ class PolicyEvaluation:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> PolicyEvaluation:
         """Restores an evaluation from the output of :meth:`as_json`."""
-        return cls(**{name: Curve(**value) if isinstance(value, Mapping) else value for name, value in row.items()})
+        curves = {name: Curve(**value) for name, value in row.items() if isinstance(value, Mapping)}
+        return cls(**{**row, **curves})
 
 
 def evaluation_of(
