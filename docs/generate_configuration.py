@@ -44,6 +44,7 @@ from erprm.cli.stored_help import FOLDER, versions
 from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
 from erprm.estimate.config import EstimateConfig, RolloutEstimateConfig
+from erprm.grpo import GrpoConfig
 from erprm.models import (
     AdaptedRewardModel,
     CosineWithWarmup,
@@ -67,6 +68,7 @@ COMMAND_SETTINGS: dict[str, type] = {
     "export": ExportConfig,
     "rollout": RolloutCommand,
     "raft": RaftConfig,
+    "grpo": GrpoConfig,
     "search": SearchConfig,
     "serve": ServeConfig,
     "merge": MergeConfig,

@@ -79,3 +79,21 @@ def test_smoke_cpu_takes_its_steps_and_logs_their_speed(working_folder: Path) ->
                  "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=runs/smoke"]) == 0  # fmt: skip
     (metrics,) = (working_folder / "runs/smoke").rglob("metrics.csv")
     assert {"train/loss", "val/loss"} <= set(metrics.read_text(encoding="utf-8").split("\n")[0].split(","))
+
+
+@pytest.mark.usefixtures("working_folder")
+def test_grpo_demo_trains_on_a_folder_that_is_laid_out_as_the_demo_s() -> None:
+    pytest.importorskip("trl", reason="needs TRL: pip install 'erprm[grpo]'")
+    Path("demo/problems").mkdir(parents=True)
+    for name, place in (("my-llama", "policy"), ("prm", "reward_model_er")):
+        Path(name).rename(f"demo/{place}")
+    rows = Path("problems.jsonl").read_text(encoding="utf-8").splitlines(True)
+    for split, part in (("train", rows[:2]), ("test", rows[2:])):
+        Path(f"demo/problems/{split}.jsonl").write_text("".join(part), encoding="utf-8")
+    overrides = ["--steps=1", "--max_tokens=8", "--trainer.per_device_train_batch_size=8"]
+    assert main(["grpo", "--config", "configs/grpo_demo.yaml", *overrides]) == 0
+    lines = Path("runs/grpo_demo/evaluations.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 1]
+    table = Path("runs/grpo_demo/results.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| 0 (initial policy)", "| 1"]
+    assert Path("runs/grpo_demo/policy/model.safetensors").is_file()

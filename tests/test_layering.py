@@ -22,7 +22,7 @@ LAYERS = [
     {"models", "rollout"},
     {"estimate"},
     {"callbacks", "raft", "reward_fn", "search"},
-    {"serve"},
+    {"serve", "grpo"},
     {"ablation"},
     {"demo"},
     {"cli"},

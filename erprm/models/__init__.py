@@ -6,7 +6,7 @@ from erprm.lazy import public_names
 
 if TYPE_CHECKING:
     from erprm.models.adapters import AdaptedRewardModel as AdaptedRewardModel
-    from erprm.models.backbone.lora import LoRA as LoRA
+    from erprm.models.backbone.lora_settings import LoRA as LoRA
     from erprm.models.distributed.checkpoints import WholeCheckpointIO as WholeCheckpointIO
     from erprm.models.distributed.strategy import FSDP2Strategy as FSDP2Strategy
     from erprm.models.policy import PolicyModel as PolicyModel

@@ -163,8 +163,8 @@ class ProcessRewardModel(BackboneModule):
         self.calibration = read_calibration(calibration, self.backbone_path)
         if self.calibration is not None and self.score_eta != 0.0:
             raise ValueError(
-                f"model.score_eta is {self.score_eta:g}, and model.calibration is set, which is that of P(good), the scores "
-                "at score_eta 0: give one of them"
+                f"model.score_eta is {self.score_eta:g}, and model.calibration is that of P(good), the scores at "
+                "score_eta 0: give one of them"
             )
         self.validation_metrics = StepMetrics()
         self._layouts_checked: set[Layout] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -62,6 +63,21 @@ class ProblemSet:
         """Settings for reading and comparing their answers, unless the user's own grader does it."""
         kind: Kind = next((kind for kind in KINDS if kind == grading), "auto")
         return self.source if kind == "auto" and self.source != "jsonl" else kind
+
+
+def check_held_out(problems: Iterable[Problem], held_out: Iterable[Problem]) -> None:
+    """Refuses problems to learn from that are among the held-out ones.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    unseen = {problem.question.strip() for problem in held_out}
+    for problem in problems:
+        if problem.question.strip() in unseen:
+            raise ValueError(
+                f"problem {problem.problem_id!r} is among the held-out problems, too: {problem.question[:80]!r}; "
+                "problems and held_out must not share a question"
+            )
 
 
 @inherits_help

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from erprm.data.sources import Problem
 from erprm.engines.registry import chat_content, engine_content, fingerprint_of_own, open_engine
-from erprm.raft.config import SELECTORS, RaftConfig
+from erprm.raft.config import SELECTORS, RaftConfig, check_held_out
 from erprm.raft.evaluation import Evaluation
 from erprm.raft.fine_tuning import (
     TRAINING_FOLDER,
@@ -91,7 +91,7 @@ class _Raft:
         problems = config.problems.load()
         self.slices = [config.slice_of(problems, number) for number in range(1, config.rounds + 1)]
         self.held_out = config.held_out.load()
-        _check_leak(self.slices, self.held_out)
+        check_held_out((problem for part in self.slices for problem in part), self.held_out)
         names, settings = (config.selector_name, config.used_scorer), config.scorer_settings
         used = {name: settings[name] for name in names if name in settings}
         for name, setting in used.items():
@@ -265,13 +265,3 @@ def _stage(number: int, name: str) -> str:
 
 def _fingerprint(problems: Sequence[Problem]) -> str:
     return sha256_of([json.dumps([asdict(problem) for problem in problems]).encode()])
-
-
-def _check_leak(slices: Sequence[Sequence[Problem]], held_out: Sequence[Problem]) -> None:
-    unseen = {problem.question.strip() for problem in held_out}
-    for problem in (each for part in slices for each in part):
-        if problem.question.strip() in unseen:
-            raise ValueError(
-                f"problem {problem.problem_id!r} is among the held-out problems, too: {problem.question[:80]!r}; "
-                "problems and held_out must not share a question"
-            )

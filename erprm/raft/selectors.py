@@ -87,6 +87,23 @@ class SelectionError(InputError):
     """There is nothing to choose from, or the candidates are not what the reward model reads."""
 
 
+def check_steps(texts: Sequence[str], solutions: Sequence[Solution], style: str) -> None:
+    """Refuses solutions of which some have lines but none has two steps: the style cannot be the policy's.
+
+    Raises:
+        SelectionError: showing one of them.
+    """
+    if any(len(solution.steps) > 1 for solution in solutions):
+        return
+    several_lines = next((text for text in texts if "\n" in text.strip()), None)
+    if several_lines is not None:
+        raise SelectionError(
+            f"style is {style!r}, in which none of {len(solutions)} solution(s) has more than one step, though they "
+            "have several lines: the policy writes its steps in another format than the reward model is to read. A "
+            f"solution begins {several_lines[:120]!r}; choose the style in which the policy writes"
+        )
+
+
 class RewardModelSelector:
     """Scores a candidate by a process reward model, its steps' scores aggregated.
 
@@ -111,24 +128,13 @@ class RewardModelSelector:
         texts = {(each.problem.question, text): NEVER for each in problems for text in each.candidates}
         solutions = {key: Solution(key[0], split_steps(key[1], self._style)) for key in texts}
         readable = {key: solution for key, solution in solutions.items() if solution.steps}
-        self._check_steps(list(readable), list(readable.values()))
+        check_steps([text for _, text in readable], list(readable.values()), self._style)
         for key, scores in zip(readable, self._step_scores(list(readable.values())), strict=True):
             if scores is not None and scores.isnan().any():
                 raise ScorerError(f"score_steps returned NaN for a step of a solution of {key[0][:60]!r}")
             if scores is not None:
                 texts[key] = aggregate_steps(scores, self._aggregation).item()
         return [[texts[each.problem.question, text] for text in each.candidates] for each in problems]
-
-    def _check_steps(self, keys: Sequence[tuple[str, str]], solutions: Sequence[Solution]) -> None:
-        if any(len(solution.steps) > 1 for solution in solutions):
-            return
-        several_lines = next((text for _, text in keys if len(text.strip().splitlines()) > 1), None)
-        if several_lines is not None:
-            raise SelectionError(
-                f"style is {self._style!r}, in which none of {len(solutions)} solution(s) has more than one step, "
-                "though they have several lines: the policy writes its steps in another format than the reward model "
-                f"is to read. A solution begins {several_lines[:120]!r}; choose the style in which the policy writes"
-            )
 
     def _step_scores(self, solutions: list[Solution]) -> list[Tensor | None]:
         if not solutions:

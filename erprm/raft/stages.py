@@ -179,7 +179,13 @@ def evaluate_policy(
             [[reward >= config.correct_threshold for reward in rewards] for rewards in outcomes(grader, part, kind)]
             for part in (greedy, sampled)
         )
-    log_ratios = _log_ratios(config, policy, sampled) if number else None
+    ratios = None
+    if number:
+        ratios = log_ratios(
+            sampled,
+            lambda samples: _log_probs(config, policy, None, samples),
+            lambda samples: _log_probs(config, config.model, config.gguf_file, samples),
+        )
     scores = None
     if selector is not None:
         # A solution that the reward model cannot read is worth nothing to it.
@@ -190,7 +196,7 @@ def evaluate_policy(
             right_greedy[place][0],
             right[place],
             scores[place] if scores else None,
-            log_ratios[place] if log_ratios else None,
+            ratios[place] if ratios else None,
         )
         for place, each in enumerate(sampled)
     ]
@@ -205,16 +211,18 @@ def read_evaluation(folder: Path) -> Evaluation:
     return Evaluation.from_json(json.loads((folder / EVALUATION_FILE).read_text(encoding="utf-8")))
 
 
-def _log_ratios(config: RaftConfig, policy: str, sampled: Sequence[SampledProblem]) -> list[list[float]]:
-    """``log pi - log pi0`` of every sampled solution."""
+def log_ratios(
+    sampled: Sequence[SampledProblem],
+    now: Callable[[Sequence[PolicySample]], list[float]],
+    initial: Callable[[Sequence[PolicySample]], list[float]],
+) -> list[list[float]]:
+    """``log pi - log pi0`` of every sampled solution, from functions that give the log-probabilities under each."""
     samples = [
         PolicySample([*each.prompt_ids, *ids], len(each.prompt_ids), each.problem.problem_id)
         for each in sampled
         for ids in each.token_ids
     ]
-    now = _log_probs(config, policy, None, samples)
-    initial = _log_probs(config, config.model, config.gguf_file, samples)
-    ratios = [one - other for one, other in zip(now, initial, strict=True)]
+    ratios = [one - other for one, other in zip(now(samples), initial(samples), strict=True)]
     bounds = [0]
     for each in sampled:
         bounds.append(bounds[-1] + len(each.token_ids))

@@ -27,6 +27,16 @@ TESTED_TRL = "1.13"
 _EPSILON = 1e-4  # GRPOTrainer's own
 
 
+def check_trl() -> None:
+    """Refuses a TRL that is not a tested one.
+
+    Raises:
+        UsageError: naming both versions.
+    """
+    if not trl.__version__.startswith(f"{TESTED_TRL}."):
+        raise UsageError(f"StepGRPOTrainer is tested with TRL {TESTED_TRL}.*, found {trl.__version__}")
+
+
 def _no_outcome(completions: Sequence[Any], **_: Any) -> list[float]:
     return [0.0] * len(completions)
 
@@ -62,8 +72,7 @@ class StepGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             ValueError: if there is no such form, a weight is negative or not finite, both are 0, or the settings of
                 ``GRPOTrainer`` do not go with advantages of tokens.
         """
-        if not trl.__version__.startswith(f"{TESTED_TRL}."):
-            raise UsageError(f"StepGRPOTrainer is tested with TRL {TESTED_TRL}.*, found {trl.__version__}")
+        check_trl()
         check_credit_form(form)
         if reward_funcs is None:
             reward_funcs, outcome_weight = _no_outcome, 0.0

@@ -85,6 +85,7 @@ def test_an_error_of_a_file_names_it() -> None:
         ["rollout", "--model", "missing/model/", "--output_dir", "file.txt"],
         ["search", "--model", "m", "--scorer.class_path", "no.such", "--output_dir", "out"],
         ["raft", "--model", "missing/model/", "--output_dir", "out", "--selector", "oracle"],
+        ["grpo", "--model", "missing/model/", "--output_dir", "out", "--scorer", "missing/model/"],
         ["ablate", "--fit", "missing.yaml", "--pool", "missing.jsonl"],
         ["export", "--ckpt_path", "missing.ckpt"],
         ["convert", "missing.jsonl", "out.parquet"],

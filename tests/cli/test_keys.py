@@ -28,6 +28,7 @@ from erprm.data import ProcessRewardDataModule
 from erprm.errors import UsageError, UserError
 from erprm.estimate.config import RolloutEstimateConfig
 from erprm.eta import read_etas
+from erprm.grpo import GrpoConfig
 from erprm.models import ProcessRewardModel
 from erprm.raft.config import RaftConfig
 from erprm.rollout.config import RolloutConfig
@@ -42,6 +43,7 @@ COMMANDS: dict[str, tuple[type[Any], dict[str, Any], list[str]]] = {
     "search": (SearchConfig, {**MODEL, "scorer": "s"}, []),
     "serve": (ServeConfig, {"policy": "p", "scorer": "s"}, []),
     "raft": (RaftConfig, {**MODEL, "selector": "oracle"}, []),
+    "grpo": (GrpoConfig, {**MODEL, "scorer": "s"}, []),
     "ablate": (AblateConfig, {"fit": "f.yaml", "pool": "p.jsonl"}, []),
     "score": (ScoreConfig, {"model": "m", "question": "q", "solution": "s"}, []),
     "convert": (ConvertConfig, {}, ["in.jsonl", "out.parquet"]),

@@ -83,6 +83,15 @@ WORK: dict[str, tuple[list[str], str, str]] = {
         "erprm.engines.transformers:TransformersEngine.generate",
         CONTINUES,
     ),
+    "grpo": (
+        [
+            *("--model=my-llama", "--output_dir=grpo", "--scorer=prm", "--max_tokens=8", "--device=cpu", *SETS),
+            *("--grading=gsm8k", "--generations=2", "--steps=1", "--evaluation_samples=1"),
+            "--trainer={per_device_train_batch_size: 2, gradient_checkpointing: false}",
+        ],
+        "erprm.engines.transformers:TransformersEngine.generate",
+        CONTINUES,
+    ),
     "search": (
         [*POLICY, "--scorer=prm", "--output_dir=searched", "--grading=gsm8k", "--budgets=[16]", *ONE_SEARCH],
         "erprm.engines.transformers:TransformersEngine.generate",

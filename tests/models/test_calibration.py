@@ -101,6 +101,11 @@ def test_scores_are_calibrated_on_request_only(prm: Path, platt: Path, plain: Te
     assert not torch.equal(beside, plain)
 
 
+def test_a_calibration_of_probabilities_is_not_applied_to_beliefs(prm: Path) -> None:
+    with pytest.raises(ValueError, match=r"model\.score_eta is -2, and model\.calibration is that of P\(good\)"):
+        AdaptedRewardModel.from_pretrained(prm, calibration="auto", score_eta=-2.0)
+
+
 def test_commands_and_rewards_take_a_calibration(
     prm: Path, platt: Path, plain: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from erprm.engines.registry import require_package
 from erprm.models.backbone.embeddings import embedding_weights
+from erprm.models.backbone.lora_settings import LoRA as LoRA
 from erprm.models.backbone.sharded_loading import own_rows
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 _ADAPTER = "default"
 
 
-@dataclass(frozen=True)
-class LoRA:
-    """Settings of low-rank adapters (arXiv 2106.09685), W + (alpha / r) B A: their layers and size.
+def peft_config(lora: LoRA, task_type: str | None = None) -> LoraConfig:
+    """The settings as peft has them.
 
-    Attributes:
-        r: rank of the adapters.
-        alpha: their weight is ``alpha / r``.
-        dropout: on what goes into the adapters, in [0, 1).
-        target_modules: names of the linear layers that get one, such as ``[q_proj, v_proj]``; by default all in the
-            decoder layers.
+    Args:
+        lora: the settings.
+        task_type: of the model, in peft's words; needed where peft wraps the model.
+
+    Raises:
+        ImportError: if peft is not installed.
     """
+    require_package("peft")
+    from peft import LoraConfig
 
-    r: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
-    target_modules: list[str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.r < 1:
-            raise ValueError(f"lora.r is {self.r}; it must be at least 1")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"lora.dropout is {self.dropout}; it must be in [0, 1)")
-        if self.target_modules is not None and not self.target_modules:
-            raise ValueError("lora.target_modules is empty; name at least one layer, or leave it out for all")
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules or "all-linear",
+        task_type=task_type,
+    )
 
 
 def add_adapters(model: PreTrainedModel, lora: LoRA, *, train_embeddings: bool, in_float32: bool = True) -> None:
@@ -57,20 +57,9 @@ def add_adapters(model: PreTrainedModel, lora: LoRA, *, train_embeddings: bool, 
         ImportError: if peft is not installed.
         ValueError: if the model has no layer of the given names.
     """
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise ImportError("model.lora needs peft: pip install 'erprm[lora]'") from error
+    config = peft_config(lora)
     model.requires_grad_(False)
-    model.add_adapter(
-        LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.alpha,  # type: ignore[arg-type]
-            lora_dropout=lora.dropout,
-            target_modules=lora.target_modules or "all-linear",
-        ),
-        _ADAPTER,
-    )
+    model.add_adapter(config, _ADAPTER)
     if in_float32:
         for layer in _adapted_layers(model):
             for adapter in (layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]):
