@@ -131,6 +131,6 @@ def test_a_tokenizer_that_takes_numbers_apart_is_refused(
     (apart / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     assert run(tmp_path / "none", apart) == 1
     error = capsys.readouterr().err
-    assert "does not keep numbers and lines as they are" in error
+    assert "does not keep texts as they are" in error
     assert "came back as" in error
     assert not (tmp_path / "none").exists()
