@@ -106,7 +106,7 @@ def test_stored_rollouts_of_another_policy_or_backbone_are_refused(
 
 def test_bad_settings_are_refused_by_name(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for keys, message in (
-        (["--world", "novels"], "world is 'novels'; it must be one of dial, stories"),
+        (["--world", "novels"], "world is 'novels'; it must be one of dial, stories, puzzles"),
         (["--backbone", str(tiny)], "the dial's models are made from nothing"),
         (["--prm_start", "policy"], "prm_start is 'policy', which is for the stories"),
         (["--labels", "[er, er]"], "give one or more of er, soft, hard, outcome, each once"),
