@@ -22,8 +22,8 @@ def _dial(quick: bool, **settings: object) -> World:
     for key, value in settings.items():
         if value is not None:
             raise UsageError(
-                f"{key} is {value!r}, which is for worlds in words; the dial's models are made from nothing, one for "
-                "each kind of labels: leave it out"
+                f"{key} is {value!r}, which is for the stories and the puzzles; the dial's models are made from "
+                "nothing, one for each kind of labels: leave it out"
             )
     return DialWorld(dial_recipes.QUICK if quick else dial_recipes.FULL)
 

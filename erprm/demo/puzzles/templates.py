@@ -6,13 +6,10 @@ A template is a block of lines: its name, its relations, its text, and for some 
     is older than / is younger than
     [Some friends|A few cousins] talk about how old they are. {facts} Of {people}, who is the oldest?
 
-    photo
-    sibling child sibling spouse parent
-    A photo shows a family. {facts} How is {first} related to {last}?
-
-Two phrases make an order of five to eight, of which the first is asked for. Kinds of relatives make a chain of people:
-the first is a sibling of the second, who is a child of the third, ...; what the first is to the last is asked for. The
-facts are in random order, each told from either end. Half of the puzzles have one or two more that play no part.
+Two phrases make an order of five to eight, of which the first is asked for. Relatives in their place, such as "sibling
+child parent", make a chain: the first person is a sibling of the second, who is a child of the third, ...; what the
+first is to the last is asked for. The facts are in random order, each told from either end. Half of the puzzles have
+one or two more that play no part.
 """
 
 from __future__ import annotations
@@ -56,9 +53,7 @@ class Template:
     def said(self, fact: Fact) -> str:
         """A fact in words."""
         first, kind, second = fact
-        return (
-            f"{self.named(first)} {self.relations.phrase.format(self.relations.word(kind, first))} {self.named(second)}"
-        )
+        return f"{self.named(first)} {self.relations.said(kind, first)} {self.named(second)}"
 
     def named(self, person: str) -> str:
         """A person or thing as it is named."""

@@ -37,12 +37,12 @@ class Mistakes:
 
 def systematic_mistakes(templates: Iterable[Template], rng: random.Random, share: float) -> dict[Pair, tuple[str, ...]]:
     """A random share of the pairs of relations that come up, and what they are taken for."""
-    pairs = {}
-    for template in templates:
-        kinds = template.kinds(2)
-        for known, kind in zip(template.relations.chained(kinds), kinds[1:], strict=False):
-            for is_turned in (False, True):
-                pairs[template.relations.name, known, kind, is_turned] = template.relations
+    pairs = {
+        (template.relations.name, known, kind, is_turned): template.relations
+        for template in templates
+        for known, kind in zip(template.relations.chained(template.kinds(2)), template.kinds(2)[1:], strict=False)
+        for is_turned in (False, True)
+    }
     chosen = rng.sample(sorted(pairs), round(share * len(pairs)))
     return {pair: _mistaken(pair, pairs[pair], rng) for pair in chosen}
 
