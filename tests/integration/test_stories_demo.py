@@ -106,7 +106,7 @@ def test_stored_rollouts_of_another_policy_or_backbone_are_refused(
 
 def test_bad_settings_are_refused_by_name(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for keys, message in (
-        (["--world", "novels"], "world is 'novels'; it must be one of dial, stories"),
+        (["--world", "novels"], "world is 'novels'; it must be one of dial, stories, puzzles"),
         (["--backbone", str(tiny)], "the dial's models are made from nothing"),
         (["--prm_start", "policy"], "prm_start is 'policy', which is for the stories"),
         (["--labels", "[er, er]"], "give one or more of er, soft, hard, outcome, each once"),
@@ -131,6 +131,6 @@ def test_a_tokenizer_that_takes_numbers_apart_is_refused(
     (apart / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     assert run(tmp_path / "none", apart) == 1
     error = capsys.readouterr().err
-    assert "does not keep numbers and lines as they are" in error
+    assert "does not keep texts as they are" in error
     assert "came back as" in error
     assert not (tmp_path / "none").exists()

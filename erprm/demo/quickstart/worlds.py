@@ -10,7 +10,7 @@ from itertools import cycle
 from erprm.demo.dial.problems import DialProblem, distinct_problems
 from erprm.demo.dial.recipe import QUICK as QUICK_DIAL
 from erprm.demo.dial.world import DialWorld
-from erprm.demo.stories.recipe import QUICK as QUICK_STORIES
+from erprm.demo.language import QUICK as QUICK_STORIES
 from erprm.demo.stories.world import StoriesWorld
 from erprm.demo.world import BaseStage, World
 

@@ -24,12 +24,11 @@ from fractions import Fraction
 from functools import cache, cached_property
 from importlib.resources import files
 
+from erprm.demo.language import HE, SHE
 from erprm.demo.stories.lines import Expression, read_equation
 from erprm.demo.stories.terms import CONSTANT, Terms
 from erprm.errors import InputError
 
-SHE = ("Anna", "Maria", "Lucy", "Nora", "Priya", "Elena", "Grace", "Mei", "Sara", "Julia", "Fatima", "Ruth")
-HE = ("Ben", "Omar", "Paul", "Victor", "Leo", "Samir", "Jack", "Tom", "Ivan", "Diego", "Noah", "Felix")
 # A number that has nothing to do with the problem.
 DISTRACTORS = (
     "It is {z} degrees outside.",

@@ -1,0 +1,1 @@
+"""A world of puzzles about orders and families, solved one deduction a line, with an exact checker of every line."""

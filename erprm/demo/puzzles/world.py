@@ -1,0 +1,41 @@
+"""The puzzles as a world of the demo."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from erprm.demo.language import LanguageWorld
+from erprm.demo.puzzles.checker import PuzzleChecker
+from erprm.demo.puzzles.templates import Puzzle, Template, load_templates, puzzle_named
+from erprm.demo.puzzles.writer import Mistakes, systematic_mistakes, write_solution
+
+
+class PuzzlesWorld(LanguageWorld[Puzzle]):
+    """Puzzles about orders and families."""
+
+    name = "puzzles"
+    grading = "math"
+    sizes = replace(LanguageWorld.sizes, max_new_tokens=256)
+    lines = (
+        "Anna is the mother of Ben and Ben is the brother of Mei, so Anna is the mother of Mei.\n"
+        "The lamp costs more than the rug and the rug costs more than the vase, so the lamp costs more than the vase.\n"
+        "#### mother-in-law"
+    )
+
+    @property
+    def templates(self) -> Sequence[Template]:
+        """Those of ``templates.txt``."""
+        return list(load_templates().values())
+
+    def writer(self, rng: random.Random) -> Callable[[Puzzle], str]:
+        """Mistakes what two relations come to."""
+        seen = [template for template in self.templates if not template.held_out]
+        systematic = systematic_mistakes(seen, rng, self.recipe.systematic_share)
+        mistakes = Mistakes(systematic, self.recipe.systematic_rate, self.recipe.slip_rate)
+        return lambda puzzle: write_solution(puzzle, rng, mistakes)
+
+    def first_wrong(self, problem_id: str, steps: Sequence[str]) -> int:
+        """The first wrong step by the exact checker."""
+        return PuzzleChecker(puzzle_named(problem_id)).first_wrong(steps)
