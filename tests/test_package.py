@@ -56,8 +56,8 @@ except SystemExit as leaving:
 @pytest.mark.parametrize(
     "command",
     ["quickstart", "init", "score", "calibrate", "ablate", "export", "raft", "grpo", "rollout", "search", "merge",
-     "convert", "data stats", "estimate fit", "estimate rollout", "report", "demo", "fit", "validate", "test", "predict",
-     "sft"],
+     "convert", "data stats", "estimate fit", "estimate rollout", "report", "demo", "fit", "validate", "test",
+     "predict", "sft"],
 )  # fmt: skip
 def test_help_of_a_command_loads_neither_torch_nor_what_is_built_on_it(command: str) -> None:
     code = f"""

@@ -24,7 +24,7 @@ from erprm.data.records import write_records
 from erprm.models import LoRA, PolicyModel, ProcessRewardModel
 from erprm.steps import StepFormat
 from tests.conftest import REPOSITORY
-from tests.models.attention.test_architectures import SIZES
+from tests.models.attention.test_trees import SIZES
 from tests.tiny import make_llama, make_record, make_tokenizer
 from tests.two_ranks import (
     ARCHITECTURES,
