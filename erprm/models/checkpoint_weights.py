@@ -15,6 +15,8 @@ from erprm.models.backbone.module import BackboneModule
 from erprm.models.distributed.strategy import METADATA_FILE
 from erprm.models.distributed.untrusted import check_folder, refusing_code
 
+__all__ = ["load_weights"]
+
 # What Lightning calls the weights in a folder: its strategies for FSDP2 and for FSDP1.
 _KEYS_OF_WEIGHTS = ("state_dict", "model")
 
