@@ -26,8 +26,6 @@ from tests.conftest import REPOSITORY, load_script
 from tests.working_folder import make_working_folder
 
 PAGES = [page for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))) if page.exists()]
-# The Python of these pages takes a model of the hub, or objects of the reader's own.
-NOT_RUN = {"rollouts.md"}
 # The snippets of these pages use a package of the extra `dev` that is no dependency.
 NEEDS = {"rl.md": "trl", "serving.md": "starlette"}
 
@@ -132,11 +130,9 @@ def test_what_a_page_says_to_run_runs(page: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_python_on_a_page_is_run_or_at_least_compiles(page: Path) -> None:
+def test_python_on_a_page_is_run(page: Path) -> None:
     for block in blocks_of(page):
-        if block.language == "python" and not block.mark:
-            assert page.name in NOT_RUN, f"{block.place}: put <!-- run --> above the block"
-            compile(block.code, block.place, "exec")
+        assert block.language != "python" or block.mark, f"{block.place}: put <!-- run --> above the block"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
