@@ -24,7 +24,7 @@ from torch import Tensor
 from erprm.rewards.beliefs import log_beta
 from erprm.tensors import Numbers, as_tensor
 
-__all__ = ["LOSSES", "Loss", "step_losses", "vocabulary_losses"]
+__all__ = ["LOSSES", "Loss", "beta_binomial_losses", "step_beliefs", "step_losses", "vocabulary_losses"]
 
 Loss = Literal["two_way", "vocabulary", "mse", "beta_binomial"]
 LOSSES = get_args(Loss)
