@@ -13,6 +13,7 @@ from typing import Any
 
 import huggingface_hub.constants as hub
 import pytest
+from huggingface_hub.hf_api import api
 
 TOKEN = "hf_right"
 OTHERS = "others"
@@ -147,6 +148,7 @@ def hub_server(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[HubServ
     server = HubServer()
     monkeypatch.setattr(hub, "ENDPOINT", server.url)
     monkeypatch.setattr(hub, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(api, "endpoint", server.url)  # made when the library was imported
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(cache))

@@ -73,7 +73,7 @@ def upload(folder: Path, name: str) -> str:
 
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
     try:
         yield

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants as hub
 import pytest
@@ -158,13 +159,14 @@ def test_the_export_command_pushes_a_model_whose_snippets_give_its_scores(
     assert "0123456789abcdef" in card
     assert "89.9 [86.2, 93.1]" in card
     plain, _, ours = [block.partition("\n```")[0] for block in card.split("```python\n")[1:]]
-    exec(compile(plain, "card", "exec"), names := {})
+    names: dict[str, Any] = {}
+    exec(compile(plain, "card", "exec"), names)
     (scores,) = model.score_steps([SOLUTION])
     logits = names["logits"]
     if to == "hf":
         encoder = model.step_encoder
         logits = logits[:, [encoder.negative_id, encoder.positive_id]]
     torch.testing.assert_close(logits.softmax(-1)[:, 1], scores)
-    exec(compile(ours, "card", "exec"), names := {})
+    exec(compile(ours, "card", "exec"), names)
     assert isinstance(names["model"], ProcessRewardModel if to == "hf" else AdaptedRewardModel)
     torch.testing.assert_close(names["scores"], scores)
