@@ -1,12 +1,11 @@
 """A stand-in for the Hugging Face hub on loopback: repositories of models with one branch, weights sent as LFS."""
 
 import base64
+import functools
 import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,10 @@ class HubServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything."""
         self.files: dict[str, dict[str, bytes]] = {}
         self.objects: dict[str, bytes] = {}
         self.sent: list[str] = []
@@ -142,10 +145,18 @@ def _etag(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
 
 
-@contextmanager
-def hub_server(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[HubServer]:
-    """The server, which everything of this process takes for the hub, with the right token and an empty cache."""
+@functools.cache
+def _running() -> HubServer:
+    """One server for all tests of a process: clients keep the address that they have first seen."""
     server = HubServer()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def hub_server(monkeypatch: pytest.MonkeyPatch, cache: Path) -> HubServer:
+    """The server without content, which everything of this process takes for the hub, the right token, an empty cache."""
+    server = _running()
+    server.clear()
     monkeypatch.setattr(hub, "ENDPOINT", server.url)
     monkeypatch.setattr(hub, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(api, "endpoint", server.url)  # made when the library was imported
@@ -153,11 +164,4 @@ def hub_server(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[HubServ
     monkeypatch.setattr(hub, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(cache))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return server

@@ -67,16 +67,16 @@ def test_the_folder_holds_the_trained_weights_and_the_step_format(tmp_path: Path
 
 
 def test_the_folder_is_pushed_to_the_hub_with_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with hub_server(monkeypatch, tmp_path / "cache") as server:
-        export = ExportHF(str(tmp_path / "prm"), push_to_hub="team/prm", licence="mit")
-        trained(tmp_path, export, fast_dev_run=True)
-        assert server.files == {}
-        model = trained(tmp_path, ExportHF(str(tmp_path / "prm"), push_to_hub="team/prm", licence="mit"))
-        card = server.files["team/prm"]["README.md"].decode()
-        assert 'license: "mit"' in card
-        assert "| labels | er |" in card
-        assert "| hash of the rollouts | " in card
-        assert_same_model(ProcessRewardModel.from_pretrained("team/prm"), model.eval(), [SOLUTION])
+    server = hub_server(monkeypatch, tmp_path / "cache")
+    export = ExportHF(str(tmp_path / "prm"), push_to_hub="team/prm", licence="mit")
+    trained(tmp_path, export, fast_dev_run=True)
+    assert server.files == {}
+    model = trained(tmp_path, ExportHF(str(tmp_path / "prm"), push_to_hub="team/prm", licence="mit"))
+    card = server.files["team/prm"]["README.md"].decode()
+    assert 'license: "mit"' in card
+    assert "| labels | er |" in card
+    assert "| hash of the rollouts | " in card
+    assert_same_model(ProcessRewardModel.from_pretrained("team/prm"), model.eval(), [SOLUTION])
 
 
 def test_a_repository_that_is_refused_ends_the_run_before_training(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Models are pushed to, and read from, a stand-in for the hub on loopback."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,8 @@ STEP_FORMAT = StepFormat(separator="\n\n")
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_server(monkeypatch, tmp_path / "cache") as server:
-        yield server
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> HubServer:
+    return hub_server(monkeypatch, tmp_path / "cache")
 
 
 @pytest.fixture(scope="module")
