@@ -154,7 +154,7 @@ def _running() -> HubServer:
 
 
 def hub_server(monkeypatch: pytest.MonkeyPatch, cache: Path) -> HubServer:
-    """The server without content, which everything of this process takes for the hub, the right token, an empty cache."""
+    """The server, empty, which all of this process takes for the hub; with the right token and an empty cache."""
     server = _running()
     server.clear()
     monkeypatch.setattr(hub, "ENDPOINT", server.url)
