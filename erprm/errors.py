@@ -5,6 +5,8 @@ Each kind is a built-in exception, too, so ``except ValueError`` around a call o
 
 from __future__ import annotations
 
+__all__ = ["FailedRunError", "InputError", "MissingPackageError", "UsageError", "UserError"]
+
 
 class UserError(Exception):
     """Something that the user can put right; the message says what it is, and what would be accepted."""

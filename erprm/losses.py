@@ -24,6 +24,8 @@ from torch import Tensor
 from erprm.rewards.beliefs import log_beta
 from erprm.tensors import Numbers, as_tensor
 
+__all__ = ["LOSSES", "Loss", "beta_binomial_losses", "step_beliefs", "step_losses", "vocabulary_losses"]
+
 Loss = Literal["two_way", "vocabulary", "mse", "beta_binomial"]
 LOSSES = get_args(Loss)
 _LIKELIHOOD_WEIGHT = 0.1

@@ -13,6 +13,8 @@ from erprm.steps import Solution
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["ScorerError", "StepScorer", "checked_scores"]
+
 
 @runtime_checkable
 class StepScorer(Protocol):

@@ -2,8 +2,10 @@
 
 import importlib.util
 import os
+import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,6 +22,17 @@ if importlib.util.find_spec("hypothesis"):
     # The same examples at every run, and no deadline: two workers on one loaded machine make single examples slow.
     settings.register_profile("erprm", deadline=None, derandomize=True, max_examples=100)
     settings.load_profile("erprm")
+
+
+def load_script(path: Path) -> ModuleType:
+    """The module of a Python file that is in no package."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,5 @@
 """The ways of benchmarks/scoring.py on a tiny model: all give the same scores."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, load_script
 from tests.tiny import make_tokenizer
 
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
@@ -17,12 +16,7 @@ MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verificat
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    spec = importlib.util.spec_from_file_location("scoring_benchmark", REPOSITORY / "benchmarks" / "scoring.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
+    yield load_script(REPOSITORY / "benchmarks" / "scoring.py")
     sys.modules.pop("training", None)
 
 

@@ -1,6 +1,5 @@
 """The arms of benchmarks/training.py that need nothing beyond this package, on a tiny model."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,18 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, load_script
 from tests.tiny import make_tokenizer
 
 
 @pytest.fixture
 def benchmark() -> Any:
-    spec = importlib.util.spec_from_file_location("training_benchmark", REPOSITORY / "benchmarks" / "training.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(REPOSITORY / "benchmarks" / "training.py")
 
 
 def example_solutions(path: Path, benchmark: Any, problems: int) -> Path:

@@ -13,6 +13,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 
+from erprm.callbacks.best_of_n import BestOfN
+from erprm.models import ProcessRewardModel
+from erprm.models.hub import open_repository, upload
+from erprm.models.model_card import Publication, write_card
 from erprm.runs.atomic import remove_leftovers, write_json
 from erprm.runs.lock import sole_writer
 
@@ -28,7 +32,14 @@ class ExportHF(L.Callback):
     process only, as :class:`erprm.models.ProcessRewardModel` does.
     """
 
-    def __init__(self, output: str, which: Literal["last", "best"] | None = None, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        output: str,
+        which: Literal["last", "best"] | None = None,
+        overwrite: bool = False,
+        push_to_hub: str | None = None,
+        licence: str | None = None,
+    ) -> None:
         """Names the folder.
 
         Args:
@@ -37,6 +48,10 @@ class ExportHF(L.Callback):
                 ``ModelCheckpoint`` with a ``monitor``, which the module has after ``fit``, too. By default the last
                 ones, with a warning if there is such a ``ModelCheckpoint``.
             overwrite: replace a model in the folder that another training has written.
+            push_to_hub: repository ``ORG/NAME`` of the Hugging Face hub to upload the folder to, with a model card. It
+                shows the last results of ``BestOfN``, if the weights are the last ones. If the upload fails,
+                ``erprm export --push`` uploads a checkpoint.
+            licence: the hub's identifier of the licence, such as ``apache-2.0``, for the card.
 
         Raises:
             ValueError: if ``which`` is something else.
@@ -47,6 +62,8 @@ class ExportHF(L.Callback):
         self._held = ExitStack()
         self.which = which
         self.overwrite = overwrite
+        self.push_to_hub = push_to_hub
+        self.licence = licence
         self._run = uuid.uuid4().hex
         self._is_written = False
 
@@ -67,7 +84,10 @@ class ExportHF(L.Callback):
         """Finds out before training whether writing will work, and makes the folder.
 
         Raises:
-            TypeError: if the module has no ``save_pretrained``.
+            TypeError: if the module has no ``save_pretrained``, or is to be pushed and is no
+                :class:`erprm.models.ProcessRewardModel`.
+            InputError: if it cannot be pushed: the name, the token or what the repository holds.
+            HubError: if the hub refuses it.
             InUseError: if another command is going to write it.
             ValueError: if ``which`` is ``best``, and there is not one ``ModelCheckpoint`` with a ``monitor``.
             OSError: if the folder cannot be made.
@@ -79,7 +99,11 @@ class ExportHF(L.Callback):
             raise TypeError(
                 f"ExportHF needs a module with save_pretrained(folder); {type(pl_module).__name__} has none"
             )
+        if self.push_to_hub is not None and not isinstance(pl_module, ProcessRewardModel):
+            raise TypeError(f"push_to_hub needs a ProcessRewardModel; {type(pl_module).__name__} is none")
         if trainer.is_global_zero:
+            if self.push_to_hub is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                open_repository(self.push_to_hub)
             self._held.enter_context(sole_writer(self.output))
         monitored = _monitored(trainer)
         if self.which == "best" and len(monitored) != 1:
@@ -146,6 +170,17 @@ class ExportHF(L.Callback):
             write_json(content, self.output / EXPORT_FILE)
         if trainer.is_global_zero or isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
             module.save_pretrained(self.output)  # type: ignore[operator]
+        if trainer.is_global_zero and self.push_to_hub is not None:
+            self._push(trainer, module, self.push_to_hub, is_last=weights == "last")
+
+    def _push(self, trainer: L.Trainer, module: L.LightningModule, name: str, *, is_last: bool) -> None:
+        assert isinstance(module, ProcessRewardModel)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        trained_on = data.state_dict().get("identity", {}) if data is not None else {}
+        evaluated = [callback for callback in trainer.callbacks if isinstance(callback, BestOfN)] if is_last else []  # type: ignore[attr-defined]
+        curves = {callback.name: callback.results for callback in evaluated}
+        write_card(self.output, module, Publication(name, trained_on, curves, self.licence))
+        upload(self.output, name)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Lets others write the folder."""

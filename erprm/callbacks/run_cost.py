@@ -13,6 +13,8 @@ import torch
 from erprm.data.process_memory import peak_memory
 from erprm.runs.atomic import write_finite_json
 
+__all__ = ["Cost", "RunCost"]
+
 
 @dataclass(frozen=True)
 class Cost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +24,18 @@ class ExportConfig:
         output: folder to write.
         to: ``hf``, the causal language model; or ``token-classification``, a model of two classes (bad, good) whose
             head is the two label rows of the output layer, for programs that serve such models.
+        push: repository ``ORG/NAME`` of the Hugging Face hub to upload the folder to, with a model card. If the upload
+            fails, the same command goes on with it.
+        licence: the hub's identifier of the licence, such as ``apache-2.0``, for the card.
+        results: files ``results.json`` that ``erprm test`` wrote of this model, for the tables of the card.
     """
 
     ckpt_path: str
     output: str
     to: Literal["hf", "token-classification"] = "hf"
+    push: str | None = None
+    licence: str | None = None
+    results: list[str] = field(default_factory=list)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
     from erprm.cli.lightning import ErprmArgumentParser
     from erprm.models import ProcessRewardModel
     from erprm.models.checkpoint_weights import load_weights
+    from erprm.models.hub import open_repository, upload
+    from erprm.models.model_card import Publication, read_curves, write_card
     from erprm.models.two_class import check_convertible, save_token_classifier
     from erprm.runs.lock import sole_writer
 
@@ -64,11 +73,18 @@ def main(arguments: Sequence[str]) -> int:
     model: ProcessRewardModel = settings.model
     if settings.to == "token-classification":
         check_convertible(model)
+    curves = read_curves([Path(file) for file in settings.results])
+    if settings.push is not None:
+        open_repository(settings.push)
     with sole_writer(Path(settings.output)):
-        load_weights(model, Path(settings.ckpt_path))
+        trained_on = load_weights(model, Path(settings.ckpt_path))
         if settings.to == "token-classification":
             save_token_classifier(model, Path(settings.output))
         else:
             model.save_pretrained(settings.output)
-    print(f"{settings.ckpt_path} written to {settings.output}")
+        print(f"{settings.ckpt_path} written to {settings.output}")
+        if settings.push is not None:
+            publication = Publication(settings.push, trained_on, curves, settings.licence)
+            write_card(Path(settings.output), model, publication, settings.to == "token-classification")
+            print(f"uploaded to {upload(Path(settings.output), settings.push)}")
     return 0

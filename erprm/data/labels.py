@@ -30,6 +30,8 @@ import torch
 from erprm.eta import Eta, read_eta
 from erprm.rewards import BetaPrior, entropy_regularized_reward, posterior_reward
 
+__all__ = ["Estimate", "LabelMethod", "PartialRewardError", "solution_labels", "step_labels"]
+
 LabelMethod = Literal["er", "soft", "hard", "outcome"]
 Estimate = Literal["plug_in", "posterior"]
 

@@ -23,6 +23,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["PackedRows", "StepBatch", "pack_solutions"]
+
 IntArray = npt.NDArray[np.integer]
 Layout = Literal["single", "rows", "trees"]
 Packing = Literal["trees", "rows"]

@@ -23,6 +23,8 @@ from erprm.data.packing import PackedRows, check_token_limits, pack_rows
 from erprm.data.records import records_fingerprint
 from erprm.runs.identity import tokenizer_fingerprint
 
+__all__ = ["PolicyBatch", "PolicyDataModule", "PolicySample", "load_policy_samples"]
+
 
 @dataclass
 class PolicyBatch(PackedRows):

@@ -43,6 +43,8 @@ from erprm.runs.atomic import whole_file
 from erprm.runs.identity import sha256_of
 from erprm.steps import Solution, split_steps
 
+__all__ = ["GradedPool", "PoolError", "PoolProblem", "grade_pool", "read_pool", "write_pool"]
+
 
 class PoolError(InputError):
     """A pool that cannot be evaluated; the message names file and problem."""

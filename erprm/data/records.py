@@ -28,6 +28,8 @@ from erprm.data.record_columns import RecordColumns
 from erprm.runs.atomic import whole_file
 from erprm.runs.identity import file_chunks, sha256_of
 
+__all__ = ["ROLLOUT_SCHEMA", "RecordError", "RolloutRecord", "read_records", "validate_record", "write_records"]
+
 ROLLOUT_SCHEMA = pa.schema(
     [
         pa.field("problem_id", pa.string(), nullable=False),

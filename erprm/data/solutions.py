@@ -16,6 +16,8 @@ from torch.utils.data import Dataset
 from erprm.data.files.json_rows import MAX_ROW_BYTES, Place, Reject, RowError, json_rows, stop
 from erprm.steps import Solution, check_step_style, split_steps
 
+__all__ = ["SolutionRow", "read_solutions"]
+
 
 @dataclass(frozen=True)
 class SolutionRow:

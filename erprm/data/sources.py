@@ -20,6 +20,8 @@ from erprm.data.files.hub import is_hub_id, load_hub_dataset
 from erprm.data.files.json_rows import read_json_rows
 from erprm.grading import extract_answer
 
+__all__ = ["Problem", "ProblemSource", "load_problems"]
+
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]

@@ -3,59 +3,25 @@
 Names load when they are first used: importing this package loads neither sympy nor torch.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from erprm.lazy import public_names
 
 if TYPE_CHECKING:
-    from erprm.grading.extract import KINDS, Kind, extract_answer
-    from erprm.grading.form import FormGrader
-    from erprm.grading.grader import Grader, grade
-    from erprm.grading.outcome import (
-        BatchGrader,
-        GradingError,
-        GradingSetting,
-        OutcomeGrader,
-        check_grading,
-        open_grader,
-        outcome_rewards,
-    )
-    from erprm.grading.workers.pool import KilledPair, WorkerStartError
+    from erprm.grading.extract import KINDS as KINDS
+    from erprm.grading.extract import Kind as Kind
+    from erprm.grading.extract import extract_answer as extract_answer
+    from erprm.grading.form import FormGrader as FormGrader
+    from erprm.grading.grader import Grader as Grader
+    from erprm.grading.grader import grade as grade
+    from erprm.grading.outcome import BatchGrader as BatchGrader
+    from erprm.grading.outcome import GradingError as GradingError
+    from erprm.grading.outcome import GradingSetting as GradingSetting
+    from erprm.grading.outcome import OutcomeGrader as OutcomeGrader
+    from erprm.grading.outcome import check_grading as check_grading
+    from erprm.grading.outcome import open_grader as open_grader
+    from erprm.grading.outcome import outcome_rewards as outcome_rewards
+    from erprm.grading.workers.pool import KilledPair as KilledPair
+    from erprm.grading.workers.pool import WorkerStartError as WorkerStartError
 
-__all__ = [
-    "KINDS",
-    "BatchGrader",
-    "FormGrader",
-    "Grader",
-    "GradingError",
-    "GradingSetting",
-    "KilledPair",
-    "Kind",
-    "OutcomeGrader",
-    "WorkerStartError",
-    "check_grading",
-    "extract_answer",
-    "grade",
-    "open_grader",
-    "outcome_rewards",
-]
-
-_MODULE_OF = {
-    **dict.fromkeys(("KINDS", "Kind", "extract_answer"), "extract"),
-    "FormGrader": "form",
-    **dict.fromkeys(("Grader", "grade"), "grader"),
-    **dict.fromkeys(("KilledPair", "WorkerStartError"), "workers.pool"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF.get(name, 'outcome')}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__, __getattr__, __dir__ = public_names(__name__, __file__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.distributed.checkpoint.filesystem import FileSystemReader
@@ -15,11 +16,13 @@ from erprm.models.backbone.module import BackboneModule
 from erprm.models.distributed.strategy import METADATA_FILE
 from erprm.models.distributed.untrusted import check_folder, refusing_code
 
+__all__ = ["load_weights"]
+
 # What Lightning calls the weights in a folder: its strategies for FSDP2 and for FSDP1.
 _KEYS_OF_WEIGHTS = ("state_dict", "model")
 
 
-def load_weights(module: BackboneModule, path: Path) -> None:
+def load_weights(module: BackboneModule, path: Path) -> dict[str, Any]:
     """Loads the weights of a checkpoint of Lightning into a module: a file, or a folder of the parts of processes.
 
     Optimizer states are left where they are. Of a module with adapters only what was trained is loaded.
@@ -27,6 +30,9 @@ def load_weights(module: BackboneModule, path: Path) -> None:
     Args:
         module: on one process; its backbone is built if it is not yet.
         path: what ``ModelCheckpoint`` has written.
+
+    Returns:
+        What the checkpoint says of the data that it was trained on, as a data module's ``identity`` gives it.
 
     Raises:
         FileNotFoundError: if it is neither.
@@ -40,7 +46,7 @@ def load_weights(module: BackboneModule, path: Path) -> None:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
-        return
+        return _identity_of_data(checkpoint)
     if not (path / METADATA_FILE).is_file():
         raise FileNotFoundError(f"{path} is neither a checkpoint file nor a folder of one, with {METADATA_FILE} in it")
     check_folder(path)
@@ -60,3 +66,9 @@ def load_weights(module: BackboneModule, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         load_distributed({key: weights}, storage_reader=reader)
+    return _identity_of_data(rest)
+
+
+def _identity_of_data(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    states = (state for state in checkpoint.values() if isinstance(state, dict))
+    return next((state["identity"] for state in states if isinstance(state.get("identity"), dict)), {})

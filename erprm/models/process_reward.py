@@ -23,6 +23,7 @@ from erprm.data.batching.packed_steps import PackedSteps
 from erprm.data.batching.resumption import check_unchanged
 from erprm.data.batching.tokenized import CountedFor
 from erprm.data.batching.tries import scoring_packs
+from erprm.data.files.hub import is_hub_id
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
 from erprm.engines.model_files import load_tokenizer
 from erprm.errors import FailedRunError, InputError
@@ -45,6 +46,7 @@ from erprm.models.training.schedule import CosineWithWarmup
 from erprm.models.training.step_metrics import StepMetrics
 from erprm.rewards import belief_reward
 from erprm.runs.atomic import write_json
+from erprm.runs.identity import hub_file
 from erprm.scoring import tell_scored
 from erprm.steps import Solution, StepEncoder, StepFormat, StepFormatError
 
@@ -146,9 +148,10 @@ class ProcessRewardModel(BackboneModule):
         _check_choices(
             attn_implementation=attn_implementation, loss=loss, weighting=weighting, score_packing=score_packing
         )
-        self.step_format = _resolve_step_format(step_format, self.backbone_path, self.default_step_format)
+        saved = None if step_format is not None else _saved_step_format(self.backbone_path)
+        self.step_format = saved or _resolve_step_format(step_format or self.default_step_format)
         self._format_is_given = step_format is not None
-        self._format_is_guessed = step_format is None and not (Path(self.backbone_path) / STEP_FORMAT_FILE).is_file()
+        self._format_is_guessed = step_format is None and saved is None
         if self.step_format.positive is None and type(self).step_logits is ProcessRewardModel.step_logits:
             raise ValueError(
                 "model.step_format has no label tokens: its labels are the two classes of a head. Give it positive and "
@@ -171,7 +174,12 @@ class ProcessRewardModel(BackboneModule):
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **settings: Any) -> Self:
-        """A model with its weights loaded, in evaluation mode, from what :meth:`save_pretrained` wrote."""
+        """A model with its weights loaded, in evaluation mode.
+
+        Args:
+            path: what :meth:`save_pretrained` wrote: a folder, or ``ORG/NAME`` on the hub.
+            settings: other arguments of the class.
+        """
         model = cls(str(path), **settings)
         model.configure_model()
         model.refuse_random_weights()
@@ -523,13 +531,14 @@ def _counts(batch: StepBatch, needed_for: CountedFor) -> Tensor:
     return batch.counts
 
 
-def _resolve_step_format(step_format: StepFormat | str | None, backbone: str, default: str) -> StepFormat:
-    if isinstance(step_format, StepFormat):
-        return step_format
-    if isinstance(step_format, str):
-        return StepFormat.preset(step_format)
-    saved = Path(backbone) / STEP_FORMAT_FILE
-    return read_step_format(saved) if saved.is_file() else StepFormat.preset(default)
+def _resolve_step_format(step_format: StepFormat | str) -> StepFormat:
+    return step_format if isinstance(step_format, StepFormat) else StepFormat.preset(step_format)
+
+
+def _saved_step_format(backbone: str) -> StepFormat | None:
+    """The step format that is saved with a backbone, in its folder or on the hub."""
+    file = hub_file(backbone, STEP_FORMAT_FILE) if is_hub_id(backbone) else Path(backbone) / STEP_FORMAT_FILE
+    return read_step_format(file) if file is not None and file.is_file() else None
 
 
 def read_step_format(file: Path) -> StepFormat:

@@ -28,6 +28,8 @@ from erprm.metrics.functional.peak import LEAST_CANDIDATES, peak_of_best_of_n
 from erprm.metrics.functional.text_features import repeated_share
 from erprm.metrics.reward_hacking import favoured_features, reward_hacking
 
+__all__ = ["pool_results"]
+
 VOTE_ETAS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Eta of the entropic vote in the curves over eta, in units of the default one."""
 

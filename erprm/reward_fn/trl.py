@@ -23,6 +23,8 @@ from erprm.errors import UsageError
 from erprm.reward_fn.credit import CreditForm, check_credit_form, step_returns
 from erprm.reward_fn.process_reward import ProcessReward
 
+__all__ = ["StepGRPOTrainer"]
+
 TESTED_TRL = "1.13"
 _EPSILON = 1e-4  # GRPOTrainer's own
 

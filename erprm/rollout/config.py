@@ -17,6 +17,8 @@ from erprm.inherited_help import inherits_help
 from erprm.runs.identity import setting_text
 from erprm.steps import check_step_style
 
+__all__ = ["RolloutConfig"]
+
 
 @dataclass(frozen=True)
 class Part:

@@ -19,6 +19,8 @@ from erprm.runs.identity import content_hash, policy_key
 if TYPE_CHECKING:
     from erprm.data.pools import PoolProblem
 
+__all__ = ["PoolSampling"]
+
 log = logging.getLogger(__name__)
 
 

@@ -105,14 +105,20 @@ def model_key(model: str, gguf_file: str | None = None) -> str:
 
 def hub_commit(model: str, gguf_file: str | None = None) -> str | None:
     """The commit at which a model of the hub is read from here; ``None`` if it is neither reachable nor cached."""
+    file = gguf_file or _CONFIG_FILE
+    path = hub_file(model, file)
+    # .../models--owner--name/snapshots/COMMIT/config.json
+    return None if path is None else path.parents[file.count("/")].name
+
+
+def hub_file(model: str, file: str) -> Path | None:
+    """A file of a model of the hub, downloaded if needed; ``None`` if it is neither reachable nor cached."""
     from huggingface_hub import hf_hub_download
 
-    file = gguf_file or _CONFIG_FILE
     try:
-        path = Path(hf_hub_download(model, file))
+        return Path(hf_hub_download(model, file))
     except (OSError, ValueError):  # not there, not to be reached, or not even a name that the hub could have
         return None
-    return path.parents[file.count("/")].name  # .../models--owner--name/snapshots/COMMIT/config.json
 
 
 def policy_key(model: str, gguf_file: str | None, engine: str | Mapping[str, Any]) -> str:

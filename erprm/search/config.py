@@ -14,6 +14,8 @@ from erprm.search.methods import DEFAULT_METHODS, SearchSetting, search_of
 from erprm.search.protocol import Search
 from erprm.search.settings import GuidedSettings
 
+__all__ = ["SearchConfig"]
+
 
 @inherits_help
 @dataclass

@@ -13,8 +13,10 @@ from transformers import AutoModelForCausalLM
 from erprm.callbacks import ExportHF
 from erprm.data import ProcessRewardDataModule
 from erprm.data.records import write_records
+from erprm.errors import InputError
 from erprm.models import ProcessRewardModel
 from erprm.steps import Solution, StepFormat
+from tests.hub_server import hub_server
 from tests.tiny import assert_same_model, make_record, save_tiny_llama
 
 SOLUTION = Solution("What is 3 and 4 more?", ["Step 1: 3 + 4 = 7.", "Step 2: The answer is: 7"])
@@ -62,6 +64,25 @@ def test_the_folder_holds_the_trained_weights_and_the_step_format(tmp_path: Path
     loaded = ProcessRewardModel.from_pretrained(tmp_path / "prm")
     assert loaded.step_format == STEP_FORMAT
     assert_same_model(loaded, model.eval(), [SOLUTION])
+
+
+def test_the_folder_is_pushed_to_the_hub_with_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = hub_server(monkeypatch, tmp_path / "cache")
+    export = ExportHF(str(tmp_path / "prm"), push_to_hub="team/prm", licence="mit")
+    trained(tmp_path, export, fast_dev_run=True)
+    assert server.files == {}
+    model = trained(tmp_path, ExportHF(str(tmp_path / "prm"), push_to_hub="team/prm", licence="mit"))
+    card = server.files["team/prm"]["README.md"].decode()
+    assert 'license: "mit"' in card
+    assert "| labels | er |" in card
+    assert "| hash of the rollouts | " in card
+    assert_same_model(ProcessRewardModel.from_pretrained("team/prm"), model.eval(), [SOLUTION])
+
+
+def test_a_repository_that_is_refused_ends_the_run_before_training(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it must be ORG/NAME"):
+        trained(tmp_path, ExportHF(str(tmp_path / "prm"), push_to_hub="prm"))
+    assert not (tmp_path / "prm").exists()
 
 
 def test_a_fast_dev_run_leaves_an_earlier_export_as_it_was(tmp_path: Path) -> None:
