@@ -154,6 +154,12 @@ def test_a_part_that_does_not_fit_is_skipped_or_cut_off(tmp_path: Path, monkeypa
     assert not results.has("kernels", over.described())
 
 
+def test_results_have_a_name_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        kit.main(["--device", "cpu", "--out", "results"])
+    assert "--out is 'results'; the name must end in .json" in capsys.readouterr().err
+
+
 def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         kit.main(["--device", "cpu", "--parts", "kernels,sped"])

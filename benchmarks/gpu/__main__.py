@@ -80,8 +80,10 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="Markdown goes beside it")
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="file of JSON; Markdown goes beside it")
     arguments = parser.parse_args(given)
+    if arguments.out.suffix != ".json":
+        parser.error(f"--out is {str(arguments.out)!r}; the name must end in .json")
     parts = arguments.parts.split(",")
     if unknown := [name for name in parts if name not in PARTS]:
         parser.error(f"--parts has {unknown[0]!r}; it takes some of {','.join(PARTS)}")

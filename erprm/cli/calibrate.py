@@ -16,7 +16,8 @@ from erprm.runs.identity import CALIBRATION_FILE
 if TYPE_CHECKING:
     from erprm.data.step_labels import LabelledSolution
     from erprm.metrics.calibration import CalibrationGain
-    from erprm.metrics.functional.calibration_map import CalibrationMethod
+    from erprm.metrics.estimate import Estimate
+    from erprm.metrics.functional.calibration_map import CalibrationMap, CalibrationMethod
     from erprm.report.step_results import ScoredSolutions
     from erprm.report.tables import Table
     from erprm.scoring import StepScorer
@@ -34,10 +35,11 @@ class CalibrateConfig(NamedModel):
         split: split of a hub data set.
         limit: at most this many solutions.
         method: ``temperature``, ``platt``, ``beta`` or ``isotonic``; or ``best``, the one of the least cross-fitted log
-            loss.
+            loss, if that is less than the scores' own.
         folds: parts of the problems; for the reported losses each is calibrated by a map fitted to the others.
         seed: of the parts.
-        output: file to write; by default ``calibration.json`` in the folder of the model.
+        output: file to write, in the place of an earlier calibration if there is one; by default ``calibration.json``
+            in the folder of the model.
     """
 
     _: KW_ONLY
@@ -65,23 +67,42 @@ def main(arguments: Sequence[str]) -> int:
 
     from erprm.data.step_labels import labels_fingerprint, read_step_labels
     from erprm.metrics.calibration import calibration_gain, cross_fitted_calibration
-    from erprm.metrics.functional.calibration_map import CALIBRATION_METHODS, fit_calibration
-    from erprm.models.calibration import write_calibration
+    from erprm.metrics.functional.calibration_map import CALIBRATION_METHODS, NotRisingError, fit_calibration
+    from erprm.models.calibration import refuse_other_file, write_calibration
     from erprm.models.identity import versions
     from erprm.runs.atomic import refuse_input
 
     refuse_input(output, [config.data])
+    refuse_other_file(output)
     solutions = read_step_labels(config.data, config.split, config.limit)
+    problems = len({each.solution.question for each in solutions})
+    if problems < config.folds:
+        raise InputError(
+            f"data: {config.data} has labelled steps of {problems} problem(s), fewer than folds={config.folds}"
+        )
     model = load_named(config)
     scored = _scored(model, solutions)
     scores_S, labels_S, problems_S = scored.labelled_steps
 
-    def gain_of(method: CalibrationMethod) -> CalibrationGain:
-        after_S = cross_fitted_calibration(scores_S, labels_S, problems_S, method, config.folds, config.seed)
-        return calibration_gain(scores_S, after_S, labels_S, problems_S)
-
-    gains = {each: gain_of(each) for each in (CALIBRATION_METHODS if config.method == "best" else [config.method])}
+    gains: dict[CalibrationMethod, CalibrationGain] = {}
+    fitted: dict[CalibrationMethod, CalibrationMap] = {}
+    for each in CALIBRATION_METHODS if config.method == "best" else [config.method]:
+        try:
+            after_S = cross_fitted_calibration(scores_S, labels_S, problems_S, each, config.folds, config.seed)
+            fitted[each] = fit_calibration(scores_S, labels_S, each)
+        except NotRisingError as error:
+            if config.method != "best":
+                raise
+            print(f"{each} is left out: {error}")
+            continue
+        gains[each] = calibration_gain(scores_S, after_S, labels_S, problems_S)
     method = min(gains, key=lambda each: gains[each].after.log_loss.mean)
+    Console().print(calibration_table(gains, f"{len(labels_S)} steps of {int(problems_S.max()) + 1} problems").rich())
+    if (change := gains[method].change.log_loss.mean) >= 0.0:
+        worse = f"by {method}, the log loss on other problems is not lower than that of the scores ({change:+.4f})"
+        if config.method == "best":
+            raise InputError(f"no calibration is written: {worse}; name a method to have it all the same")
+        print(worse)
     facts = {
         "data": {"file": config.data, "split": config.split, "limit": config.limit},
         "sha256": labels_fingerprint(scored.solutions),
@@ -92,8 +113,7 @@ def main(arguments: Sequence[str]) -> int:
         "cross_fitted": {"folds": config.folds, "seed": config.seed, **asdict(gains[method])},
         "versions": versions(),
     }
-    write_calibration(fit_calibration(scores_S, labels_S, method), model, facts, output)
-    Console().print(calibration_table(gains, f"{len(labels_S)} steps of {facts['problems']} problems").rich())
+    write_calibration(fitted[method], model, facts, output)
     print(f"calibration by {method} written to {output}")
     return 0
 
@@ -135,17 +155,18 @@ def calibration_table(gains: Mapping[CalibrationMethod, CalibrationGain], what: 
     from erprm.report.tables import Table
 
     (first, *_) = gains.values()
-    qualities = [("as they are", first.before), *((method, gain.after) for method, gain in gains.items())]
-    rows = [
-        [
-            name,
-            *(f"{mean:.4f} [{low:.4f}, {high:.4f}]" for mean, low, high in map(tuple, vars(quality).values())),
-        ]
-        for name, quality in qualities
+    rows = [["as they are", *map(_text, vars(first.before).values()), "-"]]
+    rows += [
+        [method, *map(_text, vars(gain.after).values()), _text(gain.change.log_loss)] for method, gain in gains.items()
     ]
     return Table(
         f"scores as probabilities: {what}",
-        ["calibration", "log loss", "Brier score", "calibration error"],
+        ["calibration", "log loss", "Brier score", "calibration error", "change of log loss"],
         rows,
         footnote="fitted on other problems than it is measured on; 95% intervals over problems",
     )
+
+
+def _text(estimate: Estimate) -> str:
+    mean, low, high = estimate
+    return f"{mean:.4f} [{low:.4f}, {high:.4f}]"

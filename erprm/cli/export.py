@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from erprm.cli.commands import CommandParser
+from erprm.errors import UsageError
 
 # What a configuration of `fit` holds beside the model; it plays no part here.
 _KEYS_OF_FIT = ("seed_everything", "trainer", "data", "weights_only")
@@ -27,7 +28,7 @@ class ExportConfig:
         push: repository ``ORG/NAME`` of the Hugging Face hub to upload the folder to, with a model card. If the upload
             fails, the same command goes on with it.
         licence: the hub's identifier of the licence, such as ``apache-2.0``, for the card.
-        results: files ``results.json`` that ``erprm test`` wrote of this model, for the tables of the card.
+        results: one or more files ``results.json`` that ``erprm test`` wrote of this model, for the tables of the card.
     """
 
     ckpt_path: str
@@ -35,7 +36,7 @@ class ExportConfig:
     to: Literal["hf", "token-classification"] = "hf"
     push: str | None = None
     licence: str | None = None
-    results: list[str] = field(default_factory=list)
+    results: list[str] | str = field(default_factory=list)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,7 +74,10 @@ def main(arguments: Sequence[str]) -> int:
     model: ProcessRewardModel = settings.model
     if settings.to == "token-classification":
         check_convertible(model)
-    curves = read_curves([Path(file) for file in settings.results])
+    if settings.push is None and (settings.licence is not None or settings.results):
+        raise UsageError("licence and results are for the card of a model that is uploaded: give push, too")
+    results = [settings.results] if isinstance(settings.results, str) else settings.results
+    curves = read_curves([Path(file) for file in results])
     if settings.push is not None:
         open_repository(settings.push)
     with sole_writer(Path(settings.output)):

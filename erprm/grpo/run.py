@@ -75,6 +75,7 @@ def run_grpo(config: GrpoConfig) -> list[PolicyEvaluation]:
         UsageError: if TRL is of a release that the trainer is not made for.
         ImportError: if a package is needed and not installed.
         SelectionError: if the style is not the one in which the policy writes its steps.
+        InputError: if the run is finished and its evaluations are gone.
         ValueError: if the settings, the problems or the scorer cannot be used.
         FileNotFoundError: if a model or a file does not exist.
     """
@@ -98,6 +99,8 @@ def run_grpo(config: GrpoConfig) -> list[PolicyEvaluation]:
                 evaluations.keep_until(0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2]))
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
                 stages.make(POLICY_FOLDER, lambda to: _save(config, trainer, to))
+    if not evaluations.made:
+        raise InputError(f"{folder.path / EVALUATIONS_FILE}: the evaluations of this finished run are lost")
     return evaluations.made
 
 

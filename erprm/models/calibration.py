@@ -43,7 +43,7 @@ class ModelCalibration:
         """
         self.file = _file_of(setting, model)
         try:
-            content = json.loads(self.file.read_text(encoding="utf-8"))
+            content = _content(self.file)
             self.map = CalibrationMap(content["method"], content["parameters"])
             self._model = {name: content["model"][name] for name in ("weights", "step_format")}
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -129,6 +129,31 @@ def write_calibration(found: CalibrationMap, scorer: Any, facts: Mapping[str, An
     write_finite_json(content, file)
 
 
+def refuse_other_file(file: Path) -> None:
+    """Refuses to write a calibration in the place of anything but a calibration.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if file.is_dir():
+        raise InputError(f"output: {str(file)!r} is a folder; it must be a file")
+    if file.exists():
+        try:
+            known = {"method", "parameters", "model"} <= _content(file).keys()
+        except (ValueError, RecursionError):
+            known = False
+        if not known:
+            raise InputError(f"output: {str(file)!r} is there, and no calibration; give another file")
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """The object in a file of JSON."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or not isinstance(content.get("model", {}), dict):
+        raise ValueError("it must be an object of JSON, and so must its model")
+    return content
+
+
 def _file_of(setting: str, model: str) -> Path:
     if setting != AUTO:
         if not (file := Path(setting).expanduser()).is_file():
@@ -141,7 +166,9 @@ def _file_of(setting: str, model: str) -> Path:
     except OSError as error:
         raise InputError(f"calibration is auto, but {model!r} cannot be found: {error}") from error
     if found is None:
-        raise InputError(f"calibration is auto, but {model!r} has no {CALIBRATION_FILE}; make it with erprm calibrate")
+        raise InputError(
+            f"calibration is auto, but {model!r} has no {CALIBRATION_FILE}; make it with erprm calibrate (not for fit)"
+        )
     return Path(found)
 
 

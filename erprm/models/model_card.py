@@ -67,9 +67,11 @@ def read_curves(files: Sequence[Path]) -> dict[str, dict[str, Curve]]:
         try:
             methods = json.loads(file.read_text(encoding="utf-8"))["methods"]
             curves[file.resolve().parent.name] = {name: Curve(**curve) for name, curve in methods.items()}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except OSError as error:
+            raise InputError(f"results: {file} cannot be read: {error.strerror}") from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(
-                f"results: {file} is no results.json of best-of-n, as erprm test writes it: {error}"
+                f"results: {file} is no results.json of best-of-n, as erprm test writes it: no curves in `methods`"
             ) from error
     return curves
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from erprm.data.sources import Problem
 from erprm.engines.model_files import load_tokenizer
 from erprm.engines.prompts import PromptFormat
-from erprm.errors import UsageError
+from erprm.errors import InputError, UsageError
 from erprm.grpo.run import newest_checkpoint, prompt_text, run_grpo, training_data
 from erprm.models import LoRA, ProcessRewardModel
 from erprm.raft import ProblemSet
@@ -66,6 +66,13 @@ def test_a_run_evaluates_the_initial_policy_those_on_the_way_and_the_last(run: P
 def test_a_finished_run_is_not_done_again(run: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_grpo, "StepGRPOTrainer", None)
     assert [each.as_json() for each in run_grpo(make_config(world))] == rows(run)
+
+
+def test_evaluations_that_are_lost_are_told(run: Path, world: Path, tmp_path: Path) -> None:
+    lost = Path(shutil.copytree(run, tmp_path / "lost"))
+    (lost / "evaluations.jsonl").unlink()
+    with pytest.raises(InputError, match=r"evaluations\.jsonl: the evaluations of this finished run are lost"):
+        run_grpo(make_config(world, output_dir=str(lost)))
 
 
 def test_other_settings_are_refused_by_name(run: Path, world: Path) -> None:

@@ -10,7 +10,7 @@ from erprm.cli import main
 from erprm.data.records import read_records
 from erprm.demo.puzzles.templates import load_templates, puzzle_named
 from erprm.demo.puzzles.writer import write_solution
-from tests.tiny import make_llama, make_tokenizer
+from tests.tiny import make_llama, make_tokenizer, save_tiny_llama
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +58,15 @@ def test_no_problem_is_in_two_parts_and_held_out_templates_are_in_one_alone(fini
     prompts = {row["prompt"] for row in lines(finished / "policy/samples.jsonl")}
     assert len(prompts) == 16
     assert not prompts & {f"{row['question']}\n" for rows in parts.values() for row in rows}
+
+
+def test_a_tokenizer_that_cuts_most_puzzles_off_is_refused_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = save_tiny_llama(tmp_path / "tiny", with_tags=False)  # makes about a token of each letter
+    command = ["demo", "--world", "puzzles", "--quick", "--backbone", str(tiny), "--output_dir", str(tmp_path / "run")]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert "backbone: its tokenizer makes more than 512 tokens, the most of a row here, of" in error
+    assert "of 16 solutions with their problems; take one of a larger vocabulary" in error
+    assert not (tmp_path / "run/policy").exists()

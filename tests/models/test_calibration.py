@@ -92,6 +92,50 @@ def test_the_file_says_what_was_fitted_to_what(prm: Path, capsys: pytest.Capture
         assert all(loss.keys() == {"mean", "low", "high"} for loss in losses.values())
 
 
+def labelled_by_score(prm: Path, file: Path, *, rising: bool) -> Path:
+    """Steps that are right where the model scores them high, or low."""
+    solutions = [Solution(f"What is {i}?", [f"It is {i}."]) for i in range(40)]
+    scores = torch.cat(AdaptedRewardModel.from_pretrained(prm).score_steps(solutions))
+    rows = [
+        {"id": str(i), "problem": each.question, "steps": each.steps, "label": -1 if is_right else 0}
+        for i, (each, is_right) in enumerate(
+            zip(solutions, (scores > scores.median()).eq(rising).tolist(), strict=True)
+        )
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def test_the_best_method_is_written_if_it_makes_scores_better(
+    prm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["calibrate", "--model", str(prm), "--output", str(tmp_path / "own.json"), "--data"]
+    assert main([*command, str(labelled_by_score(prm, tmp_path / "rising.jsonl", rising=True))]) == 0
+    content = json.loads((tmp_path / "own.json").read_text(encoding="utf-8"))
+    assert content["cross_fitted"]["change"]["log_loss"]["mean"] < -0.1
+    capsys.readouterr()
+    main([*command, str(labelled_by_score(prm, tmp_path / "falling.jsonl", rising=False))])
+    output = capsys.readouterr().out
+    for method in ("temperature", "platt", "beta"):
+        assert f"{method} is left out: the labels of 32 steps do not rise with their scores" in output
+    assert "isotonic is left out" not in output
+
+
+def test_only_a_calibration_is_written_over_and_problems_are_counted_before_they_are_scored(
+    prm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = labelled(tmp_path / "labelled.jsonl", problems=3)
+    weights = (prm / "model.safetensors").read_bytes()
+    for output, message in (
+        (prm / "model.safetensors", "is there, and no calibration; give another file"),
+        (prm, "is a folder; it must be a file"),
+        (tmp_path / "own.json", "has labelled steps of 3 problem(s), fewer than folds=5"),
+    ):
+        assert main(["calibrate", "--model", str(prm), "--data", str(data), "--output", str(output)]) == 1
+        assert message in capsys.readouterr().err
+    assert (prm / "model.safetensors").read_bytes() == weights
+
+
 def test_scores_are_calibrated_on_request_only(prm: Path, platt: Path, plain: Tensor) -> None:
     (scores,) = AdaptedRewardModel.from_pretrained(prm, calibration=str(platt)).score_steps([SOLUTION])
     torch.testing.assert_close(scores, by_hand(plain))
@@ -231,6 +275,10 @@ def test_a_scorer_module_says_what_its_scorer_is_calibrated_by(prm: Path, platt:
         ("{", "holds no calibration, as erprm calibrate writes it"),
         ("[]", "holds no calibration, as erprm calibrate writes it"),
         ('{"method": "platt"}', "lacks 'parameters'"),
+        (
+            '{"method": "platt", "parameters": {}, "model": "prm"}',
+            "it must be an object of JSON, and so must its model",
+        ),
         ('{"method": "platt", "parameters": {"slope": 1}}', "has the parameters slope, intercept; found slope"),
     ],
 )

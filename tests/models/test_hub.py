@@ -136,6 +136,19 @@ def test_a_file_that_holds_no_results_is_named(tmp_path: Path) -> None:
     write_json({"other": 1}, tmp_path / "results.json")
     with pytest.raises(InputError, match=r"results.json is no results.json of best-of-n"):
         read_curves([tmp_path / "results.json"])
+    with pytest.raises(InputError, match=r"none.json cannot be read: No such file or directory"):
+        read_curves([tmp_path / "none.json"])
+
+
+def test_what_is_for_the_card_alone_is_refused_without_one(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = [f"--model.backbone={saved}", "--ckpt_path=any.ckpt", f"--output={tmp_path}/out"]
+    for more in ("--licence=mit", "--results=results.json"):
+        with pytest.raises(SystemExit) as ended:
+            main(["export", *keys, more])
+        assert ended.value.code == 2
+        assert "licence and results are for the card of a model that is uploaded" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("to", ["hf", "token-classification"])
@@ -150,7 +163,7 @@ def test_the_export_command_pushes_a_model_whose_snippets_give_its_scores(
     checkpoint = {"state_dict": model.state_dict(), "step_format": STEP_FORMAT.to_dict()}
     torch.save({**checkpoint, "Data": {"identity": TRAINED_ON}}, tmp_path / "trained.ckpt")
     keys = [f"--model.backbone={saved}", f"--ckpt_path={tmp_path}/trained.ckpt", f"--output={tmp_path}/out"]
-    more = [f"--to={to}", "--push=team/prm", "--licence=mit", f"--results=[{results(tmp_path)}]"]
+    more = [f"--to={to}", "--push=team/prm", "--licence=mit", f"--results={results(tmp_path)}"]
     assert main(["export", *keys, *more]) == 0
     assert f"uploaded to {server.url}/team/prm" in capsys.readouterr().out
     card = server.files["team/prm"]["README.md"].decode()

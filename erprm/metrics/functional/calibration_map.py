@@ -116,6 +116,10 @@ class CalibrationMap:
         return slope, slope, numbers.get("intercept", 0.0)
 
 
+class NotRisingError(ValueError):
+    """Labels that do not rise with the scores, where only a rising map can be fitted."""
+
+
 def fit_calibration(scores_S: Numbers, labels_S: Numbers, method: CalibrationMethod = "beta") -> CalibrationMap:
     """Fits a calibration to labelled steps, by maximum likelihood (``isotonic``: by least squares, which is the same).
 
@@ -128,8 +132,8 @@ def fit_calibration(scores_S: Numbers, labels_S: Numbers, method: CalibrationMet
         method: the kind of map.
 
     Raises:
-        ValueError: for mismatched shapes, no steps, a score or label outside [0, 1], an unknown method, or labels that
-            do not rise with the scores, to which no such map but an isotonic one can be fitted.
+        NotRisingError: for labels that do not rise with the scores; an isotonic map can be fitted to them.
+        ValueError: for mismatched shapes, no steps, a score or label outside [0, 1], or an unknown method.
 
     Example:
         A score of 0.5 is right once in four times; ``sigmoid(-ln 3)`` is 1/4.
@@ -158,8 +162,9 @@ def fit_calibration(scores_S: Numbers, labels_S: Numbers, method: CalibrationMet
         weights = _logistic_regression({name: columns[name] for name in columns if name != worst}, labels_S)
         weights[worst] = 0.0
     if max(weights[name] for name in slopes) <= 0.0:
-        raise ValueError(
-            f"the labels of {len(scores_S)} steps do not rise with their scores: there is no calibration by {method}"
+        raise NotRisingError(
+            f"the labels of {len(scores_S)} steps do not rise with their scores, so there is no calibration by "
+            f"{method}: take more steps, or isotonic, which fits any labels"
         )
     if method == "temperature":
         weights = {"temperature": 1 / weights["slope"]}
