@@ -105,7 +105,7 @@ class ExactStep:
 def exact_steps(demo: Path, pool: GradedPool, count: int) -> list[ExactStep]:
     """Steps drawn at random from the pool, none of them a last one."""
     policy, tokenizer = load_causal_lm(str(demo / "policy")).eval(), load_tokenizer(str(demo / "policy"))
-    answers = [entry.problem.answer for entry in read_pool(demo / "pool" / "test.jsonl")]
+    answers = [entry.problem.answer for entry in read_pool(demo / "pool" / "pool.jsonl")]
     per_problem = pool.correct_PN.shape[1]
     draw = random.Random(0)
     steps: list[ExactStep] = []
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--prefixes", type=int, default=200)
     parser.add_argument("--output", type=Path, default=Path("runs/beliefs"))
     options = parser.parse_args()
-    pool = grade_pool(read_pool(options.demo / "pool" / "test.jsonl"), "gsm8k", "lines")
+    pool = grade_pool(read_pool(options.demo / "pool" / "pool.jsonl"), "gsm8k", "lines")
     steps = exact_steps(options.demo, pool, options.prefixes)
     accuracies: dict[str, list[Tensor]] = {"two_way": []}
     coverages = []

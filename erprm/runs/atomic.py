@@ -47,11 +47,17 @@ def final_name(hidden: Path) -> Path:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for writing that gets its name once the block ends without an error, even across a power cut.
 
-    An error, a full disk too, leaves an earlier file as it was and nothing else.
+    An error, a full disk too, leaves an earlier file as it was and nothing else. A link stays, and leads to what is
+    written. What is no file, such as ``/dev/null`` or a pipe, is written to as it is, and not replaced.
 
     Raises:
         OSError: naming the file, if the disk is full.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as file:
+            yield file
+        return
+    path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = hidden_name(path)
     try:

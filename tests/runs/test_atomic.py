@@ -5,13 +5,14 @@ import os
 import re
 import resource
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from erprm.runs.atomic import whole_file, whole_files, write_json, write_json_lines
+from erprm.runs.atomic import whole_file, whole_files, write_json, write_json_lines, write_text
 
 
 def test_the_file_appears_with_its_content_and_nothing_else(tmp_path: Path) -> None:
@@ -21,6 +22,25 @@ def test_the_file_appears_with_its_content_and_nothing_else(tmp_path: Path) -> N
         assert not path.exists()
     assert path.read_bytes() == b"text"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        write_text("text", pipe)
+    assert read.result() == b"text"
+    assert pipe.is_fifo()
+
+
+def test_a_link_leads_to_what_is_written(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere/file")
+    for text in ("first", "second"):
+        write_text(text, tmp_path / "link")
+        assert (tmp_path / "elsewhere/file").read_text(encoding="utf-8") == text
+        assert (tmp_path / "link").is_symlink()
 
 
 def test_an_error_leaves_the_earlier_file_as_it_was_and_no_other(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import pyarrow as pa
-
 COMPRESSED_SUFFIXES = {".gz", ".zst"}
 _FIRST_BYTES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BUFFER = 1 << 20
@@ -30,6 +28,8 @@ def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
         if codec is None:
             yield io.BufferedReader(raw, _BUFFER)
             return
+        import pyarrow as pa
+
         try:
             yield io.BufferedReader(pa.CompressedInputStream(raw, codec), _BUFFER)
         except OSError as error:
@@ -44,6 +44,8 @@ def compressing(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as gzipped:
             yield cast(BinaryIO, gzipped)
     elif suffix == ".zst":
+        import pyarrow as pa
+
         # pyarrow closes what it writes to: here a second file object on the same descriptor, which stays open.
         with (
             open(file.fileno(), "wb", closefd=False) as left_open,
