@@ -1,4 +1,4 @@
-"""What all parts of the kit are told: the device, the sizes, and when to stop."""
+"""Settings of all parts of the kit: the device, the sizes, and when to stop."""
 
 from __future__ import annotations
 
