@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, *({signal.SIGUSR1} if hasattr(signal, "SIGUSR1") else ())})
 
 Handler = Callable[[int, FrameType | None], object]
+_AGAIN_AFTER_SECONDS = 0.05
 
 
 class Stopped(KeyboardInterrupt):
@@ -69,9 +74,31 @@ def stop_on_signals() -> Iterator[list[int]]:
 
     earlier = take_over(stop)
     try:
-        yield received
+        with _again_after_finalizers():
+            yield received
     finally:
         hand_back(earlier)
+
+
+@contextmanager
+def _again_after_finalizers() -> Iterator[None]:
+    """Sends a signal once more that came while Python ran a finalizer, where an exception is printed and forgotten."""
+    earlier, timers = sys.unraisablehook, list[threading.Timer]()
+
+    def send_again(unraisable: UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, Stopped):
+            timers.append(threading.Timer(_AGAIN_AFTER_SECONDS, os.kill, (os.getpid(), unraisable.exc_value.number)))
+            timers[-1].start()
+        else:
+            earlier(unraisable)
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = earlier
+        for timer in timers:
+            timer.cancel()
 
 
 def leave_signals_to_parent(*_: object) -> None:
