@@ -122,16 +122,19 @@ class TransformersEngine:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Completion]]:
         """See :meth:`erprm.engines.base.Engine.generate`."""
+        from erprm.engines.grouped_attention import heads_grouped
+
         prompt_ids = [encode_prompt(self._tokenizer, prompt) for prompt in prompts]
         check_lengths(prompt_ids, self.max_length)
         # The longest first: rows of a batch need little padding, and a lack of memory shows at once.
         order = sorted(range(len(prompt_ids)), key=lambda index: -len(prompt_ids[index]))
         requests = iter([(index, k) for index in order for k in range(sampling.n)])
         completions: dict[tuple[int, int], Completion] = {}
-        while batch := list(islice(requests, self.batch_size)):
-            ids_of_batch = [prompt_ids[index] for index, _ in batch]
-            ks = [k for _, k in batch]
-            completions.update(zip(batch, self._complete(ids_of_batch, ks, sampling), strict=True))
+        with heads_grouped(self._model):
+            while batch := list(islice(requests, self.batch_size)):
+                ids_of_batch = [prompt_ids[index] for index, _ in batch]
+                ks = [k for _, k in batch]
+                completions.update(zip(batch, self._complete(ids_of_batch, ks, sampling), strict=True))
         self.usage.prompt += sum(map(len, prompt_ids))
         results = [[completions[index, k] for k in range(sampling.n)] for index in range(len(prompt_ids))]
         warn_if_none_stopped(results, sampling)
