@@ -35,22 +35,24 @@ class LanguageRecipe(Recipe):
     Attributes:
         policy_epochs: epochs over the policy's samples.
         held_out_problems: problems of the pool of held-out templates.
+        drills: sheets of calculations that the base of the stories learns from.
     """
 
     systematic_share: float = 0.15
     systematic_rate: float = 0.65
     slip_rate: float = 0.03
-    policy_samples: int = 3000
-    policy_learning_rate: float = 1e-4
-    train_problems: int = 800
+    policy_samples: int = 2000
+    policy_learning_rate: float = 3e-4
+    train_problems: int = 600
     completions_per_step: int = 4
     prm_epochs: int = 2
-    prm_learning_rate: float = 5e-5
+    prm_learning_rate: float = 1e-4
     eta: float = 2.0
-    test_problems: int = 80
+    test_problems: int = 50
     candidates: int = 64
     policy_epochs: int = 1
-    held_out_problems: int = 40
+    held_out_problems: int = 30
+    drills: int = 1000
 
 
 FULL = LanguageRecipe()
@@ -61,6 +63,7 @@ QUICK = LanguageRecipe(
     prm_epochs=1,
     test_problems=3,
     held_out_problems=2,
+    drills=4,
     candidates=4,
 )
 

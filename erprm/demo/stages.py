@@ -172,13 +172,7 @@ class Demo:
         write_json_lines(samples, folder / "samples.jsonl")
         recipe = self.world.recipe
         model = PolicyModel(str(base), **self.world.optimization(recipe.policy_learning_rate))
-        data = PolicyDataModule(
-            str(folder / "samples.jsonl"),
-            max_tokens=sizes.batch_tokens,
-            row_tokens=sizes.row_tokens,
-            max_length=sizes.row_tokens,
-            seed=self.seed,
-        )
+        data = PolicyDataModule(str(folder / "samples.jsonl"), **sizes.policy_batches, seed=self.seed)
         self._fit(model, data, folder, self.world.policy_epochs)
         self.world.save_policy(model, folder)
 

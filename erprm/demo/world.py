@@ -79,6 +79,11 @@ class Sizes:
     completions: int
     problems_per_shard: int
 
+    @property
+    def policy_batches(self) -> dict[str, int]:
+        """Arguments of the data module of a policy."""
+        return {"max_tokens": self.batch_tokens, "row_tokens": self.row_tokens, "max_length": self.row_tokens}
+
 
 class World(ABC):
     """A kind of problem, and the models that live with it.

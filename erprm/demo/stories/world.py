@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from erprm.data.policy import PolicyDataModule
 from erprm.demo.language import LanguageWorld
 from erprm.demo.stories.checker import StoryChecker, first_wrong
+from erprm.demo.stories.drills import drills
 from erprm.demo.stories.templates import Problem, Template, load_templates, template_named
-from erprm.demo.stories.writer import Mistakes, systematic_mistakes, write_solution
+from erprm.demo.stories.writer import Mistakes, misread_steps, write_solution
+from erprm.demo.world import BaseStage, Fit
+from erprm.models import PolicyModel
+from erprm.runs.atomic import write_json_lines
 
 
 class StoriesWorld(LanguageWorld[Problem]):
@@ -22,11 +28,24 @@ class StoriesWorld(LanguageWorld[Problem]):
         """Those of ``templates.txt``."""
         return list(load_templates().values())
 
-    def writer(self, rng: random.Random) -> Callable[[Problem], str]:
-        """Misreads steps, miscalculates and slips."""
+    @property
+    def base_stages(self) -> Sequence[tuple[str, BaseStage]]:
+        """The backbone, and what it becomes when it has learned to calculate."""
+        return [*super().base_stages, ("calculator", self._calculator)]
+
+    def _calculator(self, base: Path | None, folder: Path, seed: int, fit: Fit) -> None:
         seen = [template for template in self.templates if not template.held_out]
-        misread, habits = systematic_mistakes(seen, rng, self.recipe.systematic_share)
-        mistakes = Mistakes(misread, habits, self.recipe.systematic_rate, self.recipe.slip_rate)
+        samples = folder / "drills.jsonl"
+        write_json_lines(drills(seen, random.Random(f"drills {seed}"), self.recipe.drills), samples)
+        model = PolicyModel(str(base), **self.optimization(self.recipe.policy_learning_rate))
+        fit(model, PolicyDataModule(str(samples), **self.sizes.policy_batches, seed=seed), folder, 1)
+        model.save_pretrained(folder)
+
+    def writer(self, rng: random.Random) -> Callable[[Problem], str]:
+        """Misreads steps, and slips."""
+        seen = [template for template in self.templates if not template.held_out]
+        misread = misread_steps(seen, rng, self.recipe.systematic_share)
+        mistakes = Mistakes(misread, self.recipe.systematic_rate, self.recipe.slip_rate)
         return lambda problem: write_solution(problem, rng, mistakes)
 
     def first_wrong(self, problem_id: str, steps: Sequence[str]) -> int:

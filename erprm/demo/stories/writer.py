@@ -1,9 +1,9 @@
 """Solutions to the stories, right ones and ones with the mistakes of a writer.
 
-Mistakes are of three kinds. A *misread* step is one of a template that is mostly taken for another operation, and a
-*habit* is one by which a calculation mostly comes out wrong by the same amount; a majority vote cannot mend either. A
-*slip* is random: a result that is off, or a number in the place of another. A mistake is carried on by the steps after
-it. One after which something would not come out even is not made.
+Mistakes are of two kinds. A *misread* step is one of a template that is mostly taken for another operation, which a
+majority vote cannot mend. A *slip* is random: a number in the place of another. A mistake is carried on by the steps
+after it. One after which something would not come out even is not made. Results are always right: a small model
+miscalculates often enough by itself.
 """
 
 from __future__ import annotations
@@ -11,15 +11,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from erprm.demo.stories.lines import ANSWER
 from erprm.demo.stories.templates import LARGEST, Problem, Step, Template, filled, parse_step, step_value
 
-# Operator and the last digits of the two numbers.
-Calculation = tuple[str, int, int]
-
-_OFFSETS = (-10, -2, -1, 1, 2, 10)
 _OTHER_OPERATION = {" x ": " + ", " + ": " - ", " - ": " + ", " / ": " x "}
 _LETTER = re.compile(r"(?<![A-Za-z{])[A-Za-wyz](?![A-Za-z}])")
 _TRIES = 4
@@ -31,28 +27,19 @@ class Mistakes:
 
     Attributes:
         misread: steps that are taken for another operation, as template and place.
-        habits: by how much calculations are wrong.
-        systematic_rate: how often a step with one of those two has it.
+        systematic_rate: how often one of them is.
         slip_rate: how often any other step has a random mistake.
     """
 
     misread: frozenset[tuple[str, int]] = frozenset()
-    habits: Mapping[Calculation, int] = field(default_factory=dict)
     systematic_rate: float = 0.0
     slip_rate: float = 0.0
 
 
-def systematic_mistakes(
-    templates: Iterable[Template], rng: random.Random, share: float
-) -> tuple[frozenset[tuple[str, int]], dict[Calculation, int]]:
-    """A random share of all steps that are misread, and of all calculations that are done wrong."""
+def misread_steps(templates: Iterable[Template], rng: random.Random, share: float) -> frozenset[tuple[str, int]]:
+    """A random share of all steps."""
     steps = [(template.name, place) for template in templates for place in range(len(template.steps))]
-    calculations = [(sign, one, two) for sign in "+-*/" for one in range(10) for two in range(10)]
-    habits = rng.sample(calculations, round(share * len(calculations)))
-    return (
-        frozenset(rng.sample(steps, round(share * len(steps)))),
-        {calculation: rng.choice(_OFFSETS) for calculation in habits},
-    )
+    return frozenset(rng.sample(steps, round(share * len(steps))))
 
 
 def write_solution(problem: Problem, rng: random.Random, mistakes: Mistakes | None = None) -> str:
@@ -91,20 +78,14 @@ def _mistakes_of(
     name: str, place: int, step: Step, known: Mapping[str, int], rng: random.Random, mistakes: Mistakes
 ) -> list[tuple[Step, int]]:
     """The mistakes to try in a step, as it is then written and what it then gives; mostly none."""
-    calculation = _calculation(step, known)
     right = step_value(step.expression, known)
     assert right is not None
     if (name, place) in mistakes.misread:
         if rng.random() < mistakes.systematic_rate:
             return _valued([_misread(step)], known, right)
-    elif calculation is not None and calculation in mistakes.habits:
-        if rng.random() < mistakes.systematic_rate:
-            return [(step, right + mistakes.habits[calculation])]
     elif rng.random() < mistakes.slip_rate:
         others = [letter for letter in known if letter not in step.expression.leaves]
-        swapped = [_swapped(step, rng, rng.choice(others)) for _ in range(_TRIES) if others]
-        off = [(step, right + offset) for offset in rng.sample(_OFFSETS, _TRIES)]
-        return [*_valued(swapped, known, right), *off] if rng.random() < 0.5 else off
+        return _valued([_swapped(step, rng, rng.choice(others)) for _ in range(_TRIES) if others], known, right)
     return []
 
 
@@ -123,14 +104,6 @@ def _comes_out(known: Mapping[str, int], later: Sequence[Step]) -> bool:
             return False
         known[step.result] = value
     return True
-
-
-def _calculation(step: Step, known: Mapping[str, int]) -> Calculation | None:
-    leaves, operator = step.expression.leaves, step.expression.operator
-    if len(leaves) != 2:
-        return None
-    one, two = (known.get(leaf) or int(leaf) for leaf in leaves)
-    return operator, one % 10, two % 10
 
 
 def _misread(step: Step) -> Step:

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from erprm.demo.stories.lines import Expression
-from erprm.demo.stories.templates import DISTRACTORS, Template, load_templates, template_named
+from erprm.demo.stories.templates import DISTRACTORS, Template, load_templates, parse_step, template_named
 from erprm.errors import InputError
 
 TEMPLATES = list(load_templates().values())
@@ -94,3 +94,18 @@ def test_an_id_tells_the_problem() -> None:
 def test_an_id_of_another_problem_is_refused(problem_id: str, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         template_named(problem_id)
+
+
+def test_small_numbers_are_preferred() -> None:
+    """The smallest of 30 numbers from 1 to 500 is above 200 with probability 0.6 ** 30, twice in ten million."""
+    template = Template(
+        name="doubled",
+        text="{name} has {a} cards. {other} has twice as many. How many are that?",
+        numbers={"a": tuple(range(1, 501))},
+        words={},
+        steps=(parse_step("a cards x 2 = A cards"),),
+        held_out=False,
+    )
+    drawn = [template.draw(random.Random(seed)).numbers["a"] for seed in range(40)]
+    assert max(drawn) <= 200
+    assert len(set(drawn)) > 10
