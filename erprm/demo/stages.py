@@ -131,6 +131,8 @@ class Demo:
         if self._checks_steps:
             self._stage("checked steps", partial(self._checked_steps, pools))
         start = policy if from_policy else base
+        for name, build in () if from_policy else self.world.checker_stages:
+            start = self._stage(name, partial(self._base, build, start))
         for seed in range(max(1, self.world.prm_seeds)):
             for method in self.methods:
                 name = self._model_name(method, seed)
@@ -172,7 +174,7 @@ class Demo:
         write_json_lines(samples, folder / "samples.jsonl")
         recipe = self.world.recipe
         model = PolicyModel(str(base), **self.world.optimization(recipe.policy_learning_rate))
-        data = PolicyDataModule(str(folder / "samples.jsonl"), **sizes.policy_batches, seed=self.seed)
+        data = PolicyDataModule(str(folder / "samples.jsonl"), **sizes.batches, seed=self.seed)
         self._fit(model, data, folder, self.world.policy_epochs)
         self.world.save_policy(model, folder)
 
@@ -272,9 +274,7 @@ class Demo:
             str(rollouts),
             labels=method,
             eta=recipe.eta if method == "er" else 1.0,
-            max_tokens=sizes.batch_tokens,
-            row_tokens=sizes.row_tokens,
-            max_length=sizes.row_tokens,
+            **sizes.batches,
             cache_dir=str(self.folder / "cache"),
             seed=seed,
         )

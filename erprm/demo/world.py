@@ -80,8 +80,8 @@ class Sizes:
     problems_per_shard: int
 
     @property
-    def policy_batches(self) -> dict[str, int]:
-        """Arguments of the data module of a policy."""
+    def batches(self) -> dict[str, int]:
+        """Arguments of a data module."""
         return {"max_tokens": self.batch_tokens, "row_tokens": self.row_tokens, "max_length": self.row_tokens}
 
 
@@ -121,6 +121,11 @@ class World(ABC):
     @abstractmethod
     def base_stages(self) -> Sequence[tuple[str, BaseStage]]:
         """The stages that make the base model, by name."""
+
+    @property
+    def checker_stages(self) -> Sequence[tuple[str, BaseStage]]:
+        """The stages that make of the base model what reward models start from, if it is not the base model itself."""
+        return ()
 
     @abstractmethod
     def problems(self, rng: random.Random) -> dict[str, list[Row]]:

@@ -1,10 +1,12 @@
 import random
 import re
+from dataclasses import asdict
 from fractions import Fraction
 
 import pytest
 
-from erprm.demo.stories.drills import drills
+from erprm.data.records import validate_record
+from erprm.demo.stories.drills import drills, judged_drills, miscalculated
 from erprm.demo.stories.templates import load_templates
 
 TEMPLATES = [template for template in load_templates().values() if not template.held_out]
@@ -46,3 +48,26 @@ def test_subtractions_and_divisions_come_more_often_than_in_solutions(lines: lis
     """They are 95 of the 304 steps of all templates; all of them are kept, and two of five others."""
     hard = sum(" - " in line or " / " in line for line in lines)
     assert hard / len(lines) == pytest.approx(95 / (95 + 0.4 * 209), abs=0.12)
+
+
+def test_half_of_the_judged_lines_are_wrong_and_judgements_are_true() -> None:
+    records = judged_drills(TEMPLATES, random.Random(1), 12)
+    assert len({record.problem_id for record in records}) == 12
+    right = 0
+    for record in records:
+        assert validate_record(asdict(record), where="drills") == record
+        for line, (reward,) in zip(record.steps, record.rewards, strict=True):
+            left, result = line.split(" = ")
+            assert (value(left) == value(result)) == (reward == 1.0), line
+            right += reward == 1.0
+        assert record.correct == (record.rewards[-1] == [1.0])
+    # 168 draws at one half: five standard deviations are 32.
+    assert 52 < right < 116
+
+
+def test_a_wrong_result_has_one_other_digit_and_as_many() -> None:
+    rng = random.Random(0)
+    assert {miscalculated("12 boxes x 4 pens = 48 pens", rng) for _ in range(600)} == {
+        *(f"12 boxes x 4 pens = {digit}8 pens" for digit in "12356789"),
+        *(f"12 boxes x 4 pens = 4{digit} pens" for digit in "012345679"),
+    }
