@@ -22,7 +22,8 @@ from erprm.data.packing import StepBatch
 from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.loading import BackboneError, Dtype, load_pretrained
 from erprm.models.backbone.weight_files import beside_backbone, model_files
-from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, ProcessRewardModel
+from erprm.models.process_reward import ProcessRewardModel
+from erprm.models.step_format_file import STEP_FORMAT_FILE, STEP_FORMAT_KEY
 from erprm.runs.atomic import write_json
 
 CLASSES = ("bad", "good")

@@ -13,8 +13,8 @@ from torch import nn
 
 from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.calibration import ModelCalibration
-from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
 from erprm.models.scorers import HTTPStepScorer, is_url
+from erprm.models.step_format_file import STEP_FORMAT_FILE, read_step_format
 from erprm.steps import StepFormat
 
 Scorer = TypeVar("Scorer")
