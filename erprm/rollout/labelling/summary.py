@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import zip_longest
 from typing import Any
@@ -60,11 +59,6 @@ class RolloutSummary:
     def nothing(cls) -> RolloutSummary:
         """The summary of no problems at all, to which others are added."""
         return cls(**{item.name: 0 for item in fields(cls) if item.name != "steps_by_successes"}, steps_by_successes=[])
-
-    @classmethod
-    def of_shards(cls, shards: Iterable[Mapping[str, Any]]) -> RolloutSummary:
-        """The sum of the counts of shards, each a mapping of field name to count."""
-        return sum((cls(**counts) for counts in shards), cls.nothing())
 
     def __add__(self, other: RolloutSummary) -> RolloutSummary:
         sums = {
