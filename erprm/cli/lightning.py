@@ -151,11 +151,6 @@ class ErprmCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Shows what came out; the first process does."""
-        self._show_results()
-
-    after_validate = after_test = after_fit
-
-    def _show_results(self) -> None:
         trainer: L.Trainer = self.trainer
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -164,6 +159,8 @@ class ErprmCLI(LightningCLI):
         if (following := self.next_command()) is not None:
             # Not in the table, which would fold it.
             console.print(f"next: {following}", soft_wrap=True, markup=False)
+
+    after_validate = after_test = after_fit
 
     def next_command(self) -> str | None:
         """What to type after this command, if that is plain."""
