@@ -229,15 +229,7 @@ def run_lightning(
     arguments: Sequence[str],
     prog: str,
 ) -> int:
-    """Runs a LightningCLI.
-
-    Args:
-        cli: which one.
-        model: what its models are subclasses of.
-        data: what its data modules are subclasses of.
-        arguments: Lightning's subcommand, and its arguments.
-        prog: the command's name, for messages.
-    """
+    """Runs a LightningCLI."""
     torch.set_float32_matmul_precision("high")
     # Lightning suspects a mistake when it is handed arguments rather than left to read the process's own.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")

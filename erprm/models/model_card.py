@@ -44,14 +44,7 @@ class Publication:
 
 
 def write_card(folder: Path, model: ProcessRewardModel, publication: Publication, two_classes: bool = False) -> None:
-    """Writes the README of a model folder.
-
-    Args:
-        folder: a model that is saved.
-        model: the same, loaded.
-        publication: what else is known of it.
-        two_classes: it is saved as a token classifier.
-    """
+    """Writes the README of a model folder; ``two_classes``: of one that is saved as a token classifier."""
     with whole_file(folder / CARD_FILE) as file:
         file.write(model_card(model, publication, two_classes).encode())
 

@@ -88,14 +88,7 @@ class TokenClassificationRewardModel(ProcessRewardModel):
 def load_token_classifier(
     loader: Any, path: str, *, dtype: Dtype, attn_implementation: Attention, new_head: bool = False
 ) -> PreTrainedModel:
-    """Loads a model with a head of two classes, its dropout off.
-
-    Args:
-        loader: class with a ``from_pretrained``.
-        path: folder or hub id.
-        dtype: type of the weights.
-        attn_implementation: attention of transformers.
-        new_head: make up a head at random where the checkpoint has none.
+    """Loads a model with a head of two classes, its dropout off; a new head is random where the checkpoint has none.
 
     Raises:
         BackboneError: if weights are missing, a head has not two classes, or a token is judged by what follows it.
@@ -165,10 +158,6 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
 
     The step format written has no label tokens any more, since its labels are the classes of the head. Adapters are
     merged; tied embeddings do no harm, since two rows are copied. On one process.
-
-    Args:
-        model: with its weights.
-        folder: where to.
 
     Raises:
         ValueError: if the model cannot be converted, transformers has no token classifier of its architecture, or the

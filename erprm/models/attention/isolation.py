@@ -37,10 +37,6 @@ def check_layout(module: ProcessRewardModel, layout: Layout) -> None:
     Costs two forwards of some fifty tokens. Left out where weights are sharded or not there yet: a forward is then
     something that all processes must do together.
 
-    Args:
-        module: with its backbone built.
-        layout: the layout to try.
-
     Raises:
         AttentionError: if the logits differ by more than rounding explains, or the forward fails; names the
             architecture and what to do.

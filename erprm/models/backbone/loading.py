@@ -34,13 +34,8 @@ def load_causal_lm(
 ) -> PreTrainedModel:
     """Loads a causal language model from a folder or the hub; weights only as safetensors or GGUF.
 
-    Args:
-        path: the folder or the hub id.
-        gguf_file: name of a GGUF file in it.
-        dtype: type of the weights.
-        attn_implementation: attention of transformers.
-        empty: leave the weights out, on the meta device, if they can be loaded later
-            (:class:`erprm.models.backbone.sharded_loading.DeferredWeights`); else a warning says why they cannot.
+    With ``empty`` the weights are left out, on the meta device, if they can be loaded later
+    (:class:`erprm.models.backbone.sharded_loading.DeferredWeights`); else a warning says why they cannot.
 
     Raises:
         BackboneError: if there is none, or its files lack some of its weights; names the path.
@@ -95,12 +90,7 @@ def load_pretrained(
 ) -> PreTrainedModel:
     """Loads a model of transformers, without code of the hub and with every weight from its safetensors files.
 
-    Args:
-        loader: class with a ``from_pretrained``.
-        path: folder or hub id.
-        dtype: type of the weights.
-        attn_implementation: attention of transformers.
-        may_lack: whether the model may lack the weight of a name, which is then random; by default none.
+    ``may_lack`` says whether the model may lack the weight of a name, which is then random; by default it may not.
 
     Raises:
         BackboneError: if it cannot be loaded, or the files lack weights, which transformers would make up at random.

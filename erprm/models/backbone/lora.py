@@ -22,11 +22,7 @@ _ADAPTER = "default"
 
 
 def peft_config(lora: LoRA, task_type: str | None = None) -> LoraConfig:
-    """The settings as peft has them.
-
-    Args:
-        lora: the settings.
-        task_type: of the model, in peft's words; needed where peft wraps the model.
+    """The settings as peft has them; a type of task is needed where peft wraps the model.
 
     Raises:
         ImportError: if peft is not installed.

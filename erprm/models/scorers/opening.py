@@ -65,10 +65,7 @@ def opened_scorer(scorer: Scorer, device: torch.device) -> Iterator[Scorer]:
 def check_step_formats(policy: str, step_format: object, key: str) -> None:
     """Refuses a policy that was saved with another step format than the reward model reads.
 
-    Args:
-        policy: folder or hub id; without a file of a step format in the folder there is nothing to compare.
-        step_format: the reward model's, if it has one.
-        key: of the reward model, for the message.
+    Without a file of a step format in the policy's folder there is nothing to compare.
 
     Raises:
         ValueError: naming the fields that differ, with both values.

@@ -28,10 +28,6 @@ _MOST_BLOCKS = 10_000
 def open_executor(work: ShardWork, engine: Engine | None = None) -> LocalExecutor | RayExecutor:
     """The executor that a configuration names, ready to run; to be closed afterwards.
 
-    Args:
-        work: what to make.
-        engine: an engine that already exists; by default each process loads the one of the configuration.
-
     Raises:
         ValueError: if there is an engine already and actors are to make the shards.
         ImportError: if what the executor needs is not installed.
