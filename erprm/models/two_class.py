@@ -27,6 +27,10 @@ from erprm.models.step_format_file import STEP_FORMAT_FILE, STEP_FORMAT_KEY
 from erprm.runs.atomic import write_json
 
 CLASSES = ("bad", "good")
+_NAMES: dict[str, Any] = {
+    "id2label": dict(enumerate(CLASSES)),
+    "label2id": {name: number for number, name in enumerate(CLASSES)},
+}
 # What `step_logits` gives first is the good label.
 _GOOD_BAD = [1, 0]
 
@@ -71,8 +75,7 @@ class TokenClassificationRewardModel(ProcessRewardModel):
             attn_implementation=self.attn_implementation,
             new_head=True,
         )
-        model.config.id2label = dict(enumerate(CLASSES))
-        model.config.label2id = {name: number for number, name in enumerate(CLASSES)}
+        model.config.update(_NAMES)
         return model
 
     def is_trained_beside_adapters(self, name: str) -> bool:
@@ -177,11 +180,7 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
         ).eval()
         try:
             classifier: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
-                plain,
-                dtype="auto",
-                trust_remote_code=False,
-                id2label=dict(enumerate(CLASSES)),
-                label2id={name: number for number, name in enumerate(CLASSES)},
+                plain, dtype="auto", trust_remote_code=False, **_NAMES
             ).eval()
         except ValueError as error:
             raise ValueError(f"transformers has no token classifier for {type(causal).__name__}") from error
