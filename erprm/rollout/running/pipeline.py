@@ -118,7 +118,7 @@ class _Tally:
     config: RolloutConfig
     total: int
     of_run: int
-    counts: RolloutSummary = field(default_factory=RolloutSummary.nothing)
+    counts: RolloutSummary = field(default_factory=RolloutSummary)
     first: str = ""
 
     @property
