@@ -63,6 +63,17 @@ class ErprmArgumentParser(ShortErrors, LightningArgumentParser):
         return text
 
 
+def training_parser(command: str, ignored: Sequence[str]) -> ErprmArgumentParser:
+    """A parser for another command, of a training's file: of its keys the model is used, and some play no part."""
+    parser = ErprmArgumentParser(prog=f"erprm {command}")
+    parser.add_argument("-c", "--config", action="config", help="YAML file of the training")
+    parser.add_subclass_arguments(ProcessRewardModel, "model")
+    parser.set_defaults({"model": {"class_path": "erprm.models.ProcessRewardModel"}})
+    for key in ignored:
+        parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
+    return parser
+
+
 class WholeConfig(SaveConfigCallback):
     """Writes the resolved configuration whole, over that of an earlier run, and hands it to every logger."""
 
