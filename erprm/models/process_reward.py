@@ -47,7 +47,7 @@ from erprm.models.training.step_metrics import StepMetrics
 from erprm.rewards import belief_reward
 from erprm.runs.atomic import write_json
 from erprm.scoring import tell_scored
-from erprm.steps import Solution, StepEncoder, StepFormat, StepFormatError
+from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat, StepFormatError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -324,7 +324,11 @@ class ProcessRewardModel(BackboneModule):
             ScorerError: if the calibration is that of another model.
         """
         encoded = self.step_encoder.encode_batch(solutions)
-        self._check_context([len(solution.input_ids) for solution in encoded], solutions)
+        for place, length in self._too_long(encoded).items():
+            raise InputError(
+                f"the solution of {solutions[place].question[:60]!r} has {length} tokens; "
+                f"the backbone reads {self._context}"
+            )
         packs = scoring_packs(
             solutions,
             encoded,
@@ -364,18 +368,11 @@ class ProcessRewardModel(BackboneModule):
         Returns:
             The number of tokens of each, by its place.
         """
-        if self._context == math.inf:
-            return {}
-        lengths = [len(solution.input_ids) for solution in self.step_encoder.encode_batch(solutions)]
-        return {place: length for place, length in enumerate(lengths) if length > self._context}
+        return {} if self._context == math.inf else self._too_long(self.step_encoder.encode_batch(solutions))
 
-    def _check_context(self, lengths: Sequence[int], solutions: Sequence[Solution]) -> None:
-        for length, solution in zip(lengths, solutions, strict=True):
-            if length > self._context:
-                raise InputError(
-                    f"the solution of {solution.question[:60]!r} has {length} tokens; "
-                    f"the backbone reads {self._context}"
-                )
+    def _too_long(self, encoded: Sequence[EncodedSolution]) -> dict[int, int]:
+        lengths = enumerate(len(each.input_ids) for each in encoded)
+        return {place: length for place, length in lengths if length > self._context}
 
     def on_fit_start(self) -> None:
         """Makes sure that the backbone can read every solution of the data.
