@@ -42,16 +42,7 @@ _TIMES = 3
 
 @dataclass(frozen=True)
 class Heads:
-    """Attention of a backbone, as far as a kernel's speed depends on it.
-
-    Attributes:
-        queries: heads of queries.
-        keys: heads of keys and values.
-        width: of a head.
-        layers: number of layers.
-        dtype: that attention is computed in.
-        device: that it is computed on.
-    """
+    """Attention of a backbone, as far as a kernel's speed depends on it: heads of queries, and of keys and values."""
 
     queries: int
     keys: int

@@ -20,12 +20,7 @@ Decode = Callable[[Sequence[int]], str]
 
 @dataclass(frozen=True)
 class Prefix:
-    """The beginning of a solution up to the end of a step, without the prompt.
-
-    Attributes:
-        token_ids: its tokens, as sampled.
-        text: their text.
-    """
+    """The beginning of a solution up to the end of a step, without the prompt: tokens as sampled, and their text."""
 
     token_ids: tuple[int, ...]
     text: str

@@ -42,13 +42,7 @@ class TooManyRejectedError(FailedRunError):
 
 @dataclass
 class ShardWork:
-    """Everything from which shards can be made; goes to other processes as a pickle.
-
-    Attributes:
-        config: the settings of the run.
-        problems: its problems.
-        store: where its shards go.
-    """
+    """Everything from which shards can be made; goes to other processes as a pickle."""
 
     config: RolloutConfig
     problems: ProblemShards
