@@ -83,11 +83,7 @@ def initialise_adapters(model: nn.Module) -> None:
 
 
 def merged_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The weights of the model without adapters, whose products have been added to the weights they adapt.
-
-    Args:
-        state_dict: weights of the model with adapters, whole.
-        model: that model; only its structure is looked at.
+    """The whole weights of the model without adapters, whose products have been added to the weights they adapt.
 
     Returns:
         Weights under the names that they have without adapters.
