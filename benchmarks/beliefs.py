@@ -19,16 +19,14 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from exact_labels import success_after
 from torch import Tensor
 
 from erprm.data import ProcessRewardDataModule
 from erprm.data.packing import pack_solutions
 from erprm.data.pools import GradedPool, grade_pool, read_pool
 from erprm.demo.dial.world import DialWorld
-from erprm.demo.exact import success_probability
-from erprm.demo.world import PROMPT
 from erprm.engines.model_files import load_tokenizer
-from erprm.grading import grade
 from erprm.losses import Loss, step_beliefs
 from erprm.metrics import best_of_n_curves
 from erprm.metrics.functional.resampling import student_t_interval
@@ -115,25 +113,13 @@ def exact_steps(demo: Path, pool: GradedPool, count: int) -> list[ExactStep]:
         if len(solution.steps) < 2:
             continue
         step = draw.randrange(len(solution.steps) - 1)
-        written = "\n".join(solution.steps[: step + 1])
-
-        def is_right(tokens: list[int], written: str = written, answer: str = answer) -> bool:
-            return grade(f"{written}\n{tokenizer.decode(tokens)}", answer, "gsm8k")
-
-        bounds = success_probability(
-            policy,
-            tokenizer(PROMPT.text(solution.question) + written + "\n")["input_ids"],
-            is_right,
-            end_id=tokenizer.eos_token_id,
-            max_new_tokens=64,
-            threshold=1e-4,
-        )
+        bounds = success_after(policy, tokenizer, solution, step, answer, threshold=1e-4)
         steps.append(ExactStep(solution, step, (bounds.low + bounds.high) / 2))
     return steps
 
 
-def covered(model: ProcessRewardModel, steps: list[ExactStep], share: float = 0.9) -> tuple[float, float]:
-    """Share of the exact probabilities in the central part of the model's beliefs, and the mean width of that part."""
+def covered(model: ProcessRewardModel, steps: list[ExactStep]) -> tuple[float, float]:
+    """Share of the exact probabilities in the central 90% of the model's beliefs, and the mean width of those."""
     inside, widths = 0, 0.0
     torch.manual_seed(0)
     for exact in steps:
@@ -142,15 +128,15 @@ def covered(model: ProcessRewardModel, steps: list[ExactStep], share: float = 0.
             logits_S2 = model.step_logits(pack_solutions([encoded.input_ids], [encoded.tag_positions]))
         alpha, beta = (parameter_S[exact.step] for parameter_S in step_beliefs(logits_S2))
         drawn = torch.distributions.Beta(alpha, beta).sample((_DRAWS,))
-        low, high = drawn.quantile(torch.tensor([(1 - share) / 2, (1 + share) / 2]))
+        low, high = drawn.quantile(torch.tensor([0.05, 0.95]))
         inside += bool(low <= exact.probability <= high)
         widths += float(high - low)
     return inside / len(steps), widths / len(steps)
 
 
-def _with_interval(values: Tensor, unit: float = 100.0) -> str:
+def _with_interval(values: Tensor) -> str:
     low, high = student_t_interval(values)
-    return f"{unit * float(values.mean()):.1f} [{unit * float(low):.1f}, {unit * float(high):.1f}]"
+    return f"{100 * float(values.mean()):.1f} [{100 * float(low):.1f}, {100 * float(high):.1f}]"
 
 
 def main() -> None:

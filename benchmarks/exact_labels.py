@@ -15,12 +15,13 @@ import argparse
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from erprm.data.labels import step_labels
-from erprm.data.records import read_records
-from erprm.demo.exact import exact_reward, success_probability
+from erprm.data.records import RolloutRecord, read_records
+from erprm.demo.exact import Bounds, exact_reward, success_probability
 from erprm.demo.stages import LABEL_METHODS, PROMPT
 from erprm.engines.model_files import load_tokenizer
 from erprm.grading import grade
@@ -28,6 +29,21 @@ from erprm.models import ProcessRewardModel
 from erprm.models.backbone.loading import load_causal_lm
 from erprm.runs.folder import read_sealed
 from erprm.steps import Solution
+
+
+def success_after(
+    policy: Any, tokenizer: Any, solution: Solution | RolloutRecord, step: int, answer: str, threshold: float
+) -> Bounds:
+    """Bounds of the policy's success probability after a step of a solution."""
+    written = "\n".join(solution.steps[: step + 1])
+    return success_probability(
+        policy,
+        tokenizer(PROMPT.text(solution.question) + written + "\n")["input_ids"],
+        lambda tokens: grade(f"{written}\n{tokenizer.decode(tokens)}", answer, "gsm8k"),
+        end_id=tokenizer.eos_token_id,
+        max_new_tokens=64,
+        threshold=threshold,
+    )
 
 
 def main() -> None:
@@ -49,20 +65,7 @@ def main() -> None:
         if len(record.steps) < 2:
             continue
         step = rng.randrange(len(record.steps) - 1)
-        written = "\n".join(record.steps[: step + 1])
-        prompt_ids = tokenizer(PROMPT.text(record.question) + written + "\n")["input_ids"]
-
-        def is_right(tokens: list[int], written: str = written, answer: str = record.answer) -> bool:
-            return grade(f"{written}\n{tokenizer.decode(tokens)}", answer, "gsm8k")
-
-        success = success_probability(
-            policy,
-            prompt_ids,
-            is_right,
-            end_id=tokenizer.eos_token_id,
-            max_new_tokens=64,
-            threshold=arguments.threshold,
-        )
+        success = success_after(policy, tokenizer, record, step, record.answer, arguments.threshold)
         p = (success.low + success.high) / 2
         rewards = record.rewards[step]
         reward = exact_reward(success, eta)

@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import random
 import re
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from training import HEADS, LLAMA, QUICK_LLAMA, SETTINGS, read_solutions, save_tokenizer
+from training import HEADS, LLAMA, QUICK_LLAMA, SETTINGS, read_solutions, save_tokenizer, span
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from erprm.models import ProcessRewardModel
@@ -104,11 +103,6 @@ def padded_batches(
             logits[row, list(each.tag_positions)][:, labels].softmax(-1)[:, 0] for row, each in enumerate(members)
         ]
     return scores
-
-
-def span(values: list[float], digits: int = 1) -> str:
-    """Lowest - median - highest."""
-    return " - ".join(f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
 
 
 def compare(

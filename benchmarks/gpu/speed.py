@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,14 +137,6 @@ def _packed(packing: Packing, path: Path, dtype: torch.dtype, device: torch.devi
     return Way(module, train, score, work)
 
 
-def _trees(*given: Any) -> Way:
-    return _packed("trees", *given)
-
-
-def _rows(*given: Any) -> Way:
-    return _packed("rows", *given)
-
-
 def _official(path: Path, dtype: torch.dtype, device: torch.device, _max_tokens: int) -> Way:
     model = random_model(AutoModelForCausalLM, path, dtype, device)
 
@@ -171,8 +164,8 @@ def _trl(path: Path, dtype: torch.dtype, device: torch.device, _max_tokens: int)
 
 
 WAYS: dict[str, Callable[..., Way]] = {
-    "erprm trees": _trees,
-    "erprm rows": _rows,
+    "erprm trees": partial(_packed, "trees"),
+    "erprm rows": partial(_packed, "rows"),
     "official way": _official,
     "TRL's way": _trl,
 }

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.robustness.comparison import difference
-from benchmarks.robustness.workplace import COMMANDS, Ended, Row, Workplace, last_line, no_plain_end, remove
+from benchmarks.robustness.workplace import COMMANDS, Ended, Row, Workplace, last_line, no_plain_end
+from erprm.runs.atomic import remove
 
 
 def disks(place: Workplace, name: str, count: int, rng: random.Random) -> Row:

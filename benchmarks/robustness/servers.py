@@ -11,7 +11,8 @@ import shutil
 from typing import Any
 
 from benchmarks.robustness.comparison import difference
-from benchmarks.robustness.workplace import COMMANDS, Row, Workplace, last_line, no_plain_end, remove
+from benchmarks.robustness.workplace import COMMANDS, Row, Workplace, last_line, no_plain_end
+from erprm.runs.atomic import remove
 from tests.failing_server import NO_ANSWERS, failing_servers
 
 

@@ -31,6 +31,7 @@ from erprm.ablation import runs as ablation_runs
 from erprm.cli import main as erprm
 from erprm.data.records import write_records
 from erprm.raft import fine_tuning
+from erprm.runs.atomic import remove
 from tests.raft.sums import make_config, save_policy, write_problems
 from tests.tiny import make_record
 from tests.working_folder import make_working_folder
@@ -294,14 +295,6 @@ class Workplace:
         remove(folder)
         shutil.copytree(self.work, folder, symlinks=True)
         return folder, ended
-
-
-def remove(path: Path) -> None:
-    """Removes a file, a link or a folder."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _count_writes(at_write: int | None) -> list[int]:

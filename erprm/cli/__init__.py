@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from erprm import __version__
 from erprm.cli import failures
 from erprm.cli.stored_help import read_help
-from erprm.cli.working_folder import find_modules_in_working_folder
 
 # command -> (module with a main(arguments), what it does)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -112,7 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[1:] in (["-h"], ["--help"]) and (text := read_help(command)):
         print(text, end="")
         return 0
-    find_modules_in_working_folder()
+    # So that `class_path: my_module.MyClass` names a file of the working folder. What is installed goes first: such a
+    # file stands in for no library.
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
     name = " ".join(arguments[:2] if command in _WITH_SUBCOMMANDS else arguments[:1])
     with failures.debugging(wants_debugging):
         return failures.run(name, lambda: _run(command, arguments), f"; {_WHEN_STOPPED.get(command, _BEGINS_AGAIN)}")

@@ -118,14 +118,7 @@ def _underscored(argument: str) -> str:
 
 
 def parse_settings(settings: type[Settings], arguments: Sequence[str]) -> Settings:
-    """The settings of a command from its command line.
-
-    Args:
-        settings: a dataclass; its fields are the keys, its docstring their help.
-        arguments: the command, then its arguments.
-
-    Returns:
-        An instance.
+    """The settings of a command: a dataclass whose fields are the keys, and whose docstring is their help.
 
     Raises:
         UsageError: if a key is unknown, or a value is not accepted.

@@ -40,28 +40,17 @@ def _fit(arguments: Sequence[str]) -> None:
         short.print_help()
         return
 
-    from jsonargparse import SUPPRESS
     from rich.console import Console
 
-    from erprm.cli.lightning import ErprmArgumentParser
+    from erprm.cli.lightning import training_parser
     from erprm.data import ProcessRewardDataModule
     from erprm.estimate.fit import print_estimate
-    from erprm.models import ProcessRewardModel
 
-    parser = ErprmArgumentParser(prog="erprm estimate fit")
-    parser.add_argument("-c", "--config", action="config", help="YAML file of the training")
-    parser.add_subclass_arguments(ProcessRewardModel, "model")
+    parser = training_parser("estimate fit", _OTHER_KEYS_OF_FIT)
     parser.add_subclass_arguments(ProcessRewardDataModule, "data")
-    parser.set_defaults(
-        {
-            "model": {"class_path": "erprm.models.ProcessRewardModel"},
-            "data": {"class_path": "erprm.data.ProcessRewardDataModule"},
-        }
-    )
+    parser.set_defaults({"data": {"class_path": "erprm.data.ProcessRewardDataModule"}})
     parser.add_argument("--trainer", type=dict[str, Any], default={}, help="the trainer's keys, as in the file")
     parser.add_class_arguments(EstimateConfig, "estimate")
-    for key in _OTHER_KEYS_OF_FIT:
-        parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
     parsed = parser.parse_args(keys)
     try:
         settings = parser.instantiate_classes(parsed)

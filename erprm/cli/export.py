@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from erprm.cli.commands import CommandParser
 from erprm.errors import UsageError
+
+if TYPE_CHECKING:
+    from erprm.models import ProcessRewardModel
 
 # What a configuration of `fit` holds beside the model; it plays no part here.
 _KEYS_OF_FIT = ("seed_everything", "trainer", "data", "weights_only")
@@ -42,34 +45,25 @@ class ExportConfig:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command."""
     keys = list(arguments)[1:]
-    description = "Turn a checkpoint of fit into a model folder."
     if {"-h", "--help"} & set(keys):
         short = CommandParser(
             prog="erprm export",
-            description=f"{description} --config takes the file of the training, of which `model` is used; its keys "
-            "can be set as --model.KEY (erprm fit --help lists them).",
+            description="Turn a checkpoint of fit into a model folder. --config takes the file of the training, of "
+            "which `model` is used; its keys can be set as --model.KEY (erprm fit --help lists them).",
         )
         short.add_class_arguments(ExportConfig)
         short.print_help()
         return 0
 
-    from jsonargparse import SUPPRESS
-
-    from erprm.cli.lightning import ErprmArgumentParser
-    from erprm.models import ProcessRewardModel
+    from erprm.cli.lightning import training_parser
     from erprm.models.checkpoint_weights import load_weights
     from erprm.models.hub import open_repository, upload
     from erprm.models.model_card import Publication, read_curves, write_card
     from erprm.models.two_class import check_convertible, save_token_classifier
     from erprm.runs.lock import sole_writer
 
-    parser = ErprmArgumentParser(prog="erprm export", description=description)
-    parser.add_argument("-c", "--config", action="config", help="YAML file of the training, of which `model` is used")
-    parser.add_subclass_arguments(ProcessRewardModel, "model")
-    parser.set_defaults({"model": {"class_path": "erprm.models.ProcessRewardModel"}})
+    parser = training_parser("export", _KEYS_OF_FIT)
     parser.add_class_arguments(ExportConfig)
-    for key in _KEYS_OF_FIT:
-        parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
     settings = parser.instantiate_classes(parser.parse_args(keys))
     model: ProcessRewardModel = settings.model
     if settings.to == "token-classification":

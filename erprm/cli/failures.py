@@ -21,12 +21,7 @@ _MISCONFIGURATION = "lightning.fabric.utilities.exceptions"
 
 
 def run(name: str, command: Callable[[], int], when_stopped: str = "") -> int:
-    """Runs a command and says why it failed or was stopped, if so.
-
-    Args:
-        name: its name, such as ``data stats``, which opens the lines.
-        command: what to run; returns the exit status.
-        when_stopped: what else to say when a signal stops it, such as how to go on.
+    """Runs a command and says why it failed or was stopped, if so; when stopped, also how to go on.
 
     Returns:
         The exit status: 1 for an error of the user's, 128 + its number for a signal.

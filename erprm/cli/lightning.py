@@ -63,6 +63,17 @@ class ErprmArgumentParser(ShortErrors, LightningArgumentParser):
         return text
 
 
+def training_parser(command: str, ignored: Sequence[str]) -> ErprmArgumentParser:
+    """A parser for another command, of a training's file: of its keys the model is used, and some play no part."""
+    parser = ErprmArgumentParser(prog=f"erprm {command}")
+    parser.add_argument("-c", "--config", action="config", help="YAML file of the training")
+    parser.add_subclass_arguments(ProcessRewardModel, "model")
+    parser.set_defaults({"model": {"class_path": "erprm.models.ProcessRewardModel"}})
+    for key in ignored:
+        parser.add_argument(f"--{key}", type=Any, help=SUPPRESS)
+    return parser
+
+
 class WholeConfig(SaveConfigCallback):
     """Writes the resolved configuration whole, over that of an earlier run, and hands it to every logger."""
 
@@ -151,11 +162,6 @@ class ErprmCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Shows what came out; the first process does."""
-        self._show_results()
-
-    after_validate = after_test = after_fit
-
-    def _show_results(self) -> None:
         trainer: L.Trainer = self.trainer
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -164,6 +170,8 @@ class ErprmCLI(LightningCLI):
         if (following := self.next_command()) is not None:
             # Not in the table, which would fold it.
             console.print(f"next: {following}", soft_wrap=True, markup=False)
+
+    after_validate = after_test = after_fit
 
     def next_command(self) -> str | None:
         """What to type after this command, if that is plain."""
@@ -232,15 +240,7 @@ def run_lightning(
     arguments: Sequence[str],
     prog: str,
 ) -> int:
-    """Runs a LightningCLI.
-
-    Args:
-        cli: which one.
-        model: what its models are subclasses of.
-        data: what its data modules are subclasses of.
-        arguments: Lightning's subcommand, and its arguments.
-        prog: the command's name, for messages.
-    """
+    """Runs a LightningCLI."""
     torch.set_float32_matmul_precision("high")
     # Lightning suspects a mistake when it is handed arguments rather than left to read the process's own.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")

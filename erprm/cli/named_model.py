@@ -50,13 +50,7 @@ class NamedModel:
 def load_named(
     config: NamedModel, calibration: str | None = None, score_eta: Eta = 0.0
 ) -> AdaptedRewardModel | HTTPStepScorer:
-    """The model, ready to score.
-
-    Args:
-        config: what names it.
-        calibration: of its scores, as :class:`erprm.models.ProcessRewardModel` takes it.
-        score_eta: of a model that is loaded here, as that class takes it.
-    """
+    """The model, ready to score."""
     from erprm.models.adapters import AdaptedRewardModel
     from erprm.models.scorers import HTTPStepScorer
     from erprm.models.scorers.opening import device_named

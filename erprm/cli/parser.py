@@ -256,12 +256,7 @@ def without_noise(message: str) -> str:
 
 
 def with_suggestion(message: str, known_keys: Iterable[str]) -> str:
-    """The message, with a suggestion behind it where it names an unknown key close to a known one.
-
-    Args:
-        message: the error.
-        known_keys: full dotted names, such as ``data.eta``.
-    """
+    """The message, with a suggestion behind it where it names an unknown key close to a known one."""
     match = _UNKNOWN_KEY.search(message)
     if match is None:
         return message

@@ -52,10 +52,6 @@ def _values_in(node: Any, known: dict[int, int | None]) -> int:
 def check_configuration(text: str, file: str) -> None:
     """Refuses text that is not YAML of keys and values, or that gives a key twice.
 
-    Args:
-        text: the configuration.
-        file: its name, for messages.
-
     Raises:
         UsageError: with the file and the line.
     """

@@ -63,9 +63,6 @@ _TRAINER_STATE = "trainer_state.json"  # what transformers writes last into a ch
 def run_grpo(config: GrpoConfig) -> list[PolicyEvaluation]:
     """Trains, or goes on from the last checkpoint in the folder, and writes the policy.
 
-    Args:
-        config: the settings.
-
     Returns:
         The evaluations: of the initial policy, of those on the way and of the last; also in ``evaluations.jsonl``.
 
@@ -141,12 +138,6 @@ def training_data(
     """The prompts in the order in which they are learned from, with their questions and gold answers.
 
     The trainer does not shuffle: resumed in a later epoch, its sampler would begin with the order of the first.
-
-    Args:
-        config: of the run.
-        problems: to learn from; shuffled anew in each epoch.
-        prompts: so many.
-        tokenizer: the policy's.
     """
     from datasets import Dataset
 

@@ -83,10 +83,6 @@ def check_machine(config: GrpoConfig) -> None:
 def trainer_arguments(config: GrpoConfig, folder: Path) -> GRPOConfig:
     """The arguments of TRL's trainer, but for ``max_steps``.
 
-    Args:
-        config: of the run.
-        folder: where the trainer writes.
-
     Raises:
         ValueError: if a key of ``trainer`` is unknown or is not set there, or the values are not accepted.
     """
@@ -148,11 +144,6 @@ def _check_batch(config: GrpoConfig, values: dict[str, Any]) -> None:
 
 def plan(config: GrpoConfig, arguments: GRPOConfig, problems: int) -> tuple[int, int]:
     """The number of optimizer steps, and of prompts that they take; a prompt has ``generations`` completions.
-
-    Args:
-        config: of the run.
-        arguments: of TRL's trainer.
-        problems: to learn from.
 
     Raises:
         ValueError: if the problems of all epochs are fewer than those of one batch.

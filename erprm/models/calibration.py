@@ -54,9 +54,6 @@ class ModelCalibration:
     def check(self, scorer: Any) -> None:
         """Refuses the calibration of another model.
 
-        Args:
-            scorer: with ``backbone_path`` and ``step_format``, as all that hold a model.
-
         Raises:
             ScorerError: naming the file and what differs.
         """
@@ -96,10 +93,7 @@ def calibrated(scores: Sequence[Tensor], scorer: Any) -> list[Tensor]:
 
 
 def calibrated_model(scorer: Any) -> dict[str, Any]:
-    """The model of a scorer, so that a calibration can be told from that of another.
-
-    Args:
-        scorer: with ``backbone_path`` and ``step_format``, as all that hold a model.
+    """The model of a scorer, by its ``backbone_path`` and ``step_format``, to tell a calibration from that of another.
 
     Returns:
         ``name``: folder or hub id, which may change; ``weights``: SHA-256 of the weight files, or where there are none
@@ -117,14 +111,7 @@ def calibrated_model(scorer: Any) -> dict[str, Any]:
 
 
 def write_calibration(found: CalibrationMap, scorer: Any, facts: Mapping[str, Any], file: Path) -> None:
-    """Writes a calibration of a scorer's model.
-
-    Args:
-        found: the calibration.
-        scorer: whose scores it was fitted to.
-        facts: what else is known of it: data and quality.
-        file: ``calibration.json`` in the folder of the model, to be found by ``auto``.
-    """
+    """Writes a calibration of a scorer's model, and what else is known of it: data and quality."""
     content = {"method": found.method, "parameters": dict(found.parameters), "model": calibrated_model(scorer), **facts}
     write_finite_json(content, file)
 

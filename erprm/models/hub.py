@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from erprm.errors import FailedRunError, InputError, printable
-from erprm.models.process_reward import STEP_FORMAT_FILE
+from erprm.models.step_format_file import STEP_FORMAT_FILE
 
 __all__ = ["HubError", "open_repository", "upload"]
 

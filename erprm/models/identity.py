@@ -53,10 +53,6 @@ def model_identity(module: L.LightningModule) -> dict[str, Any]:
 def scorer_identity(scorer: StepScorer, name: str) -> dict[str, Any]:
     """Everything that determines a scorer's scores: class, weights, tokenizer and fields.
 
-    Args:
-        scorer: the scorer, ready to score.
-        name: the setting that holds it, for messages.
-
     Raises:
         IdentityError: if a field of it cannot be told apart.
     """

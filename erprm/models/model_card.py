@@ -16,7 +16,7 @@ from erprm.metrics.evaluation import powers_of_two
 from erprm.models.process_reward import ProcessRewardModel
 from erprm.models.two_class import TokenClassificationRewardModel
 from erprm.report.tables import Table, curves_table
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import write_text
 from erprm.steps import Solution
 
 __all__ = ["Publication", "model_card", "read_curves", "write_card"]
@@ -44,16 +44,8 @@ class Publication:
 
 
 def write_card(folder: Path, model: ProcessRewardModel, publication: Publication, two_classes: bool = False) -> None:
-    """Writes the README of a model folder.
-
-    Args:
-        folder: a model that is saved.
-        model: the same, loaded.
-        publication: what else is known of it.
-        two_classes: it is saved as a token classifier.
-    """
-    with whole_file(folder / CARD_FILE) as file:
-        file.write(model_card(model, publication, two_classes).encode())
+    """Writes the README of a model folder; ``two_classes``: of one that is saved as a token classifier."""
+    write_text(model_card(model, publication, two_classes), folder / CARD_FILE)
 
 
 def read_curves(files: Sequence[Path]) -> dict[str, dict[str, Curve]]:

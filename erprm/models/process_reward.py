@@ -5,7 +5,6 @@ Shape suffixes: R packed rows of T tokens, S scored steps, V vocabulary, 2 the g
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +22,6 @@ from erprm.data.batching.packed_steps import PackedSteps
 from erprm.data.batching.resumption import check_unchanged
 from erprm.data.batching.tokenized import CountedFor
 from erprm.data.batching.tries import scoring_packs
-from erprm.data.files.hub import is_hub_id
 from erprm.data.packing import PACKINGS, Layout, Packing, StepBatch, pack_solutions
 from erprm.engines.model_files import load_tokenizer
 from erprm.errors import FailedRunError, InputError
@@ -42,24 +40,19 @@ from erprm.models.backbone.module import BackboneModule
 from erprm.models.calibration import calibrated, read_calibration
 from erprm.models.distributed.sharding import forwards_of_every_process
 from erprm.models.logits import logits_at
+from erprm.models.step_format_file import STEP_FORMAT_FILE, saved_step_format
+from erprm.models.trained_loss import LOSS_KEY, note_loss, refuse_untrained_belief, trained_loss
 from erprm.models.training.schedule import CosineWithWarmup
 from erprm.models.training.step_metrics import StepMetrics
 from erprm.rewards import belief_reward
 from erprm.runs.atomic import write_json
-from erprm.runs.identity import hub_file
 from erprm.scoring import tell_scored
-from erprm.steps import Solution, StepEncoder, StepFormat, StepFormatError
+from erprm.steps import EncodedSolution, Solution, StepEncoder, StepFormat, StepFormatError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from erprm.data.solutions import SolutionRow
-
-STEP_FORMAT_FILE = "step_format.json"
-# The same in ``config.json``, which alone goes where only a model is copied to.
-STEP_FORMAT_KEY = "step_format"
-# What the steps were trained with: in ``config.json`` and in checkpoints.
-LOSS_KEY = "step_loss"
 
 Weighting = Literal["steps", "completions"]
 
@@ -148,8 +141,9 @@ class ProcessRewardModel(BackboneModule):
         _check_choices(
             attn_implementation=attn_implementation, loss=loss, weighting=weighting, score_packing=score_packing
         )
-        saved = None if step_format is not None else _saved_step_format(self.backbone_path)
-        self.step_format = saved or _resolve_step_format(step_format or self.default_step_format)
+        saved = None if step_format is not None else saved_step_format(self.backbone_path)
+        given = step_format or self.default_step_format
+        self.step_format = saved or (StepFormat.preset(given) if isinstance(given, str) else given)
         self._format_is_given = step_format is not None
         self._format_is_guessed = step_format is None and saved is None
         if self.step_format.positive is None and type(self).step_logits is ProcessRewardModel.step_logits:
@@ -263,29 +257,9 @@ class ProcessRewardModel(BackboneModule):
         """
         if self.score_eta == 0.0:
             return logits_S2.float().softmax(-1)[:, 0]
-        self.refuse_untrained_belief(self.trained_loss)
+        refuse_untrained_belief(self.score_eta, trained_loss(self.backbone), self.backbone_path)
         alpha_S, beta_S = step_beliefs(logits_S2.detach().cpu())
         return belief_reward(alpha_S, beta_S, self.score_eta).to(logits_S2.device, torch.float32)
-
-    @property
-    def trained_loss(self) -> str | None:
-        """The loss that the backbone was trained with to judge steps, if it or a checkpoint says so."""
-        return None if self.backbone is None else getattr(self.backbone.config, LOSS_KEY, None)
-
-    def refuse_untrained_belief(self, trained_loss: str | None) -> None:
-        """Refuses a ``score_eta`` other than 0 for weights of another loss.
-
-        Raises:
-            ValueError: saying which loss it was, if that is known.
-        """
-        if self.score_eta != 0.0 and trained_loss != "beta_binomial":
-            trained = (
-                "nothing says with which loss" if trained_loss is None else f"it is with loss {trained_loss!r} that"
-            )
-            raise InputError(
-                f"score_eta is {self.score_eta:g}, but {trained} {self.backbone_path!r} was trained: only a model "
-                "trained with model.loss=beta_binomial says how sure it is; leave score_eta at 0 for any other"
-            )
 
     def _check_layout(self, layout: Layout) -> None:
         """Makes sure, once for each layout, that the backbone keeps the solutions of such rows apart."""
@@ -350,7 +324,11 @@ class ProcessRewardModel(BackboneModule):
             ScorerError: if the calibration is that of another model.
         """
         encoded = self.step_encoder.encode_batch(solutions)
-        self._check_context([len(solution.input_ids) for solution in encoded], solutions)
+        for place, length in self._too_long(encoded).items():
+            raise InputError(
+                f"the solution of {solutions[place].question[:60]!r} has {length} tokens; "
+                f"the backbone reads {self._context}"
+            )
         packs = scoring_packs(
             solutions,
             encoded,
@@ -390,18 +368,11 @@ class ProcessRewardModel(BackboneModule):
         Returns:
             The number of tokens of each, by its place.
         """
-        if self._context == math.inf:
-            return {}
-        lengths = [len(solution.input_ids) for solution in self.step_encoder.encode_batch(solutions)]
-        return {place: length for place, length in enumerate(lengths) if length > self._context}
+        return {} if self._context == math.inf else self._too_long(self.step_encoder.encode_batch(solutions))
 
-    def _check_context(self, lengths: Sequence[int], solutions: Sequence[Solution]) -> None:
-        for length, solution in zip(lengths, solutions, strict=True):
-            if length > self._context:
-                raise InputError(
-                    f"the solution of {solution.question[:60]!r} has {length} tokens; "
-                    f"the backbone reads {self._context}"
-                )
+    def _too_long(self, encoded: Sequence[EncodedSolution]) -> dict[int, int]:
+        lengths = enumerate(len(each.input_ids) for each in encoded)
+        return {place: length for place, length in lengths if length > self._context}
 
     def on_fit_start(self) -> None:
         """Makes sure that the backbone can read every solution of the data.
@@ -412,7 +383,8 @@ class ProcessRewardModel(BackboneModule):
         self._refuse_calibration("training changes the weights")
         super().on_fit_start()
         self._format_is_guessed = False  # It is learned now.
-        self._note_loss(self.loss)
+        if self.backbone is not None:
+            note_loss(self.backbone, self.loss)
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         for part in (getattr(datamodule, name, None) for name in ("train_set", "validation_set")):
             if isinstance(part, PackedSteps) and part.lengths.max() > self._context:
@@ -455,7 +427,7 @@ class ProcessRewardModel(BackboneModule):
         """Stores the step format and the loss beside the weights."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["step_format"] = self.step_encoder.step_format.to_dict()
-        checkpoint[LOSS_KEY] = self.trained_loss
+        checkpoint[LOSS_KEY] = trained_loss(self.backbone)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the step format of the checkpoint outside of a trainer, if none was given; refuses another one.
@@ -470,8 +442,9 @@ class ProcessRewardModel(BackboneModule):
             self._change_step_format(saved)
         super().on_load_checkpoint(checkpoint)
         self._format_is_guessed = False
-        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
-            self._note_loss(checkpoint.get(LOSS_KEY))
+        is_fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if self.backbone is not None and not is_fitting:
+            note_loss(self.backbone, checkpoint.get(LOSS_KEY))
         datamodule = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
         if saved is not None:
             own = self.step_encoder.step_format
@@ -482,12 +455,6 @@ class ProcessRewardModel(BackboneModule):
                 for step_format in (saved, own)
             )
             check_unchanged(then, now, allow_change=getattr(datamodule, "allow_change", False))
-
-    def _note_loss(self, loss: str | None) -> None:
-        if self.backbone is not None:
-            vars(self.backbone.config).pop(LOSS_KEY, None)
-            if loss is not None:
-                setattr(self.backbone.config, LOSS_KEY, loss)
 
     def _refuse_calibration(self, why: str) -> None:
         if self.calibration is not None:
@@ -529,28 +496,3 @@ def _counts(batch: StepBatch, needed_for: CountedFor) -> Tensor:
             "(see erprm.data.packing.StepBatch)"
         )
     return batch.counts
-
-
-def _resolve_step_format(step_format: StepFormat | str) -> StepFormat:
-    return step_format if isinstance(step_format, StepFormat) else StepFormat.preset(step_format)
-
-
-def _saved_step_format(backbone: str) -> StepFormat | None:
-    """The step format that is saved with a backbone, in its folder or on the hub."""
-    file = hub_file(backbone, STEP_FORMAT_FILE) if is_hub_id(backbone) else Path(backbone) / STEP_FORMAT_FILE
-    return read_step_format(file) if file is not None and file.is_file() else None
-
-
-def read_step_format(file: Path) -> StepFormat:
-    """The step format that :meth:`ProcessRewardModel.save_pretrained` wrote.
-
-    Raises:
-        ValueError: naming the file, if it holds none.
-    """
-    try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(saved, dict):
-            raise ValueError(f"it holds {str(saved)[:40]!r}; it must be a JSON object, the fields of a step format")
-        return StepFormat.from_dict(saved)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: {error}") from error

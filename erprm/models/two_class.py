@@ -22,10 +22,15 @@ from erprm.data.packing import StepBatch
 from erprm.models.attention.kernels import Attention
 from erprm.models.backbone.loading import BackboneError, Dtype, load_pretrained
 from erprm.models.backbone.weight_files import beside_backbone, model_files
-from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, ProcessRewardModel
+from erprm.models.process_reward import ProcessRewardModel
+from erprm.models.step_format_file import STEP_FORMAT_FILE, STEP_FORMAT_KEY
 from erprm.runs.atomic import write_json
 
 CLASSES = ("bad", "good")
+_NAMES: dict[str, Any] = {
+    "id2label": dict(enumerate(CLASSES)),
+    "label2id": {name: number for number, name in enumerate(CLASSES)},
+}
 # What `step_logits` gives first is the good label.
 _GOOD_BAD = [1, 0]
 
@@ -70,8 +75,7 @@ class TokenClassificationRewardModel(ProcessRewardModel):
             attn_implementation=self.attn_implementation,
             new_head=True,
         )
-        model.config.id2label = dict(enumerate(CLASSES))
-        model.config.label2id = {name: number for number, name in enumerate(CLASSES)}
+        model.config.update(_NAMES)
         return model
 
     def is_trained_beside_adapters(self, name: str) -> bool:
@@ -87,14 +91,7 @@ class TokenClassificationRewardModel(ProcessRewardModel):
 def load_token_classifier(
     loader: Any, path: str, *, dtype: Dtype, attn_implementation: Attention, new_head: bool = False
 ) -> PreTrainedModel:
-    """Loads a model with a head of two classes, its dropout off.
-
-    Args:
-        loader: class with a ``from_pretrained``.
-        path: folder or hub id.
-        dtype: type of the weights.
-        attn_implementation: attention of transformers.
-        new_head: make up a head at random where the checkpoint has none.
+    """Loads a model with a head of two classes, its dropout off; a new head is random where the checkpoint has none.
 
     Raises:
         BackboneError: if weights are missing, a head has not two classes, or a token is judged by what follows it.
@@ -165,10 +162,6 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
     The step format written has no label tokens any more, since its labels are the classes of the head. Adapters are
     merged; tied embeddings do no harm, since two rows are copied. On one process.
 
-    Args:
-        model: with its weights.
-        folder: where to.
-
     Raises:
         ValueError: if the model cannot be converted, transformers has no token classifier of its architecture, or the
             architecture does something to logits that a head would lack, such as scaling or capping.
@@ -187,11 +180,7 @@ def save_token_classifier(model: ProcessRewardModel, folder: Path) -> None:
         ).eval()
         try:
             classifier: PreTrainedModel = AutoModelForTokenClassification.from_pretrained(
-                plain,
-                dtype="auto",
-                trust_remote_code=False,
-                id2label=dict(enumerate(CLASSES)),
-                label2id={name: number for number, name in enumerate(CLASSES)},
+                plain, dtype="auto", trust_remote_code=False, **_NAMES
             ).eval()
         except ValueError as error:
             raise ValueError(f"transformers has no token classifier for {type(causal).__name__}") from error

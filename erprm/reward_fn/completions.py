@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def completion_text(completion: Any, where: str) -> str:
-    """The text of a completion: of a conversation, what the assistant says in it, turns joined by a blank line.
-
-    Args:
-        completion: a text, or a list of messages.
-        where: its place, for messages of errors.
+    """The text of a completion: of a list of messages, what the assistant says, turns joined by a blank line.
 
     Raises:
         TypeError: if it is neither.
@@ -31,11 +27,7 @@ def completion_text(completion: Any, where: str) -> str:
 
 
 def question_text(prompt: Any, where: str) -> str:
-    """The text of a prompt: of a conversation, what the user says last.
-
-    Args:
-        prompt: a text, or a list of messages.
-        where: its place, for messages of errors.
+    """The text of a prompt: of a list of messages, what the user says last.
 
     Raises:
         TypeError: if it is neither.

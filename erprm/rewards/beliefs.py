@@ -132,7 +132,8 @@ def posterior_reward(successes: Numbers, trials: Numbers, eta: Eta, prior: tuple
     if eta == 0 or math.isinf(eta):
         rewards_U = _limit(alpha_U, beta_U, eta)
     else:
-        rewards_U = _mean_over_beta(alpha_U, beta_U, eta)
+        log_p_UG, _, weight_UG = beta_grid(alpha_U, beta_U)
+        rewards_U = (weight_UG * binary_reward(log_p_UG.exp(), eta)).sum(dim=1)
     return rewards_U[place].view(successes_.shape)
 
 
@@ -174,12 +175,6 @@ def _limit(alpha: Tensor, beta: Tensor, eta: float) -> Tensor:
     if math.isinf(eta):
         return torch.full_like(alpha, float(eta > 0))
     return alpha / (alpha + beta)
-
-
-def _mean_over_beta(alpha_U: Tensor, beta_U: Tensor, eta: float) -> Tensor:
-    """Mean of :func:`binary_reward` under Beta distributions."""
-    log_p_UG, _, weight_UG = beta_grid(alpha_U, beta_U)
-    return (weight_UG * binary_reward(log_p_UG.exp(), eta)).sum(dim=1)
 
 
 def beta_grid(alpha_U: Tensor, beta_U: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -66,10 +66,6 @@ class PoolSampling(EngineSettings):
 def cached_pool(settings: PoolSampling, default_cache_dir: Path) -> Path:
     """The file of a pool, sampled now if it was not sampled before.
 
-    Args:
-        settings: what to sample.
-        default_cache_dir: where to keep it unless the settings say so.
-
     Returns:
         A pool file for :func:`erprm.data.pools.read_pool`.
     """

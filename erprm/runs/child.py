@@ -87,7 +87,7 @@ _THIS_ERPRM = (sys.executable, "-m", "erprm")
 def _environment() -> dict[str, str]:
     """Variables with which ``-m erprm`` is this package, and a file of the working folder stands in for no library.
 
-    The command looks for modules of the user's in the working folder last (:mod:`erprm.cli.working_folder`). Python
+    The command looks for modules of the user's in the working folder last (:func:`erprm.cli.main`). Python
     3.10 does not know the variable, and looks there first.
     """
     path = os.pathsep.join(filter(None, [_PACKAGE, os.environ.get("PYTHONPATH")]))

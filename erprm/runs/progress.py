@@ -37,12 +37,7 @@ def progress_bar(
 ) -> Progress:
     """A bar of what is done and in all, the time that it took, and the time that is left.
 
-    Args:
-        console: where it is shown.
-        unit: what is counted.
-        speed: text on how fast it goes.
-        speed_period: seconds from which the time that is left is estimated; they must hold several advances.
-        only_in_terminal: show nothing in a log file.
+    The last is estimated from ``speed_period`` seconds, which must hold several advances.
     """
     return Progress(
         TextColumn("{task.description}"),

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from erprm.steps.fields import StepFormatFields
 from erprm.steps.solution import Solution, StepFormatError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from erprm.steps.format import StepFormat
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class StepEncoder:
         tag_id: the last of them, at which the model is read.
     """
 
-    def __init__(self, step_format: StepFormatFields, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, step_format: StepFormat, tokenizer: PreTrainedTokenizerBase) -> None:
         self.step_format = step_format = step_format.dated(tokenizer)
         self.tokenizer = tokenizer
         self.layout = step_format.layout(tokenizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from erprm.steps.chat import CHAT_DATE, prints_date, render_chat
+from erprm.steps.chat import prints_date, render_chat
 from erprm.steps.solution import Solution, StepFormatError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Turns:
     strips: bool
 
 
-def reply_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, date: str = CHAT_DATE) -> Turns:
+def reply_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, date: str) -> Turns:
     """A turn of the user and the assistant's.
 
     Raises:
@@ -79,7 +79,7 @@ def reply_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, date: st
     return _turns(tokenizer, system, [_USER, _ASSISTANT], date)
 
 
-def alternating_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, date: str = CHAT_DATE) -> Turns:
+def alternating_turns(tokenizer: PreTrainedTokenizerBase, system: str | None, date: str) -> Turns:
     """Two turns of the user, each with the assistant's.
 
     Raises:

@@ -155,10 +155,6 @@ def outline(text: str, starts: Sequence[int]) -> Outline:
     else a last paragraph such as "So the answer is 7.", or one that begins with "Therefore" or the like as no other
     paragraph does, and what begins with "So", "Thus" or the like where the last
     numbered step would have more paragraphs than any before it.
-
-    Args:
-        text: a solution.
-        starts: where its markers start.
     """
     paragraphs = _paragraphs(text, starts)
     begins = [start for start, _ in paragraphs]

@@ -17,13 +17,7 @@ _TAG = re.compile(
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a text between the tags of reasoning.
-
-    Attributes:
-        start: where it starts.
-        stop: where it ends.
-        is_reasoning: whether it stands within a block of reasoning.
-    """
+    """A part of a text between the tags of reasoning, and whether it stands within a block of it."""
 
     start: int
     stop: int

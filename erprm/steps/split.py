@@ -57,12 +57,7 @@ Segment = Callable[[str], list[Span]]
 
 
 def _in_parts(segment: Segment, reasoning: Segment | None = None) -> Segment:
-    """A style that is applied to each part of a text: to reasoning, and to the solution without its final answer.
-
-    Args:
-        segment: finds the steps of a solution.
-        reasoning: finds those of reasoning; by default the same.
-    """
+    """A style that is applied to each part of a text: to reasoning, and to the solution without its final answer."""
 
     def segment_parts(text: str) -> list[Span]:
         spans: list[Span] = []

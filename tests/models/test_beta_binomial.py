@@ -22,6 +22,7 @@ from erprm.losses import step_beliefs, step_losses
 from erprm.models import AdaptedRewardModel, ProcessRewardModel
 from erprm.models.checkpoint_weights import load_weights
 from erprm.models.identity import model_identity, scorer_identity
+from erprm.models.trained_loss import note_loss, trained_loss
 from erprm.models.training.global_mean import GlobalMean
 from erprm.models.two_class import save_token_classifier
 from erprm.rewards import belief_reward
@@ -168,7 +169,8 @@ def test_scores_are_the_value_of_the_belief(folder: Path) -> None:
     for eta in (-2.0, 3.0):
         model = KnownLogits(str(folder), logits, loss="beta_binomial", score_eta=eta)
         model.configure_model()
-        model._note_loss("beta_binomial")
+        assert model.backbone is not None
+        note_loss(model.backbone, "beta_binomial")
         e = math.exp(eta)
         expected = [math.log(2 * (e - 1 - eta) / eta**2) / eta, math.log((e - 1) / eta) / eta]
         (scores,) = model.score_steps([Solution("What is 3?", ["3", "3"])])
@@ -212,7 +214,7 @@ def test_a_checkpoint_says_which_loss_it_was_trained_with(folder: Path, trained:
 def test_a_model_trained_on_with_another_loss_forgets(trained: Path, tmp_path: Path) -> None:
     model = ProcessRewardModel(str(trained / "prm"), scheduler=None)
     trainer(tmp_path, max_steps=1).fit(model, datamodule=data_module(tmp_path, RECORDS))
-    assert model.trained_loss == "two_way"
+    assert trained_loss(model.backbone) == "two_way"
 
 
 def test_scores_of_another_eta_are_another_scorer(trained: Path) -> None:

@@ -58,13 +58,12 @@ def _reply(replies: TextIO, outcome: Mapping[str, bool | str]) -> None:
     print(json.dumps(outcome), file=replies, flush=True)
 
 
-def main(timeout_s: float, memory_mb: int) -> None:
+def serve() -> None:
     """Serves pairs from standard input.
 
-    Args:
-        timeout_s: processor time for one pair, in seconds.
-        memory_mb: address space of the process, in MiB (1024 * 1024 bytes).
+    Arguments of the process: processor time for one pair in seconds, and its address space in MiB (1024 * 1024 bytes).
     """
+    timeout_s, memory_mb = float(sys.argv[1]), int(sys.argv[2])
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # a library that prints must not garble the replies
     for number in STOPPING:  # the parent's to handle: it ends this process in its own way
@@ -96,8 +95,3 @@ def main(timeout_s: float, memory_mb: int) -> None:
         _reply(replies, outcome)
         if outcome == {"error": "memory"}:
             break  # a fresh process is safer than a heap in pieces
-
-
-def serve() -> None:
-    """Serves pairs with the limits given as arguments of the process."""
-    main(float(sys.argv[1]), int(sys.argv[2]))

@@ -15,7 +15,7 @@ from erprm.engines.model_files import BackboneError, check_model_folder, load_to
 from erprm.lookup import check_arguments, look_up
 from erprm.models.adapters.adapter import Adapter
 from erprm.models.adapters.registry import ADAPTERS, AUTO, SAVED, SAVED_KINDS, AdapterSetting
-from erprm.models.process_reward import STEP_FORMAT_FILE, STEP_FORMAT_KEY, read_step_format
+from erprm.models.step_format_file import STEP_FORMAT_FILE, STEP_FORMAT_KEY, read_step_format
 from erprm.runs.identity import setting_text
 from erprm.steps import StepFormat, StepFormatError
 

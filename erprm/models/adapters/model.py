@@ -14,7 +14,8 @@ from erprm.data.packing import StepBatch
 from erprm.engines.model_files import json_object
 from erprm.models.adapters.choice import choose_adapter
 from erprm.models.adapters.registry import AUTO, AdapterSetting
-from erprm.models.process_reward import LOSS_KEY, ProcessRewardModel
+from erprm.models.process_reward import ProcessRewardModel
+from erprm.models.trained_loss import LOSS_KEY, refuse_untrained_belief
 
 
 class AdaptedRewardModel(ProcessRewardModel):
@@ -52,7 +53,8 @@ class AdaptedRewardModel(ProcessRewardModel):
         config_file = Path(self.backbone_path) / CONFIG_NAME
         # A model of that loss may still be trained, or get a checkpoint.
         if self.loss != "beta_binomial" and config_file.is_file():
-            self.refuse_untrained_belief(json_object(config_file).get(LOSS_KEY))
+            loss = json_object(config_file).get(LOSS_KEY)
+            refuse_untrained_belief(self.score_eta, loss, self.backbone_path)
         rank_zero_info(f"{backbone}: read by the adapter {self.choice.name}: {self.choice.reason}")
 
     def build_backbone(self) -> PreTrainedModel:

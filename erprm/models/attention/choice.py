@@ -42,16 +42,7 @@ _TIMES = 3
 
 @dataclass(frozen=True)
 class Heads:
-    """Attention of a backbone, as far as a kernel's speed depends on it.
-
-    Attributes:
-        queries: heads of queries.
-        keys: heads of keys and values.
-        width: of a head.
-        layers: number of layers.
-        dtype: that attention is computed in.
-        device: that it is computed on.
-    """
+    """Attention of a backbone, as far as a kernel's speed depends on it: heads of queries, and of keys and values."""
 
     queries: int
     keys: int
@@ -77,13 +68,7 @@ class Heads:
 
 
 def fastest_kernel(kernels: Sequence[str], backbone: PreTrainedModel, rows: PackedRows) -> str:
-    """The fastest of some kernels for packed rows.
-
-    Args:
-        kernels: names in transformers; the last one is known to be right.
-        backbone: the model that is to use it.
-        rows: what it is to read.
-    """
+    """The fastest of some kernels for packed rows; the last of them is known to be right."""
     *others, last = kernels
     if not others or is_fake(rows.input_ids):
         return last
@@ -115,13 +100,7 @@ def _supports(backbone: PreTrainedModel, kernel: str) -> bool:
 
 @cache
 def is_right(kernel: str, layout: Layout, heads: Heads) -> bool:
-    """True if a kernel computes what ``sdpa`` does, gradients included; else a warning says what is wrong with it.
-
-    Args:
-        kernel: its name in transformers.
-        layout: ``trees`` or ``rows``.
-        heads: what it is to compute.
-    """
+    """True if a kernel computes what ``sdpa`` does, gradients included; else a warning says what is wrong with it."""
     complaint = None
     try:
         with _undisturbed(with_gradients=True):

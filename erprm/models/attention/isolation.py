@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import is_fake
-from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
 from erprm.data.batching.tries import trie_order
 from erprm.data.packing import Layout, StepBatch, pack_solutions
 from erprm.models.attention.masks import ONE_SOLUTION_A_ROW, AttentionError
+from erprm.models.distributed.sharding import is_sharded
 from erprm.steps import EncodedSolution, Solution
 
 if TYPE_CHECKING:
@@ -37,15 +37,12 @@ def check_layout(module: ProcessRewardModel, layout: Layout) -> None:
     Costs two forwards of some fifty tokens. Left out where weights are sharded or not there yet: a forward is then
     something that all processes must do together.
 
-    Args:
-        module: with its backbone built.
-        layout: the layout to try.
-
     Raises:
         AttentionError: if the logits differ by more than rounding explains, or the forward fails; names the
             architecture and what to do.
     """
-    if layout == "single" or _is_sharded(module):
+    is_empty = any(parameter.is_meta or is_fake(parameter) for parameter in module.parameters())
+    if layout == "single" or is_empty or is_sharded(module):
         return
     encoded = module.step_encoder.encode_batch(_SOLUTIONS)
     order, shared = trie_order([np.array(solution.input_ids) for solution in encoded])
@@ -93,11 +90,6 @@ def _computed_in(module: nn.Module) -> torch.dtype:
     weight = next(module.parameters())
     device = weight.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-
-
-def _is_sharded(module: nn.Module) -> bool:
-    is_meta = any(parameter.is_meta or is_fake(parameter) for parameter in module.parameters())
-    return is_meta or any(isinstance(part, FSDPModule | FullyShardedDataParallel) for part in module.modules())
 
 
 def _name(module: ProcessRewardModel) -> str:

@@ -77,11 +77,7 @@ class Plan:
 
 
 def plan_runs(position_ids_RT: Tensor) -> Plan:
-    """Cuts rows into runs.
-
-    Args:
-        position_ids_RT: positions of rows in depth-first order (see :mod:`erprm.data.packing`).
-    """
+    """Cuts rows into runs by their positions, which are in depth-first order (see :mod:`erprm.data.packing`)."""
     depths, width = position_ids_RT.flatten().numpy(), position_ids_RT.shape[1]
     is_border = np.diff(depths, prepend=-1) != 1
     is_border[::width] = True
@@ -184,11 +180,7 @@ ATTENTIONS = get_args(Attention)
 def possible_kernels(attention: Attention, layout: Layout, device: torch.device, present: str) -> list[str]:
     """The attention kernels for rows of one layout, by their names in transformers, the one that is always right last.
 
-    Args:
-        attention: the setting.
-        layout: of the rows.
-        device: they are on.
-        present: the kernel that the backbone was built with, or used last.
+    ``present`` is the kernel that the backbone was built with, or used last.
 
     Raises:
         AttentionError: if the kernel asked for cannot keep such rows apart.
@@ -209,11 +201,6 @@ def possible_kernels(attention: Attention, layout: Layout, device: torch.device,
 
 def row_inputs(backbone: PreTrainedModel, rows: PackedRows, attention: Attention = "auto") -> dict[str, Any]:
     """The arguments of a backbone's forward for packed rows; makes the backbone use the kernel they are meant for.
-
-    Args:
-        backbone: a causal LM of transformers.
-        rows: what it is to read.
-        attention: see the module's table.
 
     Raises:
         AttentionError: if backbone or kernel cannot keep the rows apart.

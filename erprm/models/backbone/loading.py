@@ -1,12 +1,10 @@
-"""Loading of pretrained backbones, and the optimizer setup that all modules share."""
+"""Loading of pretrained backbones."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
@@ -34,13 +32,8 @@ def load_causal_lm(
 ) -> PreTrainedModel:
     """Loads a causal language model from a folder or the hub; weights only as safetensors or GGUF.
 
-    Args:
-        path: the folder or the hub id.
-        gguf_file: name of a GGUF file in it.
-        dtype: type of the weights.
-        attn_implementation: attention of transformers.
-        empty: leave the weights out, on the meta device, if they can be loaded later
-            (:class:`erprm.models.backbone.sharded_loading.DeferredWeights`); else a warning says why they cannot.
+    With ``empty`` the weights are left out, on the meta device, if they can be loaded later
+    (:class:`erprm.models.backbone.sharded_loading.DeferredWeights`); else a warning says why they cannot.
 
     Raises:
         BackboneError: if there is none, or its files lack some of its weights; names the path.
@@ -95,12 +88,7 @@ def load_pretrained(
 ) -> PreTrainedModel:
     """Loads a model of transformers, without code of the hub and with every weight from its safetensors files.
 
-    Args:
-        loader: class with a ``from_pretrained``.
-        path: folder or hub id.
-        dtype: type of the weights.
-        attn_implementation: attention of transformers.
-        may_lack: whether the model may lack the weight of a name, which is then random; by default none.
+    ``may_lack`` says whether the model may lack the weight of a name, which is then random; by default it may not.
 
     Raises:
         BackboneError: if it cannot be loaded, or the files lack weights, which transformers would make up at random.
@@ -135,31 +123,3 @@ def causal_lm_without_weights(path: str, gguf_file: str | None, dtype: torch.dty
         config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
     )
     return model
-
-
-def optimizer_with_schedule(
-    module: L.LightningModule, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None
-) -> Any:
-    """What ``configure_optimizers`` returns: the optimizer over trainable parameters, the schedule stepped each step.
-
-    Raises:
-        ValueError: if a schedule is asked for but the length of the training is not known.
-    """
-    built = optimizer([parameter for parameter in module.parameters() if parameter.requires_grad])
-    if scheduler is None:
-        return built
-    return {
-        "optimizer": built,
-        "lr_scheduler": {"scheduler": scheduler(built, _optimizer_steps(module.trainer)), "interval": "step"},
-    }
-
-
-def _optimizer_steps(trainer: L.Trainer) -> int:
-    total_steps = trainer.estimated_stepping_batches
-    # To count the batches Lightning has begun to load them, from the first on: where a resumed run stands is restored
-    # later (Lightning 2.6, issue 20550). Without its loader it makes another when training starts.
-    trainer.fit_loop.teardown()
-    trainer.fit_loop._combined_loader = None
-    if math.isinf(total_steps):
-        raise ValueError("a schedule needs to know the length of the training: set trainer.max_epochs or max_steps")
-    return int(total_steps)

@@ -22,11 +22,7 @@ _ADAPTER = "default"
 
 
 def peft_config(lora: LoRA, task_type: str | None = None) -> LoraConfig:
-    """The settings as peft has them.
-
-    Args:
-        lora: the settings.
-        task_type: of the model, in peft's words; needed where peft wraps the model.
+    """The settings as peft has them; a type of task is needed where peft wraps the model.
 
     Raises:
         ImportError: if peft is not installed.
@@ -87,11 +83,7 @@ def initialise_adapters(model: nn.Module) -> None:
 
 
 def merged_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The weights of the model without adapters, whose products have been added to the weights they adapt.
-
-    Args:
-        state_dict: weights of the model with adapters, whole.
-        model: that model; only its structure is looked at.
+    """The whole weights of the model without adapters, whose products have been added to the weights they adapt.
 
     Returns:
         Weights under the names that they have without adapters.

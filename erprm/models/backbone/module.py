@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -20,7 +22,6 @@ from erprm.models.backbone.loading import (
     OptimizerFactory,
     SchedulerFactory,
     load_causal_lm,
-    optimizer_with_schedule,
 )
 from erprm.models.backbone.lora import LoRA, add_adapters, initialise_adapters, merged_state_dict, trained_state_dict
 from erprm.models.backbone.sharded_loading import DeferredWeights
@@ -217,8 +218,16 @@ class BackboneModule(ResumableModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer and the schedule of the settings."""
-        return optimizer_with_schedule(self, self.optimizer_factory, self.scheduler_factory)
+        """The optimizer over trainable parameters, and the schedule, stepped at each of its steps.
+
+        Raises:
+            ValueError: if a schedule is asked for but the length of the training is not known.
+        """
+        optimizer = self.optimizer_factory([parameter for parameter in self.parameters() if parameter.requires_grad])
+        if self.scheduler_factory is None:
+            return optimizer
+        schedule = self.scheduler_factory(optimizer, _optimizer_steps(self.trainer))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves out weights that are not trained because there are adapters."""
@@ -289,3 +298,14 @@ class BackboneModule(ResumableModule):
         if plain.can_generate():
             plain.generation_config = self.backbone.generation_config
         plain.to(self.backbone.dtype).save_pretrained(folder, state_dict=weights)
+
+
+def _optimizer_steps(trainer: L.Trainer) -> int:
+    total_steps = trainer.estimated_stepping_batches
+    # To count the batches Lightning has begun to load them, from the first on: where a resumed run stands is restored
+    # later (Lightning 2.6, issue 20550). Without its loader it makes another when training starts.
+    trainer.fit_loop.teardown()
+    trainer.fit_loop._combined_loader = None
+    if math.isinf(total_steps):
+        raise ValueError("a schedule needs to know the length of the training: set trainer.max_epochs or max_steps")
+    return int(total_steps)

@@ -135,13 +135,7 @@ def beside_backbone(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_beside(weights: Mapping[str, Tensor], folder: Path, written_by: str) -> None:
-    """Writes weights beside a backbone that has been saved.
-
-    Args:
-        weights: of :func:`beside_backbone`; there may be none.
-        folder: of the saved backbone.
-        written_by: class of the module, for messages.
-    """
+    """Writes the weights beside a backbone, if there are any, into the folder that it has been saved to."""
     if not weights:
         return
     # Copies, since safetensors refuses tensors that share memory.

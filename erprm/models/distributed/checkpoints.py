@@ -1,15 +1,15 @@
-"""Atomic checkpoint files, and atomic checkpoint folders into which each process writes its part."""
+"""Atomic checkpoint files, and the renames that make checkpoint folders atomic."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.cloud_io import _is_local_file_protocol
 
-from erprm.models.distributed.untrusted import check_folder, refusing_code
+from erprm.models.distributed.untrusted import refusing_code
 from erprm.runs.atomic import final_name, hidden_beside, hidden_name, remove, remove_leftovers, sync, whole_file
 
 
@@ -57,56 +57,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
             return
         self._clean_folders.add(folder)
         remove_leftovers(folder, "*.ckpt")
-
-
-if TYPE_CHECKING:
-    from lightning.pytorch.strategies import ModelParallelStrategy as _Strategy
-else:
-    _Strategy = object
-
-
-class WholeCheckpointFolders(_Strategy):
-    """To be mixed into a strategy that writes such folders: they are written under a temporary name, then renamed.
-
-    Lightning 2.6's strategies write into the folder in place, so a process killed while it overwrites ``last.ckpt``
-    leaves parts of two checkpoints in it. Here the earlier folder stays until the new one is whole. Between the two
-    renames that exchange them neither has the name; the next process that reads from or writes beside it puts
-    the earlier one back.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
-    ) -> None:
-        """Writes a checkpoint; every process calls it."""
-        path = Path(self.broadcast(filepath))
-        if not self._save_distributed_checkpoint:
-            super().save_checkpoint(checkpoint, path, storage_options)
-            return
-        temporary = self.broadcast(hidden_name(path))
-        if self.is_global_zero:
-            restore_folders(path.parent)
-        self.barrier()
-        super().save_checkpoint(checkpoint, temporary, storage_options)
-        self.barrier()
-        if self.is_global_zero:
-            exchange_folder(temporary, path)
-        self.barrier()
-
-    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Reads a checkpoint; every process calls it.
-
-        Raises:
-            CheckpointError: if it names code, unless ``weights_only`` is False.
-        """
-        path = Path(self.broadcast(checkpoint_path))
-        if self.is_global_zero:
-            restore_folders(path.parent)
-        self.barrier()
-        weights_only = weights_only is not False
-        if weights_only and path.is_dir():
-            check_folder(path)
-        with refusing_code(path):
-            return super().load_checkpoint(path, weights_only)
 
 
 def exchange_folder(new: Path, path: Path) -> None:

@@ -69,10 +69,6 @@ def parallelize(module: L.LightningModule, layer_classes: Callable[[], LayerClas
     Each layer, and each child with what is left of it, gathers its weights for itself. Under FSDP1 the strategy wraps
     the module later: it is told to wrap the layers, unless it has an ``auto_wrap_policy`` of its own.
 
-    Args:
-        module: the module, with all its children built.
-        layer_classes: gives the classes of the decoder layers; asked only if weights are sharded.
-
     Raises:
         ValueError: if the precision is none that weights can be sharded with, or the strategy splits tensors too.
     """

@@ -20,40 +20,25 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_distribu
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from erprm.models.distributed.checkpoints import WholeCheckpointFolders
+from erprm.models.distributed.checkpoints import exchange_folder, restore_folders
+from erprm.models.distributed.untrusted import check_folder, refusing_code
+from erprm.runs.atomic import hidden_name
 
 METADATA_FILE = "meta.pt"
 """Files that Lightning adds to the folder of a sharded checkpoint, beside the parts of weights and optimizer states."""
 
 
-class _LoadsWhatIsTrained(ModelParallelStrategy):
-    """Loads checkpoints of modules that save only what they train, beside those of others."""
-
-    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Loads weights and optimizer; of a module that is not strict, which saves only what it trains, just that."""
-        path = Path(self.broadcast(checkpoint_path))
-        assert self.model is not None
-        assert self.lightning_module is not None
-        if self.lightning_module.strict_loading or not path.is_dir():
-            return super().load_checkpoint(path, weights_only)
-        trained = StateDictOptions(ignore_frozen_params=True, strict=False)
-        weights = get_model_state_dict(self.model, options=trained)
-        load_distributed({"state_dict": weights}, checkpoint_id=path)
-        set_model_state_dict(self.model, weights, options=trained)
-        for number, optimizer in enumerate(self.optimizers):
-            state = get_optimizer_state_dict(self.model, optimizer)
-            load_distributed({f"optimizer_{number}": state}, checkpoint_id=path)
-            set_optimizer_state_dict(self.model, optimizer, state)
-        rest: dict[str, Any] = torch.load(path / METADATA_FILE, weights_only=weights_only)
-        return rest
-
-
-class FSDP2Strategy(WholeCheckpointFolders, _LoadsWhatIsTrained):
+class FSDP2Strategy(ModelParallelStrategy):
     """Each process has a part of every weight, gradient and optimizer state, and its own share of the batches.
 
     Lightning's ``ModelParallelStrategy`` with all processes data-parallel (its own default splits tensors among them).
     Modules spread their weights in ``configure_model``, as :class:`erprm.models.ProcessRewardModel` does. It runs on
     CPUs too, over gloo.
+
+    Checkpoint folders are written under a temporary name, then renamed. Lightning 2.6 writes them in place, so a
+    process killed while it overwrites ``last.ckpt`` leaves parts of two checkpoints in it. Here the earlier folder
+    stays until the new one is whole. Between the two renames that exchange them neither has the name; the next process
+    that reads from or writes beside it puts the earlier one back.
     """
 
     strategy_name = "fsdp2"
@@ -135,6 +120,56 @@ class FSDP2Strategy(WholeCheckpointFolders, _LoadsWhatIsTrained):
                 "what is trained must be there when configure_model of the base class ends (build it in build_backbone)"
             )
         super().setup(trainer)
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Writes a checkpoint; every process calls it."""
+        path = Path(self.broadcast(filepath))
+        if not self._save_distributed_checkpoint:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        temporary = self.broadcast(hidden_name(path))
+        if self.is_global_zero:
+            restore_folders(path.parent)
+        self.barrier()
+        super().save_checkpoint(checkpoint, temporary, storage_options)
+        self.barrier()
+        if self.is_global_zero:
+            exchange_folder(temporary, path)
+        self.barrier()
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Reads a checkpoint; every process calls it. Of a module that is not strict just what it trains is loaded.
+
+        Raises:
+            CheckpointError: if it names code, unless ``weights_only`` is False.
+        """
+        assert self.lightning_module is not None
+        path = Path(self.broadcast(checkpoint_path))
+        if self.is_global_zero:
+            restore_folders(path.parent)
+        self.barrier()
+        weights_only = weights_only is not False
+        if weights_only and path.is_dir():
+            check_folder(path)
+        with refusing_code(path):
+            if self.lightning_module.strict_loading or not path.is_dir():
+                return super().load_checkpoint(path, weights_only)
+            return self._load_what_is_trained(path, weights_only)
+
+    def _load_what_is_trained(self, path: Path, weights_only: bool) -> dict[str, Any]:
+        assert self.model is not None
+        trained = StateDictOptions(ignore_frozen_params=True, strict=False)
+        weights = get_model_state_dict(self.model, options=trained)
+        load_distributed({"state_dict": weights}, checkpoint_id=path)
+        set_model_state_dict(self.model, weights, options=trained)
+        for number, optimizer in enumerate(self.optimizers):
+            state = get_optimizer_state_dict(self.model, optimizer)
+            load_distributed({f"optimizer_{number}": state}, checkpoint_id=path)
+            set_optimizer_state_dict(self.model, optimizer, state)
+        rest: dict[str, Any] = torch.load(path / METADATA_FILE, weights_only=weights_only)
+        return rest
 
 
 StrategyRegistry.register(

@@ -13,8 +13,8 @@ from torch import nn
 
 from erprm.models.adapters import AdaptedRewardModel
 from erprm.models.calibration import ModelCalibration
-from erprm.models.process_reward import STEP_FORMAT_FILE, read_step_format
 from erprm.models.scorers import HTTPStepScorer, is_url
+from erprm.models.step_format_file import STEP_FORMAT_FILE, read_step_format
 from erprm.steps import StepFormat
 
 Scorer = TypeVar("Scorer")
@@ -65,10 +65,7 @@ def opened_scorer(scorer: Scorer, device: torch.device) -> Iterator[Scorer]:
 def check_step_formats(policy: str, step_format: object, key: str) -> None:
     """Refuses a policy that was saved with another step format than the reward model reads.
 
-    Args:
-        policy: folder or hub id; without a file of a step format in the folder there is nothing to compare.
-        step_format: the reward model's, if it has one.
-        key: of the reward model, for the message.
+    Without a file of a step format in the policy's folder there is nothing to compare.
 
     Raises:
         ValueError: naming the fields that differ, with both values.

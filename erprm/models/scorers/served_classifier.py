@@ -135,10 +135,6 @@ class ServedTokenClassifier(ABC):
 def refuse_no_probabilities(values: Tensor, tokens: int) -> None:
     """Refuses what are no probabilities of two classes at every token.
 
-    Args:
-        values: expected to be ``[tokens, 2]``.
-        tokens: how many there are.
-
     Raises:
         ScorerError: if the shape is another, or a value is NaN or not in [0, 1], or the two of a token do not sum to 1.
     """

@@ -61,7 +61,8 @@ def check_finite(trainer: L.Trainer, batches: Sequence[TrainedBatch], parameters
     if trainer.strategy.reduce_boolean_decision(is_finite, all=True):
         return
     _forgo_saving(trainer)
-    every_batch = _of_all_processes([replace(batch, loss=_to_cpu(batch.loss)) for batch in batches])
+    on_cpu = [replace(batch, loss=None if batch.loss is None else batch.loss.cpu()) for batch in batches]
+    every_batch = _of_all_processes(on_cpu)
     broken = [batch for batch in every_batch if batch.loss is not None and not torch.isfinite(batch.loss)]
     named = broken or every_batch
     where = (
@@ -78,10 +79,6 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-
-
-def _to_cpu(loss: Tensor | None) -> Tensor | None:
-    return None if loss is None else loss.cpu()
 
 
 def _of_all_processes(batches: list[TrainedBatch]) -> list[TrainedBatch]:

@@ -14,17 +14,13 @@ from erprm.data.sources import Problem
 from erprm.engines.base import Completion
 from erprm.steps import segment_steps
 
+# The text of a beginning of a sample's tokens.
 Decode = Callable[[Sequence[int]], str]
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """The beginning of a solution up to the end of a step, without the prompt.
-
-    Attributes:
-        token_ids: its tokens, as sampled.
-        text: their text.
-    """
+    """The beginning of a solution up to the end of a step, without the prompt: tokens as sampled, and their text."""
 
     token_ids: tuple[int, ...]
     text: str
@@ -50,12 +46,6 @@ class SampledSolution:
 def cut_solution(completion: Completion, seed: int, style: str, decode: Decode) -> SampledSolution | None:
     """Splits a sample into steps and cuts its tokens at their ends.
 
-    Args:
-        completion: the sample.
-        seed: seed of its request.
-        style: how steps are separated (see :func:`erprm.steps.segment_steps`).
-        decode: the text of a beginning of ``completion.token_ids``.
-
     Returns:
         The solution; ``None`` if the text has no step.
     """
@@ -76,12 +66,6 @@ def would_be_cut_at(prefix: Prefix, completion: Completion, style: str, decode: 
     """True if a solution made of a prefix and its completion would have been cut at that prefix.
 
     It would not if, for instance, nothing but the final answer came next, which is no step of its own.
-
-    Args:
-        prefix: the beginning.
-        completion: what was sampled after it.
-        style: how steps are separated.
-        decode: the text of a beginning of the tokens of both.
     """
     text = prefix.text + completion.text
     token_ids = (*prefix.token_ids, *completion.token_ids)
@@ -147,17 +131,7 @@ def build_record(
     policy: str,
     sampling: str,
 ) -> RolloutRecord:
-    """The record of a solution.
-
-    Args:
-        problem: what it solves.
-        solution: its steps and prefixes.
-        reward: its own outcome; the reward of the last step.
-        step_rewards: rewards of the completions of each prefix.
-        correct_threshold: reward from which the solution counts as correct.
-        policy: name of the policy.
-        sampling: the sampling settings, as JSON.
-    """
+    """The record of a solution, whose own outcome is the reward of its last step."""
     return RolloutRecord(
         problem_id=problem.problem_id,
         question=problem.question,

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from erprm.engines.base import Engine
 from erprm.errors import FailedRunError
@@ -25,29 +25,8 @@ log = logging.getLogger(__name__)
 _MOST_BLOCKS = 10_000
 
 
-class Executor(Protocol):
-    """Makes shards; to be closed afterwards."""
-
-    @property
-    def completion_tokens(self) -> int:
-        """Tokens generated so far."""
-        ...
-
-    def run(self, shards: Sequence[int]) -> Iterator[ShardMark]:
-        """Makes shards and writes them; gives each one's mark as soon as it is done, in any order."""
-        ...
-
-    def close(self) -> None:
-        """Releases engines and graders."""
-        ...
-
-
-def open_executor(work: ShardWork, engine: Engine | None = None) -> Executor:
-    """The executor that a configuration names, ready to run.
-
-    Args:
-        work: what to make.
-        engine: an engine that already exists; by default each process loads the one of the configuration.
+def open_executor(work: ShardWork, engine: Engine | None = None) -> LocalExecutor | RayExecutor:
+    """The executor that a configuration names, ready to run; to be closed afterwards.
 
     Raises:
         ValueError: if there is an engine already and actors are to make the shards.

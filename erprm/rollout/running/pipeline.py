@@ -74,7 +74,7 @@ def _run(config: RolloutConfig, engine: Engine | None, problems: Iterable[Proble
     missing = []
     for shard in numbers:
         mark = store.mark_of(shard)
-        if mark is None or (config.retry_rejected and mark.may_be_repaired):
+        if mark is None or (config.retry_rejected and (mark.rejected or mark.ungraded)):
             missing.append(shard)
         else:
             tally.add(mark)
@@ -118,7 +118,7 @@ class _Tally:
     config: RolloutConfig
     total: int
     of_run: int
-    counts: RolloutSummary = field(default_factory=RolloutSummary.nothing)
+    counts: RolloutSummary = field(default_factory=RolloutSummary)
     first: str = ""
 
     @property

@@ -65,11 +65,6 @@ class ShardMark:
     rejected: list[Json] = field(default_factory=list)
     ungraded: list[Json] = field(default_factory=list)
 
-    @property
-    def may_be_repaired(self) -> bool:
-        """True if making the shard again could change its records."""
-        return bool(self.rejected or self.ungraded)
-
 
 class ShardStore:
     """The shards of one run.
@@ -79,6 +74,9 @@ class ShardStore:
         settings: everything that determines the content, as JSON values.
         num_shards: shards of the whole run.
         shared: whether other processes write shards of the same run into the folder now.
+
+    Attributes:
+        settings: everything that determines the content, as far as it is known.
 
     Raises:
         OutputFolderError: if the folder holds another run; names the settings that differ, with both values.
@@ -96,7 +94,7 @@ class ShardStore:
         self.num_shards = num_shards
         self._shared = shared
         self._run_folder = run_folder(self.folder)
-        self._settings = as_json({**settings, "format_version": FORMAT_VERSION, "num_shards": num_shards})
+        self.settings = as_json({**settings, "format_version": FORMAT_VERSION, "num_shards": num_shards})
         self._refuse_other_settings()
 
     @classmethod
@@ -117,14 +115,9 @@ class ShardStore:
         return cls(folder, settings, settings["num_shards"])
 
     @property
-    def settings(self) -> Json:
-        """Everything that determines the content, as far as it is known."""
-        return self._settings
-
-    @property
     def run(self) -> str:
         """Hash of the settings."""
-        return content_hash(self._settings)
+        return content_hash(self.settings)
 
     def sweep(self, shards: range) -> None:
         """Removes what processes that were killed have left half-written, before others begin.
@@ -147,9 +140,9 @@ class ShardStore:
         Raises:
             OutputFolderError: if the folder's shards were made with other values of these.
         """
-        self._settings.update(settled)
+        self.settings.update(settled)
         self._refuse_other_settings()
-        self._run_folder.write_manifest(self._settings)
+        self._run_folder.write_manifest(self.settings)
 
     def catch_up(self) -> None:
         """Takes over what was settled by the processes that made the shards, and puts a damaged manifest right.
@@ -159,7 +152,7 @@ class ShardStore:
         """
         if self._run_folder.stored_settings() is not None:
             self._refuse_other_settings()
-            self._run_folder.write_manifest(self._settings)
+            self._run_folder.write_manifest(self.settings)
 
     def _refuse_other_settings(self) -> None:
         """Compares with the run in the folder, and takes over those of its settings that are not known yet."""
@@ -167,8 +160,8 @@ class ShardStore:
         # A run that stopped before its first shard binds nobody to its settings.
         if stored is not None and not self._shared and not any(self.folder.glob("data/*.parquet")):
             return
-        self._run_folder.refuse_other_settings({**(stored or {}), **self._settings})
-        self._settings = stored or self._settings
+        self._run_folder.refuse_other_settings({**(stored or {}), **self.settings})
+        self.settings = stored or self.settings
 
     @property
     def _width(self) -> int:
@@ -260,7 +253,7 @@ class ShardStore:
             raise _with_advice(error, path) from error
 
     def _refuse_takeover(self) -> None:
-        if self._run_folder.stored_settings() != self._settings:
+        if self._run_folder.stored_settings() != self.settings:
             raise OutputFolderError(
                 f"output_dir {str(self.folder)!r} has meanwhile been taken over by a run with other settings; give "
                 "each run its own folder"
