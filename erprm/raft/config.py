@@ -23,11 +23,8 @@ from erprm.steps import check_step_style
 if TYPE_CHECKING:
     from erprm.data.sources import Problem
 
-# Selectors without a reward model, by name: classes with `opened(config)` and `depends_on`, keys of `RaftConfig`.
-SELECTORS: dict[str, str] = {
-    "random": "erprm.raft.selectors.RandomSelector",
-    "oracle": "erprm.raft.selectors.OracleSelector",
-}
+# Selectors without a reward model, by name, with the keys of `RaftConfig` that decide their scores.
+SELECTORS: dict[str, tuple[str, ...]] = {"random": ("seed",), "oracle": ("grading", "correct_threshold")}
 # What a selector is called that the key `selector` names itself, in the place of a name.
 OWN_SELECTOR = "selector"
 

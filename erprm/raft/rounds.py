@@ -34,7 +34,7 @@ from erprm.raft.fine_tuning import (
     run_in_process_of_its_own,
     sft_settings,
 )
-from erprm.raft.selectors import check_scorer, model_free_selector, scorer_config_key, scorer_key
+from erprm.raft.selectors import check_scorer, scorer_config_key, scorer_key
 from erprm.raft.stages import (
     KEPT_FILE,
     OpenedWhenAsked,
@@ -228,7 +228,7 @@ class _Raft:
         config = self.config
         if name in SELECTORS:
             settings = {**vars(config), **self._grading_settings()}
-            return {"selector": name, **{key: settings[key] for key in model_free_selector(name).depends_on}}
+            return {"selector": name, **{key: settings[key] for key in SELECTORS[name]}}
         # The name is the user's own; what counts is the model behind it.
         return {"scorer": self.scorer_keys[name], "style": config.style, "aggregation": config.aggregation}
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 import math
-import pkgutil
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from erprm.errors import InputError
-from erprm.grading import BatchGrader, Kind, OutcomeGrader, open_grader, outcome_rewards
+from erprm.grading import BatchGrader, Kind, OutcomeGrader, outcome_rewards
 from erprm.lookup import imported
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.adapters.choice import choose_adapter
@@ -27,7 +26,7 @@ from erprm.models.attention.masks import AttentionError
 from erprm.models.calibration import AUTO
 from erprm.models.scorers import is_url
 from erprm.models.scorers.opening import check_step_formats, named_scorer, opened_scorer
-from erprm.raft.config import OWN_SELECTOR, SELECTORS, RaftConfig
+from erprm.raft.config import OWN_SELECTOR
 from erprm.raft.solutions import SampledProblem
 from erprm.runs.identity import CALIBRATION_FILE, content_hash, file_sha256, model_key, setting_content
 from erprm.scoring import ScorerError, StepScorer, checked_scores
@@ -164,41 +163,12 @@ class RewardModelSelector:
         return scores
 
 
-class ModelFreeSelector(Selector, Protocol):
-    """A selector without a reward model, whose name in the settings is all that it needs.
-
-    Attributes:
-        depends_on: keys of :class:`RaftConfig` that decide its scores.
-    """
-
-    depends_on: ClassVar[tuple[str, ...]]
-
-    @classmethod
-    def opened(cls, config: RaftConfig) -> AbstractContextManager[Selector]:
-        """The selector of a run; what it needs is closed afterwards."""
-        ...
-
-
-def model_free_selector(name: str) -> type[ModelFreeSelector]:
-    """The class that a name of ``SELECTORS`` stands for."""
-    selector: type[ModelFreeSelector] = pkgutil.resolve_name(SELECTORS[name])
-    return selector
-
-
 class RandomSelector:
     """Chance: what fine-tuning on a policy's own solutions does without any judgement of them."""
-
-    depends_on: ClassVar[tuple[str, ...]] = ("seed",)
 
     def __init__(self, seed: int) -> None:
         """Takes the seed; a candidate's score also depends on its problem and place."""
         self._seed = seed
-
-    @classmethod
-    @contextmanager
-    def opened(cls, config: RaftConfig) -> Iterator[RandomSelector]:
-        """The selector of a run."""
-        yield cls(config.seed)
 
     def scores(self, problems: Sequence[SampledProblem]) -> list[list[float]]:
         """See :class:`Selector`; numbers in [0, 1)."""
@@ -212,20 +182,11 @@ class RandomSelector:
 class OracleSelector:
     """The gold answers: only right candidates are kept, those with the highest outcome reward first."""
 
-    depends_on: ClassVar[tuple[str, ...]] = ("grading", "correct_threshold")
-
     def __init__(self, grader: OutcomeGrader | BatchGrader, kind: Kind, correct_threshold: float) -> None:
         """Takes a running grader, how it reads answers, and the reward from which an outcome counts as correct."""
         self._grader = grader
         self._kind: Kind = kind
         self._correct_threshold = correct_threshold
-
-    @classmethod
-    @contextmanager
-    def opened(cls, config: RaftConfig) -> Iterator[OracleSelector]:
-        """The selector of a run, with its grader."""
-        with open_grader(config.grading, "grading") as grader:
-            yield cls(grader, config.problems.kind(config.grading), config.correct_threshold)
 
     def scores(self, problems: Sequence[SampledProblem]) -> list[list[float]]:
         """See :class:`Selector`; outcome rewards."""

@@ -18,16 +18,17 @@ from erprm.grading import extract_answer, open_grader
 from erprm.metrics.choice import choose
 from erprm.models.backbone.loading import load_causal_lm
 from erprm.models.scorers.opening import check_step_formats, device_named
-from erprm.raft.config import SELECTORS, RaftConfig
+from erprm.raft.config import RaftConfig
 from erprm.raft.evaluation import EvaluatedProblem, Evaluation, evaluate
 from erprm.raft.log_probs import solution_log_probs
 from erprm.raft.selectors import (
     NEVER,
+    OracleSelector,
+    RandomSelector,
     RewardModelSelector,
     SelectionError,
     Selector,
     keep_best,
-    model_free_selector,
     open_scorer,
     outcomes,
     scorer_config_key,
@@ -67,9 +68,11 @@ class OpenedWhenAsked(Generic[Resource]):
 @contextmanager
 def open_selector(config: RaftConfig, name: str) -> Iterator[Selector]:
     """The selector of a name, with the reward model or the grader that it needs."""
-    if name in SELECTORS:
-        with model_free_selector(name).opened(config) as selector:
-            yield selector
+    if name == "random":
+        yield RandomSelector(config.seed)
+    elif name == "oracle":
+        with open_grader(config.grading, "grading") as grader:
+            yield OracleSelector(grader, config.problems.kind(config.grading), config.correct_threshold)
     else:
         key = scorer_config_key(name)
         with open_scorer(config.scorer_settings[name], key, device_named(config.device)) as scorer:
