@@ -34,10 +34,6 @@ class EvaluatedProblem:
         """Share of the sampled solutions that are right."""
         return sum(self.correct) / len(self.correct)
 
-    def as_row(self) -> dict[str, Any]:
-        """The row of a file."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -37,9 +37,9 @@ from erprm.raft.fine_tuning import (
 from erprm.raft.selectors import check_scorer, scorer_config_key, scorer_key
 from erprm.raft.stages import (
     KEPT_FILE,
-    OpenedWhenAsked,
     evaluate_policy,
     open_selector,
+    opened_when_asked,
     read_evaluation,
     sample_held_out,
     sample_solutions,
@@ -119,7 +119,7 @@ class _Raft:
     def _sample(self, number: int) -> None:
         """Stages that need a round's policy: its solutions of the held-out problems, and those of the next round."""
         config, following = self.config, number + 1
-        with OpenedWhenAsked(lambda: closing(open_engine(self._engine(number)))) as engine:
+        with opened_when_asked(lambda: closing(open_engine(self._engine(number)))) as engine:
             self._make(
                 number,
                 "held_out",
@@ -139,8 +139,8 @@ class _Raft:
         config, following = self.config, number + 1
         used, chosen = config.used_scorer, config.selector_name
         with (
-            OpenedWhenAsked(lambda: open_selector(config, chosen)) as selector,
-            OpenedWhenAsked(lambda: open_selector(config, used or chosen)) as other,
+            opened_when_asked(lambda: open_selector(config, chosen)) as selector,
+            opened_when_asked(lambda: open_selector(config, used or chosen)) as other,
         ):
             judge = None if used is None else selector if used == chosen else other
             policy, held_out = self._engine(number).model, self._path(number, "held_out")

@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from erprm.data.files.json_rows import read_json_rows
 from erprm.data.sources import Problem
 from erprm.engines.base import Engine, Sampling
 from erprm.engines.prompts import PromptFormat
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from erprm.data.policy import PolicySample
 from erprm.data.pools import answer_key
@@ -42,27 +43,15 @@ EVALUATION_FILE, KEPT_FILE = "evaluation.json", "samples.jsonl"
 Resource = TypeVar("Resource")
 
 
-class OpenedWhenAsked(Generic[Resource]):
-    """A model that is loaded when it is first needed, and freed at the end of the block."""
-
-    def __init__(self, open_it: Callable[[], AbstractContextManager[Resource]]) -> None:
-        """Takes what opens it."""
-        self._open = open_it
-        self._stack = ExitStack()
-        self._opened: list[Resource] = []
-
-    def __call__(self) -> Resource:
-        """The model."""
-        if not self._opened:
-            self._opened.append(self._stack.enter_context(self._open()))
-        return self._opened[0]
-
-    def __enter__(self) -> OpenedWhenAsked[Resource]:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._opened.clear()
-        self._stack.close()
+@contextmanager
+def opened_when_asked(
+    open_it: Callable[[], AbstractContextManager[Resource]],
+) -> Iterator[Callable[[], Resource]]:
+    """Gives a model that is loaded when it is first asked for, and freed at the end of the block."""
+    with ExitStack() as stack:
+        ask = cache(lambda: stack.enter_context(open_it()))
+        yield ask
+        ask.cache_clear()
 
 
 @contextmanager
@@ -87,7 +76,7 @@ def sample_solutions(
     config: RaftConfig,
     problems: Sequence[Problem],
     sampling: Sampling,
-    engine: OpenedWhenAsked[Engine],
+    engine: Callable[[], Engine],
     folder: Path,
 ) -> None:
     """Samples solutions of problems."""
@@ -97,7 +86,7 @@ def sample_solutions(
     )
 
 
-def score_solutions(config: RaftConfig, samples: Path, selector: OpenedWhenAsked[Selector], folder: Path) -> None:
+def score_solutions(config: RaftConfig, samples: Path, selector: Callable[[], Selector], folder: Path) -> None:
     """Scores solutions; one that is never to be kept has a null, since JSON has no infinity."""
     Parts(folder, config.problems_per_part).make(
         list(read_solutions(samples)),
@@ -158,7 +147,7 @@ def select_solutions(config: RaftConfig, number: int, samples: Path, scores: Pat
 
 
 def sample_held_out(
-    config: RaftConfig, problems: Sequence[Problem], number: int, engine: OpenedWhenAsked[Engine], folder: Path
+    config: RaftConfig, problems: Sequence[Problem], number: int, engine: Callable[[], Engine], folder: Path
 ) -> None:
     """Samples what the evaluation of a round is made from: the most likely solution of each problem, and some more."""
     sampling = config.evaluation_sampling(number)
@@ -171,7 +160,7 @@ def evaluate_policy(
     number: int,
     policy: str,
     held_out: Path,
-    selector: OpenedWhenAsked[Selector] | None,
+    selector: Callable[[], Selector] | None,
     folder: Path,
 ) -> None:
     """Evaluates the policy of a round by its solutions of the held-out problems."""
@@ -205,7 +194,7 @@ def evaluate_policy(
     ]
     finished = [finished for each in sampled for finished in each.finished]
     evaluation = evaluate(number, problems, finished.count(False) / len(finished))
-    write_json_lines((each.as_row() for each in problems), folder / "problems.jsonl")
+    write_json_lines(map(asdict, problems), folder / "problems.jsonl")
     write_json(evaluation.as_json(), folder / EVALUATION_FILE)
 
 
