@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, get_args
@@ -16,9 +16,9 @@ import pyarrow as pa
 from erprm.data.files.json_rows import Place, Reject, RowError, stop
 from erprm.data.files.row_files import layout_of, write_rows
 from erprm.data.formats import ExportLabels as ExportLabels
-from erprm.data.formats.labelled import RowParser, shortened
+from erprm.data.formats.labelled import shortened
 from erprm.data.formats.official import official_parser, official_row
-from erprm.data.formats.trl import trl_parser, trl_row, trl_schema
+from erprm.data.formats.trl import trl_records, trl_row, trl_schema
 from erprm.data.labels import label_eta, solution_labels
 from erprm.data.records import RecordError, RolloutRecord
 from erprm.eta import Eta
@@ -65,7 +65,6 @@ class Exporter:
         if options.threshold is not None and layout != "trl":
             raise ValueError(f"threshold is for trl alone; the values of {layout} are numbers")
         self._layout, self._options = layout, options
-        self._reader: Callable[[], RowParser] = trl_parser if layout == "trl" else official_parser
         self.schema = trl_schema(options.threshold) if layout == "trl" else _OFFICIAL_SCHEMA
 
     def rows(self, records: Iterable[tuple[Place, RolloutRecord]], reject: Reject = stop) -> Iterator[dict[str, Any]]:
@@ -103,8 +102,9 @@ class Exporter:
     def _check_that_it_comes_back(
         self, row: Mapping[str, Any], record: RolloutRecord, labels: list[float], where: str
     ) -> None:
+        parse = trl_records if self._layout == "trl" else official_parser()
         try:
-            (back,) = self._reader()(row, where)
+            (back,) = parse(row, where)
         except RecordError as error:
             reason = str(error).removeprefix(f"{where}: ")
             raise RecordError(f"{where}: could not be read back from {self._layout}: {reason}") from error

@@ -49,10 +49,10 @@ def _record(row: Mapping[str, Any], where: str) -> list[RolloutRecord]:
 _LAYOUTS = {
     "records": _Layout(tuple(ROLLOUT_SCHEMA.names), lambda _: _record),
     "official": _Layout(official.FIELDS, lambda options: official.official_parser(options.first_step)),
-    "math_shepherd": _Layout(math_shepherd.FIELDS, lambda _: math_shepherd.math_shepherd_parser()),
+    "math_shepherd": _Layout(math_shepherd.FIELDS, lambda _: math_shepherd.math_shepherd_records),
     "prm800k": _Layout(prm800k.FIELDS, lambda options: prm800k.prm800k_parser(options.neutral, options.alternatives)),
-    "trl": _Layout(trl.FIELDS, lambda _: trl.trl_parser()),
-    "processbench": _Layout(processbench.FIELDS, lambda _: processbench.processbench_parser()),
+    "trl": _Layout(trl.FIELDS, lambda _: trl.trl_records),
+    "processbench": _Layout(processbench.FIELDS, lambda _: processbench.processbench_records),
 }
 
 

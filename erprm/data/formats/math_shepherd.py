@@ -11,7 +11,7 @@ the label of the last step, and ``task`` goes into ``source``.
 
 from __future__ import annotations
 
-from erprm.data.formats.labelled import Row, RowParser, labelled_record, shortened, text_field, unexpected
+from erprm.data.formats.labelled import Row, labelled_record, shortened, text_field, unexpected
 from erprm.data.records import RecordError, RolloutRecord
 
 FIELDS = ("input", "label")
@@ -20,12 +20,8 @@ FIRST_STEP = "Step 1:"
 _LABELS = {"+": 1.0, "-": 0.0}
 
 
-def math_shepherd_parser() -> RowParser:
-    """Parser of the rows of one file."""
-    return _records
-
-
-def _records(row: Row, where: str) -> list[RolloutRecord]:
+def math_shepherd_records(row: Row, where: str) -> list[RolloutRecord]:
+    """The record in a row, see :data:`erprm.data.formats.labelled.RowParser`."""
     pieces = text_field(row, "input", where).split(TAG)
     labels = _labels(pieces, text_field(row, "label", where), where)
     *texts, rest = pieces

@@ -10,18 +10,14 @@ that step is wrong (0), and nothing is said of those after it: the record ends w
 
 from __future__ import annotations
 
-from erprm.data.formats.labelled import Row, RowParser, labelled_record, list_field, text_field, unexpected
+from erprm.data.formats.labelled import Row, labelled_record, list_field, text_field, unexpected
 from erprm.data.records import RolloutRecord
 
 FIELDS = ("problem", "steps", "label")
 
 
-def processbench_parser() -> RowParser:
-    """Parser of the rows of one file."""
-    return _records
-
-
-def _records(row: Row, where: str) -> list[RolloutRecord]:
+def processbench_records(row: Row, where: str) -> list[RolloutRecord]:
+    """The record in a row, see :data:`erprm.data.formats.labelled.RowParser`."""
     steps, label = steps_and_label(row, where)
     correct = row.get("final_answer_correct", label == -1)
     if not isinstance(correct, bool):

@@ -13,18 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from erprm.data.formats.labelled import Row, RowParser, check_label, labelled_record, list_field, text_field
+from erprm.data.formats.labelled import Row, check_label, labelled_record, list_field, text_field
 from erprm.data.records import RecordError, RolloutRecord
 
 FIELDS = ("prompt", "completions", "labels")
 
 
-def trl_parser() -> RowParser:
-    """Parser of the rows of one file."""
-    return _records
-
-
-def _records(row: Row, where: str) -> list[RolloutRecord]:
+def trl_records(row: Row, where: str) -> list[RolloutRecord]:
+    """The record in a row, see :data:`erprm.data.formats.labelled.RowParser`."""
     steps = list_field(row, "completions", "texts", where)
     values = list_field(row, "labels", "booleans or numbers", where)
     if len(values) != len(steps):
