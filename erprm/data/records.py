@@ -25,7 +25,7 @@ from erprm.data.files.hub import is_hub_id, load_hub_dataset
 from erprm.data.files.json_rows import RowError
 from erprm.data.files.row_files import data_files, parquet_batches, rows_of_batch
 from erprm.data.record_columns import RecordColumns
-from erprm.runs.atomic import whole_file
+from erprm.runs.atomic import encodable, whole_file
 from erprm.runs.identity import file_chunks, sha256_of
 
 __all__ = ["ROLLOUT_SCHEMA", "RecordError", "RolloutRecord", "read_records", "validate_record", "write_records"]
@@ -102,14 +102,14 @@ def validate_record(row: Mapping[str, Any], *, where: str) -> RolloutRecord:
     for field, expected_type in _SCALAR_TYPES.items():
         # A bool is an int in Python, but no seed.
         if not isinstance(row[field], expected_type) or (expected_type is int and isinstance(row[field], bool)):
-            raise _unexpected(where, field, row[field], f"a value of type {expected_type.__name__}")
-        if expected_type is str and not _is_unicode(row[field]):
-            raise _unexpected(where, field, row[field], _UNICODE)
+            raise unexpected(field, row[field], f"a value of type {expected_type.__name__}", where)
+        if expected_type is str and encodable(row[field]) != row[field]:
+            raise unexpected(field, row[field], _UNICODE, where)
     for field in ("problem_id", "question"):
         if not row[field].strip():
-            raise _unexpected(where, field, row[field], "a text that is not blank")
+            raise unexpected(field, row[field], "a text that is not blank", where)
     if not -(2**63) <= row["seed"] < 2**63:
-        raise _unexpected(where, "seed", row["seed"], "an integer of 64 bits")
+        raise unexpected("seed", row["seed"], "an integer of 64 bits", where)
     _check_steps(row["steps"], where)
     _check_rewards(row["rewards"], len(row["steps"]), where)
     return RolloutRecord(*[row[field] for field in _FIELDS])
@@ -117,48 +117,41 @@ def validate_record(row: Mapping[str, Any], *, where: str) -> RolloutRecord:
 
 def _check_steps(steps: object, where: str) -> None:
     if not isinstance(steps, list) or not steps:
-        raise _unexpected(where, "steps", steps, "a list of at least one step")
+        raise unexpected("steps", steps, "a list of at least one step", where)
     for number, step in enumerate(steps):
         if not isinstance(step, str) or not step.strip():
-            raise _unexpected(where, f"steps[{number}]", step, "a text that is not blank")
-        if not _is_unicode(step):
-            raise _unexpected(where, f"steps[{number}]", step, _UNICODE)
-
-
-def _is_unicode(text: str) -> bool:
-    """False for half a surrogate pair: JSON can write it as an escape, no encoding can."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+            raise unexpected(f"steps[{number}]", step, "a text that is not blank", where)
+        if encodable(step) != step:
+            raise unexpected(f"steps[{number}]", step, _UNICODE, where)
 
 
 def _check_rewards(rewards: object, num_steps: int, where: str) -> None:
     if not isinstance(rewards, list):
-        raise _unexpected(where, "rewards", rewards, "a list")
+        raise unexpected("rewards", rewards, "a list", where)
     if len(rewards) != num_steps:
         raise RecordError(
             f"{where}: field 'rewards' has {len(rewards)} list(s); expected one for each of the {num_steps} step(s)"
         )
     for number, step_rewards in enumerate(rewards):
         if not isinstance(step_rewards, list):
-            raise _unexpected(where, f"rewards[{number}]", step_rewards, "a list of the completions' rewards")
+            raise unexpected(f"rewards[{number}]", step_rewards, "a list of the completions' rewards", where)
         for k, reward in enumerate(step_rewards):
             is_number = isinstance(reward, (float, int)) and not isinstance(reward, bool)
             if not is_number or not 0.0 <= reward <= 1.0:  # NaN is outside too
-                raise _unexpected(where, f"rewards[{number}][{k}]", reward, "a number in [0, 1]")
+                raise unexpected(f"rewards[{number}][{k}]", reward, "a number in [0, 1]", where)
     if len(rewards[-1]) != 1:
         expected = "a list of one reward, the graded outcome, for the last step"
-        raise _unexpected(where, f"rewards[{num_steps - 1}]", rewards[-1], expected)
+        raise unexpected(f"rewards[{num_steps - 1}]", rewards[-1], expected, where)
 
 
-def _unexpected(where: str, field: str, value: object, expected: str) -> RecordError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    return RecordError(f"{where}: field {field!r} is {shown}; expected {expected}")
+def unexpected(field: str, value: object, expected: str, where: str) -> RecordError:
+    """The error about a field: its value, shortened, and what would be accepted."""
+    return RecordError(f"{where}: field {field!r} is {shortened(repr(value))}; expected {expected}")
+
+
+def shortened(text: str) -> str:
+    """The start of a text, for a message."""
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def write_records(records: Iterable[RolloutRecord], path: str | os.PathLike[str]) -> int:
@@ -194,16 +187,6 @@ def _batch_of(rows: list[Mapping[str, Any]], place: str, first_row: int) -> pa.R
     return pa.RecordBatch.from_pylist(rows, schema=ROLLOUT_SCHEMA)
 
 
-def record_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The file of a local path, or those of the ``train`` split of a folder of Parquet files, in order of name.
-
-    Raises:
-        FileNotFoundError: if there is nothing at the path, or a folder holds no Parquet file.
-        ValueError: if a folder holds several splits and none is ``train``.
-    """
-    return data_files(path, "rollout records")
-
-
 def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
     """Reads and checks records, a thousand rows at a time.
 
@@ -220,7 +203,7 @@ def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
         tables = dataset.with_format("arrow").iter(_BATCH)
         yield from _checked((batch for table in tables for batch in table.to_batches()), os.fspath(source))
         return
-    for path in record_files(source):
+    for path in data_files(source, "rollout records"):
         yield from _checked(parquet_batches(path), str(path))
 
 
@@ -265,7 +248,7 @@ def records_fingerprint(source: str | os.PathLike[str]) -> str:
     """
     if is_hub_id(os.fspath(source)):
         return str(load_hub_dataset(os.fspath(source), "rollout records")._fingerprint)
-    return sha256_of(chunk for path in record_files(source) for chunk in file_chunks(path))
+    return sha256_of(chunk for path in data_files(source, "rollout records") for chunk in file_chunks(path))
 
 
 def content_fingerprint(records: Iterable[RolloutRecord]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from erprm.errors import InputError
 from erprm.lookup import did_you_mean
+from erprm.runs.atomic import encodable
 
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 80
@@ -107,7 +108,7 @@ def takes(annotation: Any, value: object) -> bool:
     if annotation is float:
         return type(value) in (int, float) and abs(value) < math.inf  # type: ignore[arg-type]
     if annotation is str:
-        return isinstance(value, str) and _is_unicode(value)
+        return isinstance(value, str) and encodable(value) == value
     return (origin or annotation) is dict and isinstance(value, dict)
 
 
@@ -133,11 +134,3 @@ def _value(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

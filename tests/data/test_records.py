@@ -14,7 +14,6 @@ from erprm.data.records import (
     RolloutRecord,
     content_fingerprint,
     read_records,
-    record_files,
     records_fingerprint,
     validate_record,
     write_records,
@@ -74,7 +73,7 @@ def test_extra_columns_are_left_alone(tmp_path: Path) -> None:
 def test_a_path_without_records_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path, what in ((tmp_path / "nowhere", "does not exist"), (tmp_path / "empty", "holds no .parquet file")):
-        for read in (record_files, records_fingerprint, lambda path: list(read_records(path))):
+        for read in (records_fingerprint, lambda path: list(read_records(path))):
             with pytest.raises(FileNotFoundError, match=re.escape(f"rollout records: {str(path)!r} {what}")):
                 read(path)
 

@@ -16,11 +16,10 @@ import pyarrow as pa
 from erprm.data.files.json_rows import Place, Reject, RowError, stop
 from erprm.data.files.row_files import layout_of, write_rows
 from erprm.data.formats import ExportLabels as ExportLabels
-from erprm.data.formats.labelled import shortened
 from erprm.data.formats.official import official_parser, official_row
 from erprm.data.formats.trl import trl_records, trl_row, trl_schema
 from erprm.data.labels import label_eta, solution_labels
-from erprm.data.records import RecordError, RolloutRecord
+from erprm.data.records import RecordError, RolloutRecord, shortened
 from erprm.eta import Eta
 
 _OFFICIAL_SCHEMA = pa.schema([("text", pa.string()), ("value", pa.list_(pa.float32()))])

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from erprm.data.records import RecordError, RolloutRecord, validate_record
+from erprm.data.records import RolloutRecord, unexpected, validate_record
 
 Row = Mapping[str, Any]
 RowParser = Callable[[Row, str], list[RolloutRecord]]
@@ -93,13 +93,3 @@ def check_label(value: object, field: str, where: str, *, booleans: bool = False
     if not allowed or not 0 <= value <= 1:  # type: ignore[operator]  # NaN is outside too
         raise unexpected(field, value, "a number in [0, 1]" + (", true or false" if booleans else ""), where)
     return float(value)  # type: ignore[arg-type]
-
-
-def unexpected(field: str, value: object, expected: str, where: str) -> RecordError:
-    """The error about a field: its value, shortened, and what would be accepted."""
-    return RecordError(f"{where}: field {field!r} is {shortened(repr(value))}; expected {expected}")
-
-
-def shortened(text: str) -> str:
-    """The start of a text, for a message."""
-    return text if len(text) <= 80 else text[:77] + "..."

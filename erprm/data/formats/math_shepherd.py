@@ -11,8 +11,8 @@ the label of the last step, and ``task`` goes into ``source``.
 
 from __future__ import annotations
 
-from erprm.data.formats.labelled import Row, labelled_record, shortened, text_field, unexpected
-from erprm.data.records import RecordError, RolloutRecord
+from erprm.data.formats.labelled import Row, labelled_record, text_field
+from erprm.data.records import RecordError, RolloutRecord, shortened, unexpected
 
 FIELDS = ("input", "label")
 TAG = "ки"

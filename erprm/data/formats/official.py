@@ -24,10 +24,9 @@ from erprm.data.formats.labelled import (
     check_label,
     labelled_record,
     list_field,
-    shortened,
     text_field,
 )
-from erprm.data.records import RecordError, RolloutRecord
+from erprm.data.records import RecordError, RolloutRecord, shortened
 
 FIELDS = ("text", "value")
 TAG = "ки"

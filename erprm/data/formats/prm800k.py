@@ -34,8 +34,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from erprm.data.formats.labelled import Row, RowParser, labelled_record, unexpected
-from erprm.data.records import RecordError, RolloutRecord
+from erprm.data.formats.labelled import Row, RowParser, labelled_record
+from erprm.data.records import RecordError, RolloutRecord, unexpected
 
 FIELDS = ("question", "label")
 _ANSWER = "# Answer"

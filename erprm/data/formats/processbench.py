@@ -10,8 +10,8 @@ that step is wrong (0), and nothing is said of those after it: the record ends w
 
 from __future__ import annotations
 
-from erprm.data.formats.labelled import Row, labelled_record, list_field, text_field, unexpected
-from erprm.data.records import RolloutRecord
+from erprm.data.formats.labelled import Row, labelled_record, list_field, text_field
+from erprm.data.records import RolloutRecord, unexpected
 
 FIELDS = ("problem", "steps", "label")
 
