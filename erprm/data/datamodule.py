@@ -27,7 +27,7 @@ from erprm.data.records import (
     records_fingerprint,
     validate_record,
 )
-from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
+from erprm.data.solutions import SolutionRow, read_solutions
 from erprm.data.sources import validation_problems
 from erprm.errors import FailedRunError
 from erprm.eta import Eta, read_eta
@@ -37,6 +37,7 @@ from erprm.steps import StepEncoder, check_step_style
 _DEFAULT_ETA = 1.0
 # When to warn that the training labels are nearly all equal.
 _EQUAL_WITHIN, _EQUAL_SHARE = 0.01, 0.95
+_SCORED_TOGETHER = 64
 _BATCH_SETTINGS = ("max_tokens", "packing", "row_tokens", "max_length", "seed")
 
 
@@ -155,7 +156,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         self.train_set: PackedSteps
         self.validation_set: PackedSteps
         self.test_set: PackedSteps
-        self.predict_set: SolutionDataset
+        self.predict_set: list[list[SolutionRow]]
 
     @property
     def step_encoder(self) -> StepEncoder:
@@ -220,10 +221,7 @@ class ProcessRewardDataModule(ResumableDataModule):
             "data.labels": self.label_method,
             "data.eta": self.eta if self.label_method == "er" else None,
             "data.estimate": self.estimate,
-            **{
-                f"data.{name}": getattr(self, name)
-                for name in ("max_tokens", "packing", "row_tokens", "max_length", "seed")
-            },
+            **{f"data.{name}": getattr(self, name) for name in _BATCH_SETTINGS},
             "hash of the tokenizer": tokenizer_fingerprint(self.step_encoder.tokenizer)[:16],
             **{f"step_format.{name}": value for name, value in step_format.items()},
         }
@@ -268,7 +266,9 @@ class ProcessRewardDataModule(ResumableDataModule):
         super().setup(stage)
         if stage == "predict":
             path = _required("predict_solutions", self.predict_solutions)
-            self.predict_set = SolutionDataset(read_solutions(path, self.predict_step_style))
+            rows = read_solutions(path, self.predict_step_style)
+            starts = range(0, len(rows), _SCORED_TOGETHER)
+            self.predict_set = [rows[start : start + _SCORED_TOGETHER] for start in starts]
             return
         loaded = []
         for source in self._sources(stage):
@@ -322,7 +322,7 @@ class ProcessRewardDataModule(ResumableDataModule):
         return rollouts.labels(self.label_method, self.eta, self.estimate)
 
     def _split(self, rollouts: TokenizedRollouts) -> tuple[PackedSteps, PackedSteps]:
-        held_out = validation_problems(rollouts.problem_ids, self.validation_fraction, self.seed)
+        held_out = validation_problems(list(rollouts.problem_ids), self.validation_fraction, self.seed)
         is_held_out = held_out[rollouts.problem]
         train_set = self._labelled(rollouts, "training", ~is_held_out)
         return train_set, self._labelled(rollouts, "validation", is_held_out)
@@ -378,7 +378,7 @@ class ProcessRewardDataModule(ResumableDataModule):
 
     def predict_dataloader(self) -> DataLoader[list[SolutionRow]]:
         """Solutions to score, in the order of their file."""
-        return DataLoader(self.predict_set, batch_size=None)
+        return DataLoader(self.predict_set, batch_size=None)  # type: ignore[arg-type]
 
     def _loader(self, dataset: PackedSteps, *, shuffle: bool) -> DataLoader[StepBatch]:
         return self.packed_loader(dataset, dataset.lengths, groups=dataset.groups, shuffle=shuffle)

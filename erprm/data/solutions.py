@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
-
-from erprm.data.files.json_rows import MAX_ROW_BYTES, Place, Reject, RowError, json_rows, stop
+from erprm.data.files.json_rows import Place, Reject, RowError, json_rows, stop
 from erprm.steps import Solution, check_step_style, split_steps
 
 __all__ = ["SolutionRow", "read_solutions"]
@@ -44,16 +42,13 @@ def read_solutions(path: str | Path, step_style: str) -> list[SolutionRow]:
     return rows
 
 
-def solution_rows(
-    path: str | Path, step_style: str, reject: Reject = stop, max_row_bytes: int = MAX_ROW_BYTES
-) -> Iterator[tuple[Place, SolutionRow]]:
+def solution_rows(path: str | Path, step_style: str, reject: Reject = stop) -> Iterator[tuple[Place, SolutionRow]]:
     """The rows one at a time, with their places.
 
     Args:
         path: a file of JSON lines or of one JSON array, plain or compressed by gzip or zstd.
         step_style: how a ``solution`` is split.
         reject: called with each row that cannot be used; by default reading ends there.
-        max_row_bytes: the longest row that is read.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -63,7 +58,7 @@ def solution_rows(
     check_step_style(step_style)
     if not Path(path).is_file():
         raise FileNotFoundError(f"solutions: {str(path)!r} does not exist")
-    for place, row in json_rows(Path(path), reject, max_row_bytes):
+    for place, row in json_rows(Path(path), reject):
         try:
             solution = _solution(row, step_style)
         except RowError as error:
@@ -84,22 +79,3 @@ def _solution(row: Mapping[str, Any], step_style: str) -> Solution:
             "or 'solution', a text"
         )
     return Solution(question, steps)
-
-
-class SolutionDataset(Dataset[list[SolutionRow]]):
-    """Rows in chunks; an index is that of a chunk."""
-
-    def __init__(self, rows: list[SolutionRow], chunk: int = 64) -> None:
-        """Takes the rows.
-
-        Args:
-            rows: rows of a file.
-            chunk: rows scored together.
-        """
-        self.chunks = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def __getitem__(self, index: int) -> list[SolutionRow]:
-        return self.chunks[index]

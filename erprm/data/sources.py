@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,21 +88,13 @@ class _Source:
     """Name of a field, and how the final answer is read from its text."""
 
 
-def _gsm8k_answer(text: str) -> str | None:
-    return extract_answer(text, "gsm8k")
-
-
-def _boxed_answer(text: str) -> str | None:
-    return extract_answer(text, "math")
-
-
 _SOURCES = {
-    "gsm8k": _Source("openai/gsm8k", "main", ("question",), {"answer": _gsm8k_answer}),
+    "gsm8k": _Source("openai/gsm8k", "main", ("question",), {"answer": partial(extract_answer, kind="gsm8k")}),
     "math": _Source(
         "HuggingFaceH4/MATH-500",
         None,
         ("problem", "question"),
-        {"answer": str, "final_answer": str, "solution": _boxed_answer},
+        {"answer": str, "final_answer": str, "solution": partial(extract_answer, kind="math")},
     ),
     "jsonl": _Source(None, None, ("question", "problem"), {"answer": str}),
 }

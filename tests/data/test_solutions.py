@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from erprm.data.solutions import SolutionDataset, SolutionRow, read_solutions
+from erprm.data.solutions import SolutionRow, read_solutions
 from erprm.steps import Solution
 
 
@@ -56,12 +56,3 @@ def test_a_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
         read_solutions(tmp_path / "nowhere.jsonl", "lines")
     with pytest.raises(ValueError, match=r"s\.jsonl: holds no solution"):
         read_solutions(write(tmp_path / "s.jsonl"), "lines")
-
-
-def test_chunks_hold_every_row_in_order() -> None:
-    rows = [SolutionRow({}, Solution(f"q{i}", ["a"])) for i in range(5)]
-    chunks = SolutionDataset(rows, chunk=2)
-    assert len(chunks) == 3
-    assert [chunks[i] for i in range(3)] == [rows[0:2], rows[2:4], rows[4:5]]
-    with pytest.raises(IndexError):
-        chunks[3]

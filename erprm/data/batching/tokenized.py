@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +114,7 @@ class TokenizedRollouts:
         self.rewards, self.reward_offsets = arrays["rewards"], arrays["reward_offsets"]
         self.is_last, self.problem, self.row = arrays["is_last"], arrays["problem"], arrays["row"]
         self.trie_order, self.shared = arrays["trie_order"], arrays["shared"]
-        self.problem_ids: Sequence[str] = TextColumn(arrays["problem_text"], arrays["problem_text_offsets"])
+        self.problem_ids = TextColumn(arrays["problem_text"], arrays["problem_text_offsets"])
 
     def __reduce__(self) -> tuple[type[TokenizedRollouts], tuple[Path]]:
         # A data-loading process that is started anew maps the same files instead of being sent their content.
@@ -264,7 +264,7 @@ class TokenizedRollouts:
         return rewards, offsets_S1 - offsets_S1[0], self.is_last[start:stop]
 
 
-class TextColumn(Sequence[str]):
+class TextColumn:
     """Texts of a memory-mapped file, each decoded when it is asked for."""
 
     def __init__(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> None:
@@ -272,19 +272,11 @@ class TextColumn(Sequence[str]):
         self._text = text
         self._offsets = offsets
 
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
+    def __iter__(self) -> Iterator[str]:
+        return (self[number] for number in range(len(self._offsets) - 1))
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(f"text {index} of {len(self)}")
-        return self._text[self._offsets[index] : self._offsets[index + 1]].tobytes().decode()
+    def __getitem__(self, number: int) -> str:
+        return self._text[self._offsets[number] : self._offsets[number + 1]].tobytes().decode()
 
 
 def _memory_map(path: Path, dtype: type[np.generic]) -> npt.NDArray[Any]:

@@ -290,7 +290,6 @@ class _ArrayText:
             expected = repr(character) if character else "the end of the file"
             shown = repr(found) if found else "the file ends"
             number = self._number_of(self._position)
-            number = self._number_of(self._position)
             raise _BrokenArrayError(f"not JSON ({shown} at character {number} of the file, not {expected})")
         self._position += len(character)
 
