@@ -75,7 +75,14 @@ def selected_value_curves(scores_PN: Numbers, values_PN: Tensor, valid_PN: Tenso
     """
     scores_PN = check_scores(scores_PN, valid_PN)
     check_same_shape("values_PN", values_PN, valid_PN)
+    return curves_of_ranking(ranked_values(scores_PN, values_PN, valid_PN), valid_PN.sum(dim=1))
 
+
+def ranked_values(scores_PN: Tensor, values_PN: Tensor, valid_PN: Tensor) -> Tensor:
+    """The value at each rank, that of the highest score first and of padding last; equal scores share their mean.
+
+    Arguments are those of :func:`selected_value_curves`; float64, shape [P, N].
+    """
     # Two stable sorts put the candidates in order of score and all padding behind them, even behind scores of -inf.
     order_PN = scores_PN.sort(dim=1, descending=True, stable=True).indices
     padding_last_PN = valid_PN.gather(1, order_PN).int().sort(dim=1, descending=True, stable=True).indices
@@ -87,7 +94,7 @@ def selected_value_curves(scores_PN: Numbers, values_PN: Tensor, valid_PN: Tenso
     starts_PN[:, 1:] = ranked_scores_PN[:, 1:] != ranked_scores_PN[:, :-1]
     starts_PN[:, 1:] |= ranked_valid_PN[:, 1:] != ranked_valid_PN[:, :-1]
     tie_PN = starts_PN.long().cumsum(dim=1)
-    return curves_of_ranking(_mean_by_group(ranked_values_PN, tie_PN), valid_PN.sum(dim=1))
+    return _mean_by_group(ranked_values_PN, tie_PN)
 
 
 def pass_at_n(correct_PN: Numbers, n: int, valid_PN: Numbers | None = None) -> Tensor:

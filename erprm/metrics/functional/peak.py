@@ -17,7 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from erprm.metrics.functional.best_of_n import ranked_values
 from erprm.metrics.functional.pools import check_pool, check_scores, log_choose
+from erprm.metrics.functional.resampling import resampled_means
 from erprm.tensors import Numbers
 
 LEAST_CANDIDATES = 8
@@ -75,12 +77,7 @@ def peak_of_best_of_n(
     if reach < 1 or n_resamples < 1:
         raise ValueError(f"reach is {reach} and n_resamples {n_resamples}; both must be at least 1")
     shares_Pn = _correct_at_ranks(scores_PN.double(), correct_PN.double(), valid_PN, candidates)
-    generator = torch.Generator().manual_seed(seed)
-    drawn_BP = torch.randint(problems, (n_resamples, problems), generator=generator)
-    times_BP = torch.zeros(n_resamples, problems, dtype=torch.float64).scatter_add_(
-        1, drawn_BP, torch.ones(n_resamples, problems, dtype=torch.float64)
-    )
-    shares_Bn = torch.cat([shares_Pn.mean(0, keepdim=True), times_BP.to(shares_Pn.device) @ shares_Pn / problems]).cpu()
+    shares_Bn = torch.cat([shares_Pn.mean(0, keepdim=True), resampled_means(shares_Pn, n_resamples, seed)]).cpu()
 
     last = reach * candidates
     grid_G = (torch.arange(_GRID, dtype=torch.float64) + 0.5) * (math.log(last) + 10.0) / _GRID
@@ -99,16 +96,7 @@ def peak_of_best_of_n(
 
 def _correct_at_ranks(scores_PN: Tensor, correct_PN: Tensor, valid_PN: Tensor, count: int) -> Tensor:
     """Expected correctness at each rank, best first, of so many random candidates of each problem; [P, count]."""
-    order_PN = scores_PN.masked_fill(~valid_PN, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    order_PN = order_PN.gather(1, (~valid_PN).gather(1, order_PN).byte().argsort(dim=1, stable=True))
-    scores_PN, correct_PN, valid_PN = (each.gather(1, order_PN) for each in (scores_PN, correct_PN, valid_PN))
-    # Equal scores come in a random order: each has the mean of all.
-    is_new_PN = torch.ones_like(valid_PN)
-    is_new_PN[:, 1:] = (scores_PN[:, 1:] != scores_PN[:, :-1]) | (valid_PN[:, 1:] != valid_PN[:, :-1])
-    tie_PN = is_new_PN.cumsum(1) - 1
-    zeros_PN = torch.zeros_like(correct_PN)
-    sizes_PN = zeros_PN.scatter_add(1, tie_PN, torch.ones_like(correct_PN))
-    correct_PN = (zeros_PN.scatter_add(1, tie_PN, correct_PN) / sizes_PN).gather(1, tie_PN)
+    correct_PN = ranked_values(scores_PN, correct_PN, valid_PN)
     shares_Pn = torch.empty(len(scores_PN), count, dtype=torch.float64, device=scores_PN.device)
     sizes_P = valid_PN.sum(1)
     for size in sizes_P.unique().tolist():
