@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from erprm.data import ProcessRewardDataModule
 from erprm.data.packing import StepBatch
@@ -18,6 +17,7 @@ from erprm.estimate.config import EstimateConfig
 from erprm.estimate.flops import rows_cost
 from erprm.estimate.step_memory import BatchShape, StepNeeds, dry_step
 from erprm.models.process_reward import ProcessRewardModel
+from erprm.report.tables import Table
 
 GIB = 2**30
 _SAMPLED_BATCHES = 64
@@ -66,8 +66,8 @@ def print_estimate(
     run = _Run.of_trainer(trainer, settings.processes)
     epoch = _epoch(model, data, settings)
     needs = dry_step(model, epoch.largest, run.precision)
-    console.print(_memory_table(needs, run, model.gradient_checkpointing))
-    console.print(_time_table(needs, epoch, run, settings))
+    console.print(_memory_table(needs, run, model.gradient_checkpointing).rich())
+    console.print(_time_table(needs, epoch, run, settings).rich())
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,7 @@ def _assumed_epoch(data: ProcessRewardDataModule, settings: EstimateConfig) -> _
 def _memory_table(needs: StepNeeds, run: _Run, recomputes: bool) -> Table:
     shards = run.shards
     activations = "activations of a batch" + (", recomputed" if recomputes else "")
-    table = Table(title="Memory of one device", show_header=False)
-    for name, value in (
+    rows = [
         ("weights", f"{needs.parameters:,}, of which {needs.trained:,} are trained"),
         ("weights and buffers", f"{needs.weights / shards / GIB:.2f} GiB"),
         ("optimizer states", f"{needs.optimizer / shards / GIB:.2f} GiB"),
@@ -188,9 +187,8 @@ def _memory_table(needs: StepNeeds, run: _Run, recomputes: bool) -> Table:
         (activations, f"{needs.passes_onto_gradients / GIB:.2f} GiB"),
         ("gathered weights", f"{2 * needs.largest_block / GIB:.2f} GiB" if shards > 1 else "none: not sharded"),
         ("at the peak", f"{needs.memory(shards, accumulates=run.accumulated > 1) / GIB:.2f} GiB"),
-    ):
-        table.add_row(name, value)
-    return table
+    ]
+    return Table("Memory of one device", [], rows)
 
 
 def _time_table(needs: StepNeeds, epoch: _Epoch, run: _Run, settings: EstimateConfig) -> Table:
@@ -198,15 +196,16 @@ def _time_table(needs: StepNeeds, epoch: _Epoch, run: _Run, settings: EstimateCo
     steps_of_epoch = -(-epoch.batches // accumulated)
     steps = min(run.epochs * steps_of_epoch, run.max_steps or run.epochs * steps_of_epoch)
     flops = steps / steps_of_epoch * needs.flops.total(epoch.tokens, epoch.pairs)
-    table = Table(title=f"{steps / steps_of_epoch:g} epoch(s) on {run.processes} device(s)", show_header=False)
-    table.add_row("solutions", f"{epoch.solutions:,}")
-    table.add_row("tokens of an epoch, as laid out", f"{epoch.tokens:,}")
-    table.add_row("tokens of an optimizer step", f"{round(epoch.tokens / epoch.batches * accumulated):,}")
-    table.add_row("optimizer steps", f"{steps:,}")
-    table.add_row("floating-point operations", f"{flops:.3g}")
-    if settings.peak_tflops is None:
-        table.add_row("hours", "give estimate.peak_tflops")
-    else:
+    time = ("hours", "give estimate.peak_tflops")
+    if settings.peak_tflops is not None:
         hours = flops / (run.processes * settings.peak_tflops * 1e12 * settings.mfu) / 3600
-        table.add_row(f"hours at {settings.mfu:.0%} of {settings.peak_tflops:g} TFLOP/s", f"{hours:,.2f}")
-    return table
+        time = (f"hours at {settings.mfu:.0%} of {settings.peak_tflops:g} TFLOP/s", f"{hours:,.2f}")
+    rows = [
+        ("solutions", f"{epoch.solutions:,}"),
+        ("tokens of an epoch, as laid out", f"{epoch.tokens:,}"),
+        ("tokens of an optimizer step", f"{round(epoch.tokens / epoch.batches * accumulated):,}"),
+        ("optimizer steps", f"{steps:,}"),
+        ("floating-point operations", f"{flops:.3g}"),
+        time,
+    ]
+    return Table(f"{steps / steps_of_epoch:g} epoch(s) on {run.processes} device(s)", [], rows)

@@ -7,17 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from erprm.data.sources import ProblemSource
 from erprm.engines.registry import open_engine
 from erprm.estimate.config import RolloutEstimateConfig
 from erprm.estimate.rollout import LEVEL, Expected, RolloutEstimate, estimate_rollouts
 from erprm.grading import open_grader
+from erprm.report.tables import Table
 from erprm.runs.atomic import write_json
 from erprm.runs.lock import sole_writer
 
 GB = 1e9
+_HEADER = ("", "expected", f"{LEVEL:.0%} from", "to")
 
 
 def estimate_from(config: RolloutEstimateConfig) -> RolloutEstimate:
@@ -30,9 +31,8 @@ def estimate_from(config: RolloutEstimateConfig) -> RolloutEstimate:
 def print_estimate(estimate: RolloutEstimate, config: RolloutEstimateConfig, console: Console) -> None:
     """Prints the estimate as tables, and writes its numbers to ``config.json`` if that is set."""
     device_hours = _device_hours(estimate, config)
-    console.print(_probe_table(estimate))
-    console.print(_work_table(estimate))
-    console.print(_cost_table(estimate, device_hours, config))
+    for table in (_probe_table(estimate), _work_table(estimate), _cost_table(estimate, device_hours, config)):
+        console.print(table.rich())
     if config.json is not None:
         numbers = {**estimate.to_dict(), **{name: asdict(expected) for name, expected in device_hours.items()}}
         with sole_writer(Path(config.json)):
@@ -51,18 +51,16 @@ def _device_hours(estimate: RolloutEstimate, config: RolloutEstimateConfig) -> d
 
 def _probe_table(estimate: RolloutEstimate) -> Table:
     probe = estimate.probe
-    table = Table(title="The probe", show_header=False)
-    for name, value in (
+    rows = [
         ("problems rolled out", f"{probe.problems:,}"),
         ("pass@1", f"{probe.pass_at_1:.1%}"),
         ("solutions cut off at max_tokens", f"{probe.truncated_solutions / probe.solutions:.1%}"),
         ("seconds", f"{probe.seconds:,.1f}"),
         ("tokens generated a second", f"{estimate.tokens_per_second:,.0f}"),
-    ):
-        table.add_row(name, value)
+    ]
     if estimate.first_failure is not None:
-        table.add_row("a problem that fails", estimate.first_failure)
-    return table
+        rows.append(("a problem that fails", estimate.first_failure))
+    return Table("The probe", [], rows)
 
 
 def _work_table(estimate: RolloutEstimate) -> Table:
@@ -77,10 +75,8 @@ def _work_table(estimate: RolloutEstimate) -> Table:
         ("  of solutions", estimate.solution_tokens),
         ("tokens read", estimate.prompt_tokens),
     ]
-    table = _expected_table(f"All {estimate.problems:,} problems")
-    for name, expected in rows:
-        table.add_row(name, *(f"{value:,.0f}" for value in asdict(expected).values()))
-    return table
+    cells = [[name, *(f"{value:,.0f}" for value in asdict(expected).values())] for name, expected in rows]
+    return Table(f"All {estimate.problems:,} problems", _HEADER, cells)
 
 
 def _cost_table(estimate: RolloutEstimate, device_hours: dict[str, Expected], config: RolloutEstimateConfig) -> Table:
@@ -94,17 +90,8 @@ def _cost_table(estimate: RolloutEstimate, device_hours: dict[str, Expected], co
         ("hours at the speed of the probe", estimate.hours_here),
         *((name_of[key], expected) for key, expected in device_hours.items()),
     ]
-    table = _expected_table(f"{estimate.shards:,} shard(s) of {config.problems_per_shard:,} problems")
-    for name, expected in rows:
-        table.add_row(
-            name, *(f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in asdict(expected).values())
-        )
-    return table
-
-
-def _expected_table(title: str) -> Table:
-    table = Table(title=title)
-    table.add_column("")
-    for header in ("expected", f"{LEVEL:.0%} from", "to"):
-        table.add_column(header, justify="right")
-    return table
+    cells = [
+        [name, *(f"{value:,.3g}" if value < 100 else f"{value:,.0f}" for value in asdict(expected).values())]
+        for name, expected in rows
+    ]
+    return Table(f"{estimate.shards:,} shard(s) of {config.problems_per_shard:,} problems", _HEADER, cells)

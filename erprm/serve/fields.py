@@ -69,18 +69,16 @@ def checked_fields(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_texts(cls: type[Any], texts: Mapping[str, str]) -> dict[str, Any]:
-    """The values of fields that are written as text, such as ``16``, ``0.5``, ``true`` or ``null``.
+    """The values of fields of a dataclass that are written as text, such as ``16``, ``0.5``, ``true`` or ``null``.
 
     Raises:
-        FieldError: names a field that does not exist, or does not take what the text says.
+        FieldError: names a field that does not take what the text says.
     """
-    annotations = {field.name: field for field in dataclasses.fields(cls) if field.init}
     hints = typing.get_type_hints(cls)
-    values = {}
-    for name, text in texts.items():
-        if name not in annotations:
-            raise unknown_field(name, annotations)
-        values[name] = next((value for value in (_value(text), text) if takes(hints[name], value)), text)
+    values = {
+        name: next((value for value in (_value(text), text) if takes(hints[name], value)), text)
+        for name, text in texts.items()
+    }
     return checked_fields(cls, values)
 
 
