@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -22,7 +22,6 @@ from erprm.data.sources import load_problems
 from erprm.data.statistics import (
     LABEL_BINS,
     DataStatistics,
-    LabelHistogram,
     TokenCounter,
     mean,
     problem_fingerprint,
@@ -336,7 +335,7 @@ def _draw_labels(axes: Axes, statistics: DataStatistics) -> None:
     width = 0.8 / len(statistics.labels)
     positions = np.arange(LABEL_BINS + 2)
     for number, (eta, labels) in enumerate(statistics.labels.items()):
-        shares = 100 * np.array(_bins(labels)) / max(labels.count, 1)
+        shares = 100 * np.array([labels.zeros, *labels.between, labels.ones]) / max(labels.count, 1)
         axes.bar(positions + (number + 0.5) * width - 0.4, shares, width, label=f"eta {eta_name(eta)}")
     quarter = LABEL_BINS // 4
     ticks = [0, *(0.5 + quarter * number for number in range(1, 4)), LABEL_BINS + 1]
@@ -346,10 +345,6 @@ def _draw_labels(axes: Axes, statistics: DataStatistics) -> None:
     axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
     _dress(axes, f"Labels of {_shortened(statistics.name, 36)}", "label of a step", "steps, %")
     axes.legend(fontsize=8, loc="upper center")
-
-
-def _bins(labels: LabelHistogram) -> list[Any]:
-    return [labels.zeros, *labels.between, labels.ones]
 
 
 def _dress(axes: Axes, title: str, x: str, y: str) -> None:

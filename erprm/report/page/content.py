@@ -15,7 +15,7 @@ from erprm.data.labels import label_eta
 from erprm.data.statistics import DataStatistics
 from erprm.report.candidates import CANDIDATES_FILE, read_candidates
 from erprm.report.data_statistics import eta_name
-from erprm.report.page.run_folders import Ablation, Evaluation, read_run, split_name
+from erprm.report.page.run_folders import Evaluation, read_run, split_name
 from erprm.report.page.solutions import browsable_solutions, differences_to_first_run
 from erprm.report.tables import short_names
 
@@ -114,7 +114,7 @@ def page_content(
         ValueError: if two runs have one name, or a file cannot be read or is not what this version writes.
     """
     evaluations: list[Evaluation] = []
-    ablations: list[Ablation] = []
+    ablations: list[dict[str, Any]] = []
     for name, folder in named_folders(runs):
         found, ablation = read_run(name, folder)
         evaluations += found
@@ -124,12 +124,12 @@ def page_content(
         "version": erprm.__version__,
         "pools": _pools(evaluations, max_solutions),
         "steps": _steps([evaluation for evaluation in evaluations if evaluation.kind == "steps"]),
-        "ablations": [ablation.content["curves"] for ablation in ablations],
+        "ablations": [ablation["curves"] for ablation in ablations],
         "labels": [
             *label_histograms(labels, etas),
-            *(each for a in ablations for each in ablation_histograms(a.content.get("label_histograms", []))),
+            *(each for a in ablations for each in ablation_histograms(a.get("label_histograms", []))),
         ],
-        "costs": [cost for ablation in ablations for cost in ablation.content.get("costs", [])],
+        "costs": [cost for ablation in ablations for cost in ablation.get("costs", [])],
     }
 
 
@@ -240,14 +240,13 @@ def _steps(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "runs": [_run_on_steps(run, *member) for run, member in zip(_names(members), members, strict=True)],
+            "runs": [
+                _run_on_steps(run, *member)
+                for run, member in zip(_distinct_names([each for each, _ in members]), members, strict=True)
+            ],
         }
         for name, members in of_data.values()
     ]
-
-
-def _names(members: Sequence[tuple[Evaluation, Mapping[str, Any]]]) -> list[str]:
-    return _distinct_names([evaluation for evaluation, _ in members])
 
 
 def _run_on_steps(name: str, evaluation: Evaluation, results: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,19 +51,6 @@ class Evaluation:
     results: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """Content of the file that ``erprm ablate`` writes.
-
-    Attributes:
-        path: the file.
-        content: what it holds.
-    """
-
-    path: Path
-    content: dict[str, Any]
-
-
 def split_name(run: str) -> tuple[str | None, Path]:
     """A run as it was given: ``FOLDER``, or ``NAME=FOLDER`` where no folder is called that."""
     name, equals, path = run.partition("=")
@@ -72,8 +59,8 @@ def split_name(run: str) -> tuple[str | None, Path]:
     return None, Path(run)
 
 
-def read_run(name: str, folder: Path) -> tuple[list[Evaluation], Ablation | None]:
-    """Every evaluation in a folder: its own, those below it, and those of its ablation (the first seed of each).
+def read_run(name: str, folder: Path) -> tuple[list[Evaluation], dict[str, Any] | None]:
+    """Every evaluation in a folder, its own and those below it; of an ablation the first seed of each, and its file.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no results in it.
@@ -83,9 +70,9 @@ def read_run(name: str, folder: Path) -> tuple[list[Evaluation], Ablation | None
         raise FileNotFoundError(f"{str(folder)!r} is not a folder; expected one that erprm test wrote to")
     files = [folder / RESULTS_FILE] if (folder / RESULTS_FILE).is_file() else []
     files += sorted(path for kind in ("best_of_n", "steps") for path in folder.glob(f"**/{kind}/*/{RESULTS_FILE}"))
-    ablation = read_ablation(folder / ABLATION_FILE) if (folder / ABLATION_FILE).is_file() else None
-    if ablation is not None:
-        return _ablated_runs(ablation), ablation
+    if (folder / ABLATION_FILE).is_file():
+        ablation = read_ablation(folder / ABLATION_FILE)
+        return _ablated_runs(folder / ABLATION_FILE, ablation), ablation
     if not files:
         raise FileNotFoundError(
             f"{str(folder)!r} holds no {RESULTS_FILE}; expected a folder that erprm test wrote to, with "
@@ -125,7 +112,7 @@ def read_evaluation(run: str, path: Path) -> Evaluation:
     return Evaluation(run, "pool", path.parent, results)
 
 
-def read_ablation(path: Path) -> Ablation:
+def read_ablation(path: Path) -> dict[str, Any]:
     """Reads the file that ``erprm ablate`` writes.
 
     Raises:
@@ -140,20 +127,20 @@ def read_ablation(path: Path) -> Ablation:
     _check_keys(path, content, _ABLATION_KEYS, erprm.__version__)
     for number, curve in enumerate(content["curves"]):
         _check_curve(path, curve, f"curves[{number}]", mean="accuracy")
-    return Ablation(path, content)
+    return content
 
 
-def _ablated_runs(ablation: Ablation) -> list[Evaluation]:
+def _ablated_runs(file: Path, ablation: Mapping[str, Any]) -> list[Evaluation]:
     """The first seed of each setting: those of all seeds are in the curves."""
-    evaluations: dict[str, list[Evaluation]] = {}
-    for run in ablation.content["runs"]:
-        _check_keys(ablation.path, run, {"name": str, "results": str}, erprm.__version__)
+    evaluations: dict[str, Evaluation] = {}
+    for run in ablation["runs"]:
+        _check_keys(file, run, {"name": str, "results": str}, erprm.__version__)
         if run["name"] not in evaluations:
-            path = ablation.path.parent / run["results"]
+            path = file.parent / run["results"]
             if not path.is_file():
-                raise FileNotFoundError(f"{ablation.path}: names {str(path)!r}, which does not exist")
-            evaluations[run["name"]] = [read_evaluation(run["name"], path)]
-    return [evaluation for of_name in evaluations.values() for evaluation in of_name]
+                raise FileNotFoundError(f"{file}: names {str(path)!r}, which does not exist")
+            evaluations[run["name"]] = read_evaluation(run["name"], path)
+    return list(evaluations.values())
 
 
 def _read_object(path: Path) -> dict[str, Any]:
