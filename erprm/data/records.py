@@ -14,17 +14,15 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from erprm.data.files.hub import is_hub_id, load_hub_dataset
-from erprm.data.files.json_rows import RowError
-from erprm.data.files.row_files import data_files, parquet_batches, rows_of_batch
-from erprm.data.record_columns import RecordColumns
+from erprm.data.files.json_rows import Place, RowError
+from erprm.data.files.row_files import data_files, hub_rows, parquet_rows, write_parquet
 from erprm.runs.atomic import encodable, whole_file
 from erprm.runs.identity import file_chunks, sha256_of
 
@@ -83,7 +81,6 @@ _SCALAR_TYPES: dict[str, type] = {
 }
 _FIELDS = tuple(ROLLOUT_SCHEMA.names)
 _UNICODE = "a text without halves of surrogate pairs"
-_BATCH = 1024
 
 
 def validate_record(row: Mapping[str, Any], *, where: str) -> RolloutRecord:
@@ -165,26 +162,10 @@ def write_records(records: Iterable[RolloutRecord], path: str | os.PathLike[str]
     Raises:
         RecordError: at the first record that could not be read back; its row is counted from 0.
     """
-    path = Path(path)
-    count = 0
-    remaining = iter(records)
-    with whole_file(path) as file, pq.ParquetWriter(file, ROLLOUT_SCHEMA) as writer:
-        while batch := list(islice(remaining, _BATCH)):
-            writer.write_batch(_batch_of([vars(record) for record in batch], str(path), count))
-            count += len(batch)
-    return count
-
-
-def _batch_of(rows: list[Mapping[str, Any]], place: str, first_row: int) -> pa.RecordBatch:
-    columns = RecordColumns.of_rows(rows)
-    if columns is not None and columns.all_right():
-        try:
-            return columns.to_batch(ROLLOUT_SCHEMA)
-        except (ValueError, OverflowError):
-            pass  # named below
-    for number, row in enumerate(rows, first_row):
-        validate_record(row, where=f"{place}, row {number}")
-    return pa.RecordBatch.from_pylist(rows, schema=ROLLOUT_SCHEMA)
+    rows = map(vars, records)
+    checked = (vars(validate_record(row, where=f"{path}, row {number}")) for number, row in enumerate(rows))
+    with whole_file(Path(path)) as file:
+        return write_parquet(checked, file, ROLLOUT_SCHEMA)
 
 
 def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
@@ -198,46 +179,16 @@ def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
         RecordError: at the first row that breaks the schema (counted from 0).
         ValueError: naming the file, if it is no Parquet file, or damaged.
     """
-    if is_hub_id(os.fspath(source)):
-        dataset = load_hub_dataset(os.fspath(source), "rollout records")
-        tables = dataset.with_format("arrow").iter(_BATCH)
-        yield from _checked((batch for table in tables for batch in table.to_batches()), os.fspath(source))
-        return
-    for path in data_files(source, "rollout records"):
-        yield from _checked(parquet_batches(path), str(path))
+    name = os.fspath(source)
+    if is_hub_id(name):
+        parts = [hub_rows(name, "rollout records", reject=_stop)]
+    else:
+        parts = [parquet_rows(path, _stop) for path in data_files(name, "rollout records")]
+    return (validate_record(row, where=str(place)) for place, row in chain.from_iterable(parts))
 
 
-def _checked(batches: Iterable[pa.RecordBatch], place: str) -> Iterator[RolloutRecord]:
-    row_number = 0
-    for batch in batches:
-        yield from records_of_batch(batch, place, row_number)
-        row_number += batch.num_rows
-
-
-def records_of_batch(batch: pa.RecordBatch, place: str, first_row: int = 0) -> Iterator[RolloutRecord]:
-    """The records of an Arrow batch, checked.
-
-    Args:
-        batch: columns of the schema, in any order; others are left alone.
-        place: where the batch comes from, such as a file; opens the message of an error.
-        first_row: number of the batch's first row there.
-
-    Raises:
-        RecordError: at the first row that breaks the schema.
-    """
-    try:
-        columns = RecordColumns.of_batch(batch)
-    except UnicodeDecodeError:
-        columns = None
-    if columns is None or not columns.all_right():
-        for number, row in enumerate(rows_of_batch(batch), first_row):
-            if isinstance(row, UnicodeDecodeError):
-                raise RecordError(f"{place}, row {number}: not UTF-8 text ({row})") from row
-            yield validate_record(row, where=f"{place}, row {number}")
-        return
-    steps, rewards = columns.lists()
-    values = {**columns.scalars, "steps": steps, "rewards": rewards}
-    yield from map(RolloutRecord, *(values[field] for field in _FIELDS))
+def _stop(place: Place, reason: str, row: object) -> NoReturn:
+    raise RecordError(f"{place}: {reason}")
 
 
 def records_fingerprint(source: str | os.PathLike[str]) -> str:

@@ -70,6 +70,22 @@ def test_extra_columns_are_left_alone(tmp_path: Path) -> None:
     assert list(read_records(tmp_path / "r.parquet")) == [make_record(rewards=[[1.0, 0.0], [1.0]])]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"steps": pa.large_list(pa.large_string()), "question": pa.large_string()},
+        {"rewards": pa.list_(pa.list_(pa.float64())), "seed": pa.int32()},
+        {"rewards": pa.list_(pa.list_(pa.int64()))},
+        {"question": pa.dictionary(pa.int32(), pa.string())},
+    ],
+)
+def test_columns_of_kindred_types_are_read_all_the_same(kind: dict[str, pa.DataType], tmp_path: Path) -> None:
+    row = vars(make_record(rewards=[[1.0, 0.0], [1.0]]))
+    schema = pa.schema([(name, kind.get(name, ROLLOUT_SCHEMA.field(name).type)) for name in ROLLOUT_SCHEMA.names])
+    pq.write_table(pa.Table.from_pylist([row, row], schema=schema), tmp_path / "r.parquet")
+    assert [vars(record) for record in read_records(tmp_path / "r.parquet")] == [row, row]
+
+
 def test_a_path_without_records_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path, what in ((tmp_path / "nowhere", "does not exist"), (tmp_path / "empty", "holds no .parquet file")):

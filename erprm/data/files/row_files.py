@@ -60,14 +60,23 @@ def read_rows(
     """
     name = os.fspath(source)
     if is_hub_id(name):
-        dataset = load_hub_dataset(name, "rows", split=split).with_format("arrow")
-        yield from _rows_of((batch for table in dataset.iter(_BATCH) for batch in table.to_batches()), name, reject)
+        yield from hub_rows(name, "rows", split, reject)
         return
     for path in data_files(name, "rows", split):
-        if is_parquet(path):
-            yield from _rows_of(parquet_batches(path), str(path), reject)
-        else:
-            yield from json_rows(path, reject, max_row_bytes)
+        yield from parquet_rows(path, reject) if is_parquet(path) else json_rows(path, reject, max_row_bytes)
+
+
+def hub_rows(
+    hub_id: str, what: str, split: str = "train", reject: Reject = stop
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Rows of a hub data set, named ``what`` in messages; otherwise as :func:`read_rows`."""
+    dataset = load_hub_dataset(hub_id, what, split=split).with_format("arrow")
+    return _rows_of((batch for table in dataset.iter(_BATCH) for batch in table.to_batches()), hub_id, reject)
+
+
+def parquet_rows(path: Path, reject: Reject = stop) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Rows of a Parquet file; errors as :func:`read_rows`."""
+    return _rows_of(parquet_batches(path), str(path), reject)
 
 
 def data_files(path: str | os.PathLike[str], what: str, split: str = "train") -> list[Path]:
@@ -237,7 +246,7 @@ def _repeated_type(of: pa.DataType) -> pa.DataType:
 def _rows_of(batches: Iterable[pa.RecordBatch], name: str, reject: Reject) -> Iterator[tuple[Place, dict[str, Any]]]:
     number = 0
     for batch in batches:
-        for row in rows_of_batch(batch):
+        for row in _rows_of_batch(batch):
             place = Place(name, "row", number)
             if isinstance(row, UnicodeDecodeError):
                 reject(place, f"not UTF-8 text ({row.reason} 0x{row.object[row.start]:02x})", repr(row.object)[:_SHOWN])
@@ -246,7 +255,7 @@ def _rows_of(batches: Iterable[pa.RecordBatch], name: str, reject: Reject) -> It
             number += 1
 
 
-def rows_of_batch(batch: pa.RecordBatch) -> list[dict[str, Any] | UnicodeDecodeError]:
+def _rows_of_batch(batch: pa.RecordBatch) -> list[dict[str, Any] | UnicodeDecodeError]:
     """The rows of an Arrow batch, whose texts nothing has checked; of one that is no UTF-8, what is wrong."""
     try:
         rows: list[dict[str, Any] | UnicodeDecodeError] = batch.to_pylist()
@@ -254,7 +263,7 @@ def rows_of_batch(batch: pa.RecordBatch) -> list[dict[str, Any] | UnicodeDecodeE
         if batch.num_rows == 1:
             return [error]
         half = batch.num_rows // 2
-        return rows_of_batch(batch.slice(0, half)) + rows_of_batch(batch.slice(half))
+        return _rows_of_batch(batch.slice(0, half)) + _rows_of_batch(batch.slice(half))
     return rows
 
 
@@ -297,12 +306,13 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], 
     layout = layout_of(path)
     with whole_file(path) as file:
         if layout == ".parquet":
-            return _write_parquet(rows, file, schema)
+            return write_parquet(rows, file, schema)
         with compressing(file, path.suffix) as stream:
             return _write_json(rows, stream, layout)
 
 
-def _write_parquet(rows: Iterable[Mapping[str, Any]], file: BinaryIO, schema: pa.Schema) -> int:
+def write_parquet(rows: Iterable[Mapping[str, Any]], file: BinaryIO, schema: pa.Schema) -> int:
+    """Writes rows as Parquet, a batch at a time; how many they were."""
     remaining, count = iter(rows), 0
     with pq.ParquetWriter(file, schema) as writer:
         while batch := list(islice(remaining, _BATCH)):
