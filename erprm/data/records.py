@@ -162,10 +162,10 @@ def write_records(records: Iterable[RolloutRecord], path: str | os.PathLike[str]
     Raises:
         RecordError: at the first record that could not be read back; its row is counted from 0.
     """
-    rows = map(vars, records)
-    checked = (vars(validate_record(row, where=f"{path}, row {number}")) for number, row in enumerate(rows))
+    numbered = enumerate(records)
+    rows = (vars(validate_record(vars(record), where=f"{path}, row {number}")) for number, record in numbered)
     with whole_file(Path(path)) as file:
-        return write_parquet(checked, file, ROLLOUT_SCHEMA)
+        return write_parquet(rows, file, ROLLOUT_SCHEMA)
 
 
 def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:

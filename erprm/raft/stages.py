@@ -194,7 +194,7 @@ def evaluate_policy(
     ]
     finished = [finished for each in sampled for finished in each.finished]
     evaluation = evaluate(number, problems, finished.count(False) / len(finished))
-    write_json_lines(map(asdict, problems), folder / "problems.jsonl")
+    write_json_lines((asdict(each) for each in problems), folder / "problems.jsonl")
     write_json(evaluation.as_json(), folder / EVALUATION_FILE)
 
 
