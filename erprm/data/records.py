@@ -69,16 +69,8 @@ class RolloutRecord:
     seed: int
 
 
-_SCALAR_TYPES: dict[str, type] = {
-    "problem_id": str,
-    "question": str,
-    "answer": str,
-    "source": str,
-    "correct": bool,
-    "policy": str,
-    "sampling": str,
-    "seed": int,
-}
+_PYTHON_TYPES: dict[pa.DataType, type] = {pa.string(): str, pa.bool_(): bool, pa.int64(): int}
+_SCALAR_TYPES = {field.name: _PYTHON_TYPES[field.type] for field in ROLLOUT_SCHEMA if field.type in _PYTHON_TYPES}
 _FIELDS = tuple(ROLLOUT_SCHEMA.names)
 _UNICODE = "a text without halves of surrogate pairs"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import cache
-from itertools import pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -214,11 +214,8 @@ def log_ratios(
         for each in sampled
         for ids in each.token_ids
     ]
-    ratios = [one - other for one, other in zip(now(samples), initial(samples), strict=True)]
-    bounds = [0]
-    for each in sampled:
-        bounds.append(bounds[-1] + len(each.token_ids))
-    return [ratios[start:stop] for start, stop in pairwise(bounds)]
+    ratios = iter([one - other for one, other in zip(now(samples), initial(samples), strict=True)])
+    return [list(islice(ratios, len(each.token_ids))) for each in sampled]
 
 
 def _log_probs(config: RaftConfig, model: str, gguf_file: str | None, samples: Sequence[PolicySample]) -> list[float]:

@@ -132,20 +132,16 @@ def _graded(
     config: SearchConfig,
 ) -> dict[tuple[str, str], bool]:
     """Verdict on each text, by problem and text; problems without an answer are left out."""
-    pairs = {
-        (problem.problem_id, candidate.text): (candidate.text, problem.answer)
+    graded = {
+        (problem.problem_id, candidate.text): (problem.answer, candidate)
         for problem, result in zip(problems, results, strict=True)
         if problem.answer
         for candidate in result.candidates
     }
-    cut_off = {
-        (problem.problem_id, candidate.text): candidate.end == "length"
-        for problem, result in zip(problems, results, strict=True)
-        for candidate in result.candidates
-    }
-    truncated = [cut_off[key] for key in pairs]
-    rewards = outcome_rewards(grader, list(pairs.values()), config.grading_kind, "grading", truncated)
-    return {key: reward >= config.correct_threshold for key, reward in zip(pairs, rewards, strict=True)}
+    pairs = [(candidate.text, answer) for answer, candidate in graded.values()]
+    cut_off = [candidate.end == "length" for _, candidate in graded.values()]
+    rewards = outcome_rewards(grader, pairs, config.grading_kind, "grading", cut_off)
+    return {key: reward >= config.correct_threshold for key, reward in zip(graded, rewards, strict=True)}
 
 
 def _row(

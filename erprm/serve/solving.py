@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -88,13 +88,7 @@ class Solver:
             _each_its_own(scorings, self._score)
         for group in self._groups([job for job in jobs if isinstance(job.asked, Asked)]):
             prompts = {id(job): prompt_ids for job, prompt_ids in group.jobs}
-
-            def search(
-                jobs: Sequence[Job], seed: int = group.seed, prompts: dict[int, list[int]] = prompts
-            ) -> list[Answer]:
-                return self._search(jobs, [prompts[id(job)] for job in jobs], seed)
-
-            _each_its_own([job for job, _ in group.jobs], search)
+            _each_its_own([job for job, _ in group.jobs], functools.partial(self._search, prompts, group.seed))
 
     def _make_searcher(self, decoding: Decoding) -> Searcher:
         return Searcher(self._engine, self._scorer, decoding, self._aggregation, self._kind)
@@ -127,9 +121,9 @@ class Solver:
         check_lengths([prompt_ids], self._engine.max_length)
         return prompt_ids
 
-    def _search(self, jobs: Sequence[Job], prompts: Sequence[list[int]], seed: int) -> list[Answer]:
+    def _search(self, prompts_of: Mapping[int, list[int]], seed: int, jobs: Sequence[Job]) -> list[Answer]:
         asked: list[Asked] = [job.asked for job in jobs]
-        first = asked[0]
+        first, prompts = asked[0], [prompts_of[id(job)] for job in jobs]
         problems = [Problem(f"request {place}", each.question, "", "request") for place, each in enumerate(asked)]
         results = self._searcher(first.decoding).search_all(
             first.strategy.search, problems, first.budget, seed, prompts
