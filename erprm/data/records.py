@@ -176,7 +176,8 @@ def read_records(source: str | os.PathLike[str]) -> Iterator[RolloutRecord]:
         parts = [hub_rows(name, "rollout records", reject=_stop)]
     else:
         parts = [parquet_rows(path, _stop) for path in data_files(name, "rollout records")]
-    return (validate_record(row, where=str(place)) for place, row in chain.from_iterable(parts))
+    for place, row in chain.from_iterable(parts):
+        yield validate_record(row, where=str(place))
 
 
 def _stop(place: Place, reason: str, row: object) -> NoReturn:
