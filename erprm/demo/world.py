@@ -80,7 +80,7 @@ class Sizes:
     problems_per_shard: int
 
     @property
-    def batches(self) -> dict[str, int]:
+    def batches(self) -> dict[str, Any]:
         """Arguments of a data module."""
         return {"max_tokens": self.batch_tokens, "row_tokens": self.row_tokens, "max_length": self.row_tokens}
 

@@ -215,7 +215,7 @@ def test_the_report_page_reads_an_ablation_over_worlds(made: list[str]) -> None:
     evaluations, found = read_run("worlds", Path("out"))
     assert [each.run for each in evaluations] == ["eta 0", "outcome"]
     assert found is not None
-    assert found.content["worlds"] == [0, 1]
+    assert found["worlds"] == [0, 1]
     assert len(made) == 4
 
 
