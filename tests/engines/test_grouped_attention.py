@@ -73,7 +73,8 @@ def tiny(attention: str) -> transformers.PreTrainedModel:
     )
     config._attn_implementation = attention
     model: transformers.PreTrainedModel = transformers.LlamaForCausalLM(config)
-    return model.eval()
+    model.train(False)
+    return model
 
 
 def test_a_model_gets_its_attention_back() -> None:
