@@ -9,19 +9,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from erprm.serve.answers import Completion, scores_json
 from erprm.serve.metrics import Metrics
 from erprm.serve.refusals import RefusedError, refusal_of
 from erprm.serve.requests import Asked, Terms, read_chat, read_completion, read_scoring
 from erprm.serve.worker import Worker
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 _PAGE = Path(__file__).with_name("page.html")
 # The page needs nothing but itself and this server.
@@ -33,7 +32,7 @@ _PAGE_HEADERS = {
 _BODY_TIMEOUT_S = 60.0
 _HUNG_UP = 499  # nginx's status for it; nobody reads this answer
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[["Request"], Awaitable["Response"]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,10 @@ class Service:
 
 def make_app(service: Service) -> Starlette:
     """The application, for any ASGI server."""
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.routing import Route
+
     paths = _Paths(service)
     return Starlette(
         routes=[
@@ -96,6 +99,8 @@ class _Paths:
 
     async def page(self, _: Request) -> Response:
         """A page to ask questions on."""
+        from starlette.responses import HTMLResponse
+
         return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers=_PAGE_HEADERS)
 
     async def health(self, _: Request) -> Response:
@@ -106,6 +111,8 @@ class _Paths:
 
     async def metrics(self, _: Request) -> Response:
         """Numbers for Prometheus."""
+        from starlette.responses import Response
+
         text, content_type = self._metrics.text()
         return Response(text, media_type=content_type)
 
@@ -132,6 +139,8 @@ class _Paths:
         return _json(found if isinstance(body, list) else found[0])
 
     async def _generated(self, request: Request, asked: Asked) -> Response:
+        from starlette.responses import StreamingResponse
+
         answer = await self._solved(request, asked)
         self._metrics.count_tokens(answer.result.tokens)
         completion = Completion(asked, answer)
@@ -178,6 +187,8 @@ class _Paths:
             raise RefusedError(400, f"the body is not JSON: {str(error) or type(error).__name__}") from error
 
     async def _bytes(self, request: Request) -> bytes:
+        from starlette.requests import ClientDisconnect
+
         most = self._service.max_body_bytes
         body = bytearray()
         try:
@@ -213,6 +224,8 @@ def _refused(refusal: RefusedError) -> Response:
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    from starlette.responses import JSONResponse
+
     return JSONResponse(value, status, headers)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
 
 class Metrics:
     """Counts requests, their time and the generated tokens.
@@ -15,6 +13,8 @@ class Metrics:
     """
 
     def __init__(self, waiting: Callable[[], int]) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "erprm_requests", "Requests by path and status", ["path", "status"], registry=self._registry
@@ -42,4 +42,6 @@ class Metrics:
 
     def text(self) -> tuple[bytes, str]:
         """All numbers in the format of Prometheus, and the content type of that."""
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
         return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -18,14 +18,13 @@ from erprm.engines.registry import check_prompt, open_engine, require_package
 from erprm.models.scorers.http import HTTPStepScorer
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
 from erprm.models.scorers.settings import is_url
+from erprm.serve.app import Service, make_app
 from erprm.serve.config import RETRIES, ServeConfig, check_key
 from erprm.serve.solving import Solver
 from erprm.serve.worker import Worker
 
 if TYPE_CHECKING:
     import uvicorn
-
-    from erprm.serve.app import Service
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +78,6 @@ def serving(config: ServeConfig, engine: Engine | None = None) -> Iterator[str]:
 def _opened(config: ServeConfig, engine: Engine | None) -> Iterator[tuple[uvicorn.Server, socket.socket, Service]]:
     for package in ("starlette", "uvicorn", "prometheus_client"):
         require_package(package)
-    from erprm.serve.app import Service
-
     check_key(config.key)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(_bound_socket(config.host, config.port)))
@@ -111,8 +108,6 @@ def _scorer(config: ServeConfig) -> Any:
 
 def _server(service: Service) -> uvicorn.Server:
     import uvicorn
-
-    from erprm.serve.app import make_app
 
     class FinishingServer(uvicorn.Server):  # type: ignore[misc]
         """Still answers while what runs is finished; a second signal closes the port at once."""
