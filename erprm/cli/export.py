@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from erprm.cli.commands import CommandParser
 from erprm.errors import UsageError
-
-if TYPE_CHECKING:
-    from erprm.models import ProcessRewardModel
 
 # What a configuration of `fit` holds beside the model; it plays no part here.
 _KEYS_OF_FIT = ("seed_everything", "trainer", "data", "weights_only")
@@ -56,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
 
     from erprm.cli.lightning import training_parser
+    from erprm.models import ProcessRewardModel
     from erprm.models.checkpoint_weights import load_weights
     from erprm.models.hub import open_repository, upload
     from erprm.models.model_card import Publication, read_curves, write_card

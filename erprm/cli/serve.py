@@ -14,8 +14,10 @@ def main(arguments: Sequence[str]) -> int:
 
     from erprm.serve.run import run_server
 
-    def tell(address: str, name: str) -> None:
-        print(f"{name} answers at {address}/v1 by {config.strategy}; {address} is a page to try it on", flush=True)
-
-    run_server(config, tell)
+    run_server(config, lambda address, name: tell(address, name, config.strategy))
     return 0
+
+
+def tell(address: str, name: str, strategy: str) -> None:
+    """Says where to ask."""
+    print(f"{name} answers at {address}/v1 by {strategy}; {address} is a page to try it on", flush=True)

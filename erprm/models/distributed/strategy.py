@@ -145,7 +145,6 @@ class FSDP2Strategy(ModelParallelStrategy):
         Raises:
             CheckpointError: if it names code, unless ``weights_only`` is False.
         """
-        assert self.lightning_module is not None
         path = Path(self.broadcast(checkpoint_path))
         if self.is_global_zero:
             restore_folders(path.parent)
@@ -153,6 +152,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         weights_only = weights_only is not False
         if weights_only and path.is_dir():
             check_folder(path)
+        assert self.lightning_module is not None
         with refusing_code(path):
             if self.lightning_module.strict_loading or not path.is_dir():
                 return super().load_checkpoint(path, weights_only)
