@@ -40,9 +40,10 @@ def main() -> None:
     parser.add_argument("--completions", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=64, help="of each completion")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     arguments = parser.parse_args()
 
-    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=getattr(torch, arguments.dtype)).eval()
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     prompts = [QUESTION.format(number=10 + number) for number in range(arguments.prompts)]
     batch = arguments.prompts * arguments.completions
