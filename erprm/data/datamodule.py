@@ -378,7 +378,7 @@ class ProcessRewardDataModule(ResumableDataModule):
 
     def predict_dataloader(self) -> DataLoader[list[SolutionRow]]:
         """Solutions to score, in the order of their file."""
-        return DataLoader(self.predict_set, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(self.predict_set, batch_size=None)  # type: ignore[arg-type]  # a list is a data set, too
 
     def _loader(self, dataset: PackedSteps, *, shuffle: bool) -> DataLoader[StepBatch]:
         return self.packed_loader(dataset, dataset.lengths, groups=dataset.groups, shuffle=shuffle)

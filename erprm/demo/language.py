@@ -104,11 +104,9 @@ class LanguageWorld(World, Generic[_Problem]):
 
     Attributes:
         lines: a solution, to see whether a tokenizer keeps it as it is.
-        full: the sizes at which something is learned.
     """
 
     lines: ClassVar[str]
-    full: ClassVar[LanguageRecipe] = FULL
     step_format = StepFormat(first_separator="\n", separator="\n", add_tokens=True)
     sizes = Sizes(
         max_new_tokens=192, row_tokens=512, batch_tokens=1024, score_tokens=4096, completions=128, problems_per_shard=20

@@ -8,7 +8,7 @@ from typing import Any
 
 from erprm.demo.dial import recipe as dial_recipes
 from erprm.demo.dial.world import DialWorld
-from erprm.demo.language import QUICK, LanguageWorld
+from erprm.demo.language import FULL, QUICK, LanguageWorld
 from erprm.demo.puzzles.world import PuzzlesWorld
 from erprm.demo.stories.world import StoriesWorld
 from erprm.demo.world import ComputeDtype, PRMStart, World
@@ -30,7 +30,7 @@ def _dial(quick: bool, **settings: object) -> World:
 
 def _in_words(world: type[LanguageWorld[Any]], quick: bool, **settings: Any) -> World:
     given = {key: value for key, value in settings.items() if value is not None}
-    return world(QUICK if quick else world.full, **given)
+    return world(QUICK if quick else FULL, **given)
 
 
 # An entry more is a world more.

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from erprm.demo.language import FULL, LanguageWorld
+from erprm.demo.language import LanguageWorld
 from erprm.demo.puzzles.checker import PuzzleChecker
 from erprm.demo.puzzles.templates import Puzzle, Template, load_templates, puzzle_named
 from erprm.demo.puzzles.writer import Mistakes, systematic_mistakes, write_solution
@@ -17,7 +17,6 @@ class PuzzlesWorld(LanguageWorld[Puzzle]):
 
     name = "puzzles"
     grading = "math"
-    full = replace(FULL, policy_samples=1000, train_problems=250, test_problems=24, held_out_problems=12)
     sizes = replace(LanguageWorld.sizes, max_new_tokens=256)
     lines = (
         "Anna is the mother of Ben and Ben is the brother of Mei, so Anna is the mother of Mei.\n"
