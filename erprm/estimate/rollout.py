@@ -168,7 +168,7 @@ def estimate_rollouts(
         probing.add(part)
     if not probing.summaries:
         raise ValueError(f"every one of the {len(chosen)} probed problems fails, the first: {probing.failures[0]}")
-    summary = sum(probing.summaries, RolloutSummary())
+    summary = sum(probing.summaries, RolloutSummary.nothing())
     record_bytes, shard_bytes = _file_sizes(probing.records, config.problems_per_shard)
     expected = _expected_totals([probing.counts[problem.problem_id] for problem in chosen], population)
     return RolloutEstimate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import zip_longest
 from typing import Any
 
@@ -13,7 +13,7 @@ from erprm.report.tables import Table
 
 @dataclass(frozen=True)
 class RolloutSummary:
-    """Counts of a shard, or of a whole run; those of no problem at all by default, to which others are added.
+    """Counts of a shard, or of a whole run.
 
     Attributes:
         problems: problems sampled from.
@@ -37,23 +37,28 @@ class RolloutSummary:
             an engine holds in processes of its own is not in it.
     """
 
-    problems: int = 0
-    solutions: int = 0
-    blank_solutions: int = 0
-    truncated_solutions: int = 0
-    correct_solutions: int = 0
-    steps: int = 0
-    prefixes: int = 0
-    completions: int = 0
-    truncated_completions: int = 0
-    steps_by_successes: list[int] = field(default_factory=list)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
+    problems: int
+    solutions: int
+    blank_solutions: int
+    truncated_solutions: int
+    correct_solutions: int
+    steps: int
+    prefixes: int
+    completions: int
+    truncated_completions: int
+    steps_by_successes: list[int]
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
     rejected_problems: int = 0
     unanswered: int = 0
     ungraded_answers: int = 0
     peak_bytes: int = 0
+
+    @classmethod
+    def nothing(cls) -> RolloutSummary:
+        """The summary of no problems at all, to which others are added."""
+        return cls(**{item.name: 0 for item in fields(cls) if item.name != "steps_by_successes"}, steps_by_successes=[])
 
     def __add__(self, other: RolloutSummary) -> RolloutSummary:
         sums = {

@@ -118,7 +118,7 @@ class _Tally:
     config: RolloutConfig
     total: int
     of_run: int
-    counts: RolloutSummary = field(default_factory=RolloutSummary)
+    counts: RolloutSummary = field(default_factory=RolloutSummary.nothing)
     first: str = ""
 
     @property

@@ -37,7 +37,7 @@ def write_reports(store: ShardStore, *, shared: bool = False) -> RolloutSummary 
     store.catch_up()
     if shared and any(mark is None for _, mark in store.marks()):
         return None
-    total, is_whole, lines = RolloutSummary(), True, dict.fromkeys(GATHERED, 0)
+    total, is_whole, lines = RolloutSummary.nothing(), True, dict.fromkeys(GATHERED, 0)
     paths = {name: store.folder / f"{name}.jsonl" for name in GATHERED}
     with ExitStack() as stack:
         files = {name: stack.enter_context(whole_file(path)) for name, path in paths.items()}

@@ -80,7 +80,7 @@ class ShardMaker:
         problems = self.work.problems[shard]
         earlier = store.mark_of(shard)
         if earlier is None or (config.retry_rejected and earlier.ungraded):
-            todo, kept, summary = problems, [], RolloutSummary()
+            todo, kept, summary = problems, [], RolloutSummary.nothing()
         elif config.retry_rejected and earlier.rejected:
             again = {rejected["problem_id"] for rejected in earlier.rejected}
             todo = [problem for problem in problems if problem.problem_id in again]
@@ -133,12 +133,12 @@ class ShardMaker:
                     "reason": _printable(str(error)),
                 }
                 log.warning("shard %d: rejected %s", shard, first_of([rejected]))
-                return [], RolloutSummary(), [rejected]
+                return [], RolloutSummary.nothing(), [rejected]
             log.warning("shard %d: %s; its problems are rolled out one by one", shard, _printable(str(error)))
         alone = [self._roll_out([problem], shard) for problem in problems]
         return (
             [record for records, _, _ in alone for record in records],
-            sum((summary for _, summary, _ in alone), RolloutSummary()),
+            sum((summary for _, summary, _ in alone), RolloutSummary.nothing()),
             [each for _, _, rejected in alone for each in rejected],
         )
 

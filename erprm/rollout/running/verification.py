@@ -34,7 +34,7 @@ class Verification:
     shards: int
     whole_shards: int = 0
     missing_shards: int = 0
-    counts: RolloutSummary = field(default_factory=RolloutSummary)
+    counts: RolloutSummary = field(default_factory=RolloutSummary.nothing)
     faults: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
 
