@@ -66,6 +66,18 @@ class Notes(L.Callback):
         self.records.append(batch.record_ids)
 
 
+class LabelLogits(L.Callback):
+    """The type of what the output layer returns, and how many tokens it is for."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[str, int]] = set()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, ProcessRewardModel)
+        head = pl_module.backbone.get_output_embeddings()
+        head.register_forward_hook(lambda _head, _inputs, out: self.seen.add((str(out.dtype), out.shape[-1])))
+
+
 def build_model(backbone: Path, **settings: Any) -> ProcessRewardModel:
     optimizer = partial(torch.optim.AdamW, lr=LEARNING_RATE)
     return ProcessRewardModel(str(backbone), optimizer=optimizer, scheduler=None, **settings)
@@ -163,7 +175,10 @@ def stop_and_resume(folder: Path, strategy: Any, name: str, **settings: Any) -> 
 def train_briefly(folder: Path, backbone: str = "lm", *, trainer: dict[str, Any] | None = None, **settings: Any) -> Any:
     """Three steps under FSDP2, and where the weights are."""
     model = build_model(folder / backbone, **settings)
-    told = fit(folder, model, **{"strategy": "fsdp2", "max_steps": 3, "limit_val_batches": 0, **(trainer or {})})
+    logits = LabelLogits()
+    run = {"strategy": "fsdp2", "max_steps": 3, "limit_val_batches": 0, **(trainer or {})}
+    told = fit(folder, model, logits, **run)
+    told["label logits"] = sorted(logits.seen)
     local = [p.to_local() if hasattr(p, "to_local") else p for p in model.parameters()]
     told["weights"] = sum(part.numel() for part in local)
     told["types"] = sorted({str(part.dtype) for part in local})

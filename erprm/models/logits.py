@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -55,10 +56,10 @@ def logits_at(
     """
     head = backbone.get_output_embeddings()
     inputs = row_inputs(backbone, rows, attention)
-    with _last_mlp_at(backbone, index), _head_at(head, index, tokens) as is_narrowed:
+    with _last_mlp_at(backbone, index), _head_at(head, index, tokens) as head_at:
         logits = cast(Tensor, backbone(**inputs).logits)
     logits = logits.flatten(0, -2)
-    return logits if tokens is None or is_narrowed else logits[:, list(tokens)]
+    return logits if tokens is None or head_at.is_narrowed else logits[:, list(tokens)]
 
 
 def cross_entropy_at(
@@ -145,18 +146,31 @@ def _head_as_loss(
             del head.forward
 
 
-@contextmanager
-def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> Iterator[bool]:
-    """Lets an output layer see only some places and, if it can, make only some tokens' logits; yields whether it can.
+@dataclass
+class _HeadAt:
+    """What an output layer was seen to do within :func:`_head_at`."""
 
-    A layer whose forward is another than ``nn.Linear``'s (an adapter, quantised weights) makes all logits.
+    is_narrowed: bool = False
+
+
+@contextmanager
+def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> Iterator[_HeadAt]:
+    """Lets an output layer see only some places and, if it can, make only some tokens' logits.
+
+    A layer whose forward is another than ``nn.Linear``'s (an adapter, quantised weights) makes all logits, as does one
+    whose weights are still split over processes when it runs. FSDP2 has gathered them by then.
     """
+    seen = _HeadAt()
+    logits_of = head.forward
 
     def keep_places(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0].flatten(0, -2)[index],)
 
     def make_logits_of_tokens(hidden: Tensor) -> Tensor:
         assert isinstance(head, nn.Linear)
+        if isinstance(head.weight, DTensor):
+            return cast(Tensor, logits_of(hidden))
+        seen.is_narrowed = True
         chosen = torch.tensor(tokens, device=head.weight.device)
         # Scores depend on the difference of two logits, which bfloat16 rounds to eighths where they are 16 to 32.
         dtype = torch.promote_types(hidden.dtype, torch.float32)
@@ -165,13 +179,13 @@ def _head_at(head: nn.Module, index: Tensor, tokens: Sequence[int] | None) -> It
             return F.linear(hidden.to(dtype), head.weight[chosen].to(dtype), bias)
 
     is_plain = type(head).forward is nn.Linear.forward and "forward" not in vars(head)
-    can_narrow = tokens is not None and is_plain and not isinstance(head.weight, DTensor)
+    can_narrow = tokens is not None and is_plain
     hook = head.register_forward_pre_hook(keep_places)
     if can_narrow:
         # On the instance: a call of the module still runs its hooks, which gather the weights where these are sharded.
         head.forward = make_logits_of_tokens
     try:
-        yield can_narrow
+        yield seen
     finally:
         hook.remove()
         if can_narrow:

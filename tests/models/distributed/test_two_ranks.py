@@ -267,6 +267,11 @@ def test_bf16_mixed_keeps_float32_weights_and_bf16_true_does_not(ranks: list[dic
         assert told["losses"] != pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("run", ["bf16-mixed", "bf16-true", "checkpointed"])
+def test_fsdp2_makes_logits_of_the_two_label_tokens_alone_and_in_float32(run: str, ranks: list[dict[str, Any]]) -> None:
+    assert [told[run]["label logits"] for told in ranks] == [[["torch.float32", 2]]] * 2
+
+
 @pytest.mark.parametrize("backbone", [*ARCHITECTURES, "tied", "renamed"])
 def test_weights_read_by_rows_score_as_those_loaded_whole(
     backbone: str, ranks: list[dict[str, Any]], folder: Path
