@@ -105,7 +105,8 @@ def page_content(
     """Reads all that goes into the page.
 
     Args:
-        runs: folders that ``erprm test``, ``erprm fit`` or ``erprm ablate`` wrote to, each as ``FOLDER`` or ``NAME=FOLDER``.
+        runs: folders that ``erprm test``, ``erprm fit`` or ``erprm ablate`` wrote to, each as ``FOLDER`` or
+            ``NAME=FOLDER``.
         labels: rollouts, or JSON files of ``erprm data stats``, for histograms of labels.
         etas: at which etas labels of rollouts are counted.
         max_solutions: about how many solutions of a pool can be looked at; 0 leaves the browser out.

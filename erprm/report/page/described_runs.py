@@ -23,14 +23,7 @@ def described_runs(evaluations: Sequence[Evaluation], trainings: Sequence[Traini
         ``tested``, texts, or null where nothing says so; and ``settings``, by their names.
     """
     names = dict.fromkeys([each.run for each in evaluations] + [each.run for each in trainings])
-    return [
-        _described(
-            name,
-            [each for each in evaluations if each.run == name],
-            trainings,
-        )
-        for name in names
-    ]
+    return [_described(name, [each for each in evaluations if each.run == name], trainings) for name in names]
 
 
 def _described(name: str, evaluations: Sequence[Evaluation], trainings: Sequence[Training]) -> dict[str, Any]:

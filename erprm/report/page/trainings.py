@@ -40,10 +40,11 @@ class Training:
     @property
     def exported(self) -> list[str]:
         """The folders to which it wrote its model."""
-        callbacks = self.config.get("trainer", {}).get("callbacks") or []
-        return [
-            str(each["init_args"]["output"]) for each in callbacks if str(each.get("class_path")).endswith("ExportHF")
-        ]
+        trainer = self.config.get("trainer")
+        callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
+        named = [each for each in callbacks if isinstance(each, dict)] if isinstance(callbacks, list) else []
+        exports = [each.get("init_args") for each in named if str(each.get("class_path")).endswith("ExportHF")]
+        return [str(each["output"]) for each in exports if isinstance(each, dict) and "output" in each]
 
     def wrote(self, model: str | None) -> bool:
         """True if a model's path is one it exported to, both as seen from where the commands ran."""
@@ -137,8 +138,8 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
         if "class_path" in value:
             yield name, str(value["class_path"])
         for key, each in value.items():
-            if key == "init_args":
-                yield from (pair for inner, of in (each or {}).items() for pair in _flat(f"{name}.{inner}", of))
+            if key == "init_args" and isinstance(each, dict):
+                yield from (pair for inner, of in each.items() for pair in _flat(f"{name}.{inner}", of))
             elif key != "class_path":
                 yield from _flat(f"{name}.{key}", each)
     elif isinstance(value, list) and any(isinstance(each, dict) for each in value):

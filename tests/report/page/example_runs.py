@@ -123,7 +123,7 @@ def write_ablation(folder: Path, runs: dict[str, Path]) -> None:
 
 
 def write_training(folder: Path, eta: float | str, model: str, lr: float = 1e-5, steps: int = 4) -> Path:
-    """Writes what ``erprm fit`` leaves: the loss halves with every step, best-of-2 is right on a half and then on all."""
+    """Writes what ``erprm fit`` leaves: the loss halves with every step, best-of-2 goes from a half to all."""
     folder.mkdir(parents=True)
     config = {
         "seed_everything": 3,

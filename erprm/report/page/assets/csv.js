@@ -20,7 +20,7 @@ function csvField(value) {
   const text = value instanceof Node ? value.textContent : String(value);
   const number = text.replace('−', '-').replace(/(?<=\d),(?=\d{3}(\D|$))/g, '');
   if (/^[-+]?\d+(\.\d+)?(e[-+]?\d+)?$/.test(number)) return number;
-  const harmless = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const harmless = /^[=+\-@＝＋－＠\t\r\n]/.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
 }
 

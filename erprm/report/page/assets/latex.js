@@ -269,8 +269,8 @@ function formula(source, written = source, isBlock = false) {
   }
 }
 
-// \begin{align}..\end{align}, $$..$$, \[..\], \(..\), $..$ (which, as sums of money are common, starts before and ends behind no space, and ends
-// before no digit), and commands that some write outside of these.
+// \begin{align}..\end{align}, $$..$$, \[..\], \(..\), $..$ (which, as sums of money are common, starts before and ends
+// behind no space, and ends before no digit), and commands that some write outside of these.
 const FORMULA = /(\\begin\{(?:align|alignat|gather|eqnarray|multline|equation)\*?\}[^]+?\\end\{(?:align|alignat|gather|eqnarray|multline|equation)\*?\})|\$\$([^]+?)\$\$|\\\[([^]+?)\\\]|\\\(([^]+?)\\\)|(?<![\\$])\$(?![\s$])((?:\\[^]|[^$\\\n])*?)(?<!\s)\$(?![\d$])|\\(?:boxed|d?frac|sqrt|text)(?=[{[])/g;
 
 // Text with formulas in it, as nodes.

@@ -2,10 +2,10 @@
 
 function runsSection({runs}) {
   if (!runs.length) return null;
-  const period = ({began, ended}) => (began === ended || !ended ? began : `${began} – ${ended}`);
+  const period = ({began, ended}) => (began === ended ? began : `${began} – ${ended}`);
   const rows = runs.map((run) => [run.name, run.labels, run.eta, run.backbone, run.learning_rate, run.seed, period(run), run.tested]);
   return section('runs', 'Runs',
-    table('How the model of each run was trained', ['run', 'labels', 'eta', 'backbone', 'learning rate', 'seed', 'trained (UTC)', 'evaluated (UTC)'], rows, {numeric: (column) => [2, 4, 5].includes(column)}),
+    table('How the model of each run was trained', ['run', 'labels', 'eta', 'backbone', 'learning rate', 'seed', 'trained (UTC)', 'evaluated (UTC)'], rows, {numeric: () => false}),
     el('p', {class: 'note'}, 'Times are those of the files. A dash: nothing in the folders given says so.'),
     differingSettings(runs.filter((run) => Object.keys(run.settings).length)));
 }
@@ -44,26 +44,32 @@ function loggedFigure(title, label, series) {
   const shown = series.filter((each) => each.points).map((each) => ({...each, points: each.points.map(([x, y]) => ({x, y}))}));
   if (!shown.length) return null;
   const rows = shown.flatMap(({name, points}) => points.map(({x, y}) => [name, x, y]));
-  const few = shown.flatMap(({name, points}) => points.filter((_, place) => place % Math.ceil(points.length / 20) === 0 || place === points.length - 1).map(({x, y}) => [name, count(x), short(y)]));
+  const few = shown.flatMap(({name, points}) => points.filter((_, place) => place % Math.ceil(points.length / 20) === 0 || place === points.length - 1).map(({x, y}) => [name, count(x), scientific(y)]));
   const header = ['run', 'step', label];
   return lineChart(title, 'Against the steps of the optimizer. Of many steps, each point is the mean of neighbours.', shown,
-    {x: 'whole', xLabel: 'step', y: {label, text: (value) => short(value)}, numbers: table(title, header, few, {whole: () => [header, rows]})});
+    {x: 'whole', xLabel: 'step', y: {label, text: scientific}, numbers: table(title, header, few, {whole: () => [header, rows]})});
 }
+
+// In few signs, however small it is, as rates of learning are.
+const scientific = (value) => (value !== 0 && Math.abs(value) < 1e-3 ? Number(value.toPrecision(3)).toExponential().replaceAll('-', '−') : short(value));
 
 function validationFigures(trainings) {
   const pools = [...new Set(trainings.flatMap(({validations}) => Object.keys(validations)))];
   return pools.map((pool) => {
     const of = trainings.map(({name, validations}, colour) => ({name, colour, epochs: validations[pool] ?? []})).filter(({epochs}) => epochs.length);
     const ns = [...new Set(of.flatMap(({epochs}) => epochs.flatMap(({n}) => n)))].sort((a, b) => a - b);
+    // With several validations in an epoch, steps tell them apart.
+    const perEpoch = of.every(({epochs}) => new Set(epochs.map(({epoch}) => epoch)).size === epochs.length);
+    const [time, at] = perEpoch ? ['epoch', ({epoch}) => epoch + 1] : ['step', ({step}) => step];
     const holder = el('div');
     const show = (n) => {
       const series = of.map(({name, colour, epochs}) => ({name, colour, points: epochs.filter((each) => each.n.includes(n)).map((each) => {
         const place = each.n.indexOf(n);
-        return {x: each.epoch + 1, y: each.mean[place], low: each.low[place], high: each.high[place]};
+        return {x: at(each), y: each.mean[place], low: each.low[place], high: each.high[place]};
       })}));
       const rows = series.flatMap(({name, points}) => points.map(({x, y, low, high}) => [name, x, interval(y, low, high)]));
-      holder.replaceChildren(lineChart(`Best-of-${n} after each epoch, ${pool}`, 'With 95% intervals over problems.', series,
-        {x: 'whole', xLabel: 'epochs', y: ACCURACY, numbers: table(`Best-of-${n}, accuracy in %, ${pool}`, ['run', 'epochs', 'accuracy'], rows)}));
+      holder.replaceChildren(lineChart(`Best-of-${n} in training, ${pool}`, `After each ${time} at which it was measured, with 95% intervals over problems.`, series,
+        {x: 'whole', xLabel: time, y: ACCURACY, numbers: table(`Best-of-${n}, accuracy in %, ${pool}`, ['run', time, 'accuracy'], rows)}));
     };
     show(ns.at(-1));
     const options = ns.slice().reverse().map((n) => ({value: n, text: String(n)}));
