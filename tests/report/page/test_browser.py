@@ -323,7 +323,8 @@ def test_trainings_are_drawn_and_their_settings_compared(page: Page, tmp_path: P
     assert differing["fit: data.eta"] == ["2.0", "inf"]
     assert "fit: data.labels" not in differing
     curves = page.run(
-        "return [...document.querySelectorAll('#training figure')].map((f) => f.querySelectorAll('.plot .curve').length)"
+        "return [...document.querySelectorAll('#training figure')]"
+        ".map((figure) => figure.querySelectorAll('.plot .curve').length)"
     )
     # Loss of training and validation, learning rate, best-of-2, of two runs each; a single point is no curve.
     assert curves[1:] == [2, 2]
