@@ -15,8 +15,10 @@ from erprm.data.labels import label_eta
 from erprm.data.statistics import DataStatistics
 from erprm.report.candidates import CANDIDATES_FILE, read_candidates
 from erprm.report.data_statistics import eta_name
+from erprm.report.page.described_runs import described_runs, training_curves
 from erprm.report.page.run_folders import Evaluation, read_run, split_name
 from erprm.report.page.solutions import browsable_solutions, differences_to_first_run
+from erprm.report.page.trainings import Training
 from erprm.report.tables import short_names
 
 
@@ -103,7 +105,8 @@ def page_content(
     """Reads all that goes into the page.
 
     Args:
-        runs: folders that ``erprm test`` or ``erprm ablate`` wrote to, each as ``FOLDER`` or ``NAME=FOLDER``.
+        runs: folders that ``erprm test``, ``erprm fit`` or ``erprm ablate`` wrote to, each as ``FOLDER`` or
+            ``NAME=FOLDER``.
         labels: rollouts, or JSON files of ``erprm data stats``, for histograms of labels.
         etas: at which etas labels of rollouts are counted.
         max_solutions: about how many solutions of a pool can be looked at; 0 leaves the browser out.
@@ -114,14 +117,18 @@ def page_content(
         ValueError: if two runs have one name, or a file cannot be read or is not what this version writes.
     """
     evaluations: list[Evaluation] = []
+    trainings: list[Training] = []
     ablations: list[dict[str, Any]] = []
     for name, folder in named_folders(runs):
-        found, ablation = read_run(name, folder)
-        evaluations += found
-        ablations += [] if ablation is None else [ablation]
+        run = read_run(name, folder)
+        evaluations += run.evaluations
+        trainings += run.trainings
+        ablations += [] if run.ablation is None else [run.ablation]
     return {
         "title": title,
         "version": erprm.__version__,
+        "runs": described_runs(evaluations, trainings),
+        "trainings": training_curves(trainings),
         "pools": _pools(evaluations, max_solutions),
         "steps": _steps([evaluation for evaluation in evaluations if evaluation.kind == "steps"]),
         "ablations": [ablation["curves"] for ablation in ablations],

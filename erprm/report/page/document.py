@@ -16,7 +16,17 @@ from erprm.runs.atomic import finite, whole_file
 from erprm.runs.lock import sole_writer
 
 # In the order in which they are put together; later ones use what earlier ones define.
-_SCRIPTS = ("elements.js", "latex.js", "charts.js", "windowed_list.js", "sections.js", "browser.js", "page.js")
+_SCRIPTS = (
+    "elements.js",
+    "csv.js",
+    "latex.js",
+    "charts.js",
+    "windowed_list.js",
+    "sections.js",
+    "runs.js",
+    "browser.js",
+    "page.js",
+)
 # JSON has other words for these, and without them no text can end the element it stands in or start another.
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -32,9 +42,9 @@ def embeddable_json(content: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> Any:
-    """Numbers with the six digits that more than suffice for a reader: a third of the size of the page."""
+    """Numbers with nine digits: as many as tell any two float32 apart, such as the scores of two ranks."""
     if isinstance(value, float):
-        return float(f"{value:.6g}")
+        return float(f"{value:.9g}")
     if isinstance(value, dict):
         return {name: _short(entry) for name, entry in value.items()}
     if isinstance(value, list):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import erprm
 from erprm.report.candidates import RESULTS_FILE
+from erprm.report.page.trainings import Training, read_trainings
 
 ABLATION_FILE = "ablation.json"
 ABLATION_FORMAT, ABLATION_VERSION = "erprm-ablation", 1
@@ -43,12 +44,29 @@ class Evaluation:
         kind: whether candidates of a pool were ranked, or labelled steps judged.
         folder: where it is.
         results: what ``results.json`` holds.
+        trained_on: ``labels`` and ``eta`` of the model, if an ablation says so.
     """
 
     run: str
     kind: Literal["pool", "steps"]
     folder: Path
     results: dict[str, Any]
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """What the folder of a run holds.
+
+    Attributes:
+        evaluations: its evaluations; of an ablation those of the first seed of each setting.
+        trainings: its trainings; of an ablation those of the same seeds.
+        ablation: the content of the file of an ablation, if it is one.
+    """
+
+    evaluations: list[Evaluation]
+    trainings: list[Training]
+    ablation: dict[str, Any] | None = None
 
 
 def split_name(run: str) -> tuple[str | None, Path]:
@@ -59,11 +77,11 @@ def split_name(run: str) -> tuple[str | None, Path]:
     return None, Path(run)
 
 
-def read_run(name: str, folder: Path) -> tuple[list[Evaluation], dict[str, Any] | None]:
-    """Every evaluation in a folder, its own and those below it; of an ablation the first seed of each, and its file.
+def read_run(name: str, folder: Path) -> RunContent:
+    """Every evaluation and every training in a folder, its own and those below it.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or no results in it.
+        FileNotFoundError: if there is no such folder, or neither results nor a training in it.
         ValueError: if a file of results cannot be read, or is not what this version writes.
     """
     if not folder.is_dir():
@@ -72,13 +90,18 @@ def read_run(name: str, folder: Path) -> tuple[list[Evaluation], dict[str, Any] 
     files += sorted(path for kind in ("best_of_n", "steps") for path in folder.glob(f"**/{kind}/*/{RESULTS_FILE}"))
     if (folder / ABLATION_FILE).is_file():
         ablation = read_ablation(folder / ABLATION_FILE)
-        return _ablated_runs(folder / ABLATION_FILE, ablation), ablation
-    if not files:
+        evaluations = _ablated_runs(folder / ABLATION_FILE, ablation)
+        # best_of_n/NAME/results.json lies in the folder of the run.
+        of_runs = {each.run: each.folder.parent.parent for each in evaluations}
+        trainings = [training for run, place in of_runs.items() for training in read_trainings(run, place)]
+        return RunContent(evaluations, trainings, ablation)
+    trainings = read_trainings(name, folder)
+    if not files and not trainings:
         raise FileNotFoundError(
             f"{str(folder)!r} holds no {RESULTS_FILE}; expected a folder that erprm test wrote to, with "
-            f"best_of_n/NAME/{RESULTS_FILE} or steps/NAME/{RESULTS_FILE} in it"
+            f"best_of_n/NAME/{RESULTS_FILE} or steps/NAME/{RESULTS_FILE} in it, or one that erprm fit wrote to"
         )
-    return [read_evaluation(name, path) for path in files], None
+    return RunContent([read_evaluation(name, path) for path in files], trainings)
 
 
 def read_evaluation(run: str, path: Path) -> Evaluation:
@@ -139,7 +162,8 @@ def _ablated_runs(file: Path, ablation: Mapping[str, Any]) -> list[Evaluation]:
             path = file.parent / run["results"]
             if not path.is_file():
                 raise FileNotFoundError(f"{file}: names {str(path)!r}, which does not exist")
-            evaluations[run["name"]] = read_evaluation(run["name"], path)
+            trained_on = {key: run[key] for key in ("labels", "eta") if key in run}
+            evaluations[run["name"]] = replace(read_evaluation(run["name"], path), trained_on=trained_on)
     return list(evaluations.values())
 
 

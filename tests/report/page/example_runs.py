@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from erprm.data.pools import PoolProblem, grade_pool, pool_fingerprint
 from erprm.data.sources import ClassifiedProblem
@@ -119,3 +120,38 @@ def write_ablation(folder: Path, runs: dict[str, Path]) -> None:
         ],
     }
     (folder / "ablation.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_training(folder: Path, eta: float | str, model: str, lr: float = 1e-5, steps: int = 4) -> Path:
+    """Writes what ``erprm fit`` leaves: the loss halves with every step, best-of-2 goes from a half to all."""
+    folder.mkdir(parents=True)
+    config = {
+        "seed_everything": 3,
+        "trainer": {
+            "max_epochs": 2,
+            "callbacks": [{"class_path": "erprm.callbacks.ExportHF", "init_args": {"output": model, "which": "last"}}],
+        },
+        "model": {
+            "class_path": "erprm.models.ProcessRewardModel",
+            "init_args": {
+                "backbone": "my-llama",
+                "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": lr}},
+            },
+        },
+        "data": {
+            "class_path": "erprm.data.ProcessRewardDataModule",
+            "init_args": {"rollouts": "rollouts", "labels": "er", "eta": eta},
+        },
+    }
+    (folder / "resolved_config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    rows = [f"{step // 2},{step},{2.0**-step},{lr * (steps - step) / steps},," for step in range(steps)]
+    rows.append(f"1,{steps - 1},,,0.75,nan")
+    (folder / "metrics.csv").write_text(
+        "\n".join(["epoch,step,train/loss,lr-AdamW,val/loss,val/auroc", *rows]), encoding="utf-8"
+    )
+    (folder / "best_of_n").mkdir()
+    for epoch, right in enumerate((0.5, 1.0)):
+        curve = {"n": [1, 2], "mean": [0.5, right], "low": [0.25, right - 0.25], "high": [0.75, right]}
+        content = {"name": "val", "epoch": epoch, "step": 2 * epoch + 2, "curves": {"bon": curve}}
+        (folder / f"best_of_n/val-step={2 * epoch + 2}.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder

@@ -18,6 +18,7 @@ from tests.report.page.example_runs import (
     write_ablation,
     write_pool_run,
     write_step_run,
+    write_training,
 )
 
 ROLES_THAT_NEED_A_NAME = {
@@ -275,6 +276,61 @@ def test_formulas_are_set_and_what_is_none_stays_as_it_was_written(opened: Page)
     assert opened.texts(".solution td.text")[1] == "So \\boxed{4}."
 
 
+# Addresses, files, trainings ---------------------------------------------------------------------------------------
+
+
+def test_an_address_leads_to_a_problem_and_a_candidate(page: Page, example: Path) -> None:
+    page.open(example)
+    page.run("location.hash = 'pool=sums&problem=sum%2F1'")
+    page.wait("return document.querySelector('#problems [aria-selected=true] .id')?.textContent === 'sum/1'")
+    link = page.run("return document.querySelector('.solution a.link').getAttribute('href')")
+    page.run("location.hash = 'pool=sums&problem=sum%2F0&candidate=1'")
+    page.wait("return document.querySelector('#problems [aria-selected=true] .id')?.textContent === 'sum/0'")
+    assert "candidate 1" in page.one(".solution .facts .muted").text
+    page.run("location.hash = arguments[0]", link)
+    page.wait("return document.querySelector('#problems [aria-selected=true] .id')?.textContent === 'sum/1'")
+    page.run("location.hash = 'pool=sums&problem=%3Cb%3E'")
+    page.wait_for_status("What the address names is not on this page.")
+    assert page.complaints() == []
+
+
+def test_a_file_of_a_table_has_plain_numbers_and_no_formulas(page: Page, tmp_path: Path) -> None:
+    for name in ("+one, @two", "three"):
+        write_pool_run(tmp_path / name, small_pool(), SEEING)
+    page.open(write_page(tmp_path, str(tmp_path / "+one, @two"), str(tmp_path / "three")))
+    page.run("URL.createObjectURL = (blob) => { blob.text().then((text) => { window.saved = text; }); return '#'; }")
+    page.run("document.querySelector('#summary button.csv').click()")
+    header, row, *_, end = page.wait("return window.saved").removeprefix("\ufeff").split("\r\n")
+    assert header.startswith("run,best-of-n,at n = 4,at n = 4 low,at n = 4 high,minus majority,")
+    assert row.startswith('"\'+one, @two",min,50')
+    assert end == ""
+    assert page.complaints() == []
+
+
+def test_trainings_are_drawn_and_their_settings_compared(page: Page, tmp_path: Path) -> None:
+    one = write_training(tmp_path / "one", 2.0, "prm-one")
+    other = write_training(tmp_path / "<b>other", "inf", "prm-other", lr=2e-5)
+    page.open(write_page(tmp_path, str(one), str(other)))
+    runs = page.run(
+        "return [...document.querySelectorAll('#runs .block table, #runs table')].map((t) => "
+        "[...t.querySelectorAll('tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent)))"
+    )
+    assert [row[:5] for row in runs[0]] == [
+        ["one", "er", "2", "my-llama", "1e-05"],
+        ["<b>other", "er", "inf (hard)", "my-llama", "2e-05"],
+    ]
+    differing = {row[0]: row[1:] for row in runs[-1]}
+    assert differing["fit: data.eta"] == ["2.0", "inf"]
+    assert "fit: data.labels" not in differing
+    curves = page.run(
+        "return [...document.querySelectorAll('#training figure')]"
+        ".map((figure) => figure.querySelectorAll('.plot .curve').length)"
+    )
+    # Loss of training and validation, learning rate, best-of-2, of two runs each; a single point is no curve.
+    assert curves[1:] == [2, 2]
+    assert page.complaints() == []
+
+
 # For everyone -----------------------------------------------------------------------------------------------------
 
 
@@ -444,3 +500,9 @@ def test_ten_thousand_solutions_are_painted_soon_and_stay_smooth(page: Page, lar
     page.press("n", "j")
     page.screenshot("report-large")
     assert page.complaints() == []
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280, 1920])
+def test_the_page_is_as_wide_as_the_screen(opened: Page, width: int) -> None:
+    opened.size(width, 900)
+    assert opened.run("return document.documentElement.scrollWidth") == width

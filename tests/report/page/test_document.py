@@ -10,7 +10,17 @@ import pytest
 
 from erprm.report.page.document import document, embeddable_json, write_document
 
-EMPTY = {"title": "t", "version": "0", "pools": [], "steps": [], "ablations": [], "labels": [], "costs": []}
+EMPTY = {
+    "title": "t",
+    "version": "0",
+    "runs": [],
+    "trainings": [],
+    "pools": [],
+    "steps": [],
+    "ablations": [],
+    "labels": [],
+    "costs": [],
+}
 HOSTILE = "</script><!--<script>&amp;\u2028\u2029 {{script}} \\1"
 
 
@@ -27,8 +37,8 @@ def test_embedded_json_has_no_character_that_ends_an_element_and_reads_as_it_was
     assert json.loads(written) == {"text": text, text: [text]}
 
 
-def test_numbers_that_json_has_no_word_for_are_null() -> None:
-    assert embeddable_json({"a": [float("nan"), float("inf"), 0.123456789]}) == '{"a":[null,null,0.123457]}'
+def test_numbers_that_json_has_no_word_for_are_null_and_others_have_nine_digits() -> None:
+    assert embeddable_json({"a": [float("nan"), float("inf"), 0.12345678912]}) == '{"a":[null,null,0.123456789]}'
 
 
 def test_the_document_holds_hostile_text_as_data() -> None:

@@ -57,9 +57,14 @@ class View {
     return isNumber(score) ? (score - this.low) / (this.high - this.low) : 0;
   }
 
-  // Shares with as many decimals each, other scores with as many digits.
-  written(score) {
-    return this.low === 0 && this.high === 1 ? decimals(score, 3) : short(score);
+  // How scores of a problem are written: shares with as many decimals each, other scores with as many digits, and with
+  // so many that ranks can be told apart by them.
+  writtenFor(problem) {
+    const ofRuns = this.data.runs.map(({scores}) => [...new Set(this.solutionsOf(problem).map((each) => scores[each]).filter(isNumber))]);
+    const digits = [3, 4, 5, 6, 7, 8, 9];
+    const inDecimals = this.low === 0 && this.high === 1 ? digits.slice(0, 4) : [];
+    const ways = [...inDecimals.map((each) => (score) => decimals(score, each)), ...digits.map((each) => (score) => short(score, each))];
+    return ways.find((way) => ofRuns.every((scores) => new Set(scores.map(way)).size === scores.length)) ?? ways.at(-1);
   }
 
   score(solution, run = this.run) {
@@ -119,12 +124,22 @@ function ordered(places, key) {
   return places.slice().sort((one, other) => b(a(one), a(other)));
 }
 
+let browser = null;
+
 function browserSection({pools}) {
   const browsable = pools.filter((pool) => pool.browser);
   const missing = pools.flatMap((pool) => pool.missing);
   if (!browsable.length && !missing.length) return null;
   const notes = missing.map((path) => el('p', {class: 'note'}, `${path} was not there, so the solutions of its pool are left out.`));
-  return section('solutions', 'Solutions', notes, browsable.length && new Browser(browsable).element);
+  return section('solutions', 'Solutions', notes, browsable.length > 0 && (browser = new Browser(browsable)).element);
+}
+
+// Goes to the problem and the candidate that the address of the page names.
+function openLink() {
+  const named = new URLSearchParams(location.hash.slice(1));
+  if (!browser || !named.has('problem')) return;
+  browser.follow(named);
+  browser.element.parentElement.scrollIntoView();
 }
 
 class Browser {
@@ -170,6 +185,7 @@ class Browser {
       choice('Sort', Object.entries(PROBLEM_ORDERS).map(([value, [text]]) => ({value, text})), (value) => this.change({problemOrder: value})),
       el('label', {class: 'control grows'}, el('span', {}, 'Search'), this.search),
       el('label', {class: 'control check'}, this.formulaBox = el('input', {type: 'checkbox', checked: this.formulas, onchange: () => this.setFormulas(this.formulaBox.checked)}), el('span', {}, 'Formulas')),
+      csvButton(`Candidates of ${view.pool.name}`, () => this.scoreTable()),
     ].filter(Boolean));
     this.solutionControls.replaceChildren(
       choice('Show', Object.entries(SOLUTION_FILTERS).map(([value, [text]]) => ({value, text})), (value) => this.changeSolutions({solutionFilter: value})),
@@ -182,8 +198,38 @@ class Browser {
     Object.assign(this.view, settings);
     this.shownProblems = this.view.problems();
     this.problemList.show(this.shownProblems.length, Math.max(0, this.shownProblems.indexOf(problem)));
-    this.status.textContent = this.counts();
+    this.status.textContent = `${this.lost ?? ''}${this.counts()}`;
     this.showProblem();
+  }
+
+  // An address that leads to a problem, or to one of its candidates.
+  link(problem, solution) {
+    const named = {pool: this.view.pool.name, problem: this.view.data.problems[problem].problem_id};
+    if (solution !== undefined) named.candidate = this.view.data.candidates[solution];
+    return el('a', {class: 'link', href: `#${new URLSearchParams(named)}`, title: 'Copy this address to come back here'}, solution === undefined ? 'link to the problem' : 'link to the candidate');
+  }
+
+  // Goes where an address leads; without the filters that would hide it.
+  follow(named) {
+    const place = this.views.findIndex(({pool}) => pool.name === named.get('pool'));
+    const problem = place < 0 ? -1 : this.views[place].data.problems.findIndex((each) => each.problem_id === named.get('problem'));
+    this.lost = problem < 0 ? 'What the address names is not on this page. ' : '';
+    if (place >= 0) this.view = this.views[place];
+    this.showPool();
+    this.lost = '';
+    if (this.views.length > 1) this.toolbar.querySelector('select').value = this.views.indexOf(this.view);
+    if (problem < 0) return;
+    this.problemList.choose(problem);
+    this.solutionList.choose(this.shownSolutions.findIndex((each) => String(this.view.data.candidates[each]) === named.get('candidate')));
+  }
+
+  // The candidates that the filters leave, with their scores and ranks by every run.
+  scoreTable() {
+    const {data, pool} = this.view;
+    const header = ['problem', 'candidate', 'copies', 'answer', 'right', ...pool.runs.flatMap(({name}) => [`${name} score`, `${name} rank`])];
+    const rows = this.shownProblems.flatMap((problem) => this.view.solutions(problem).map((each) => [data.problems[problem].problem_id, data.candidates[each], data.copies[each],
+      data.answers[each], data.correct[each] ? 1 : 0, ...data.runs.flatMap(({scores, ranks}) => [scores[each], ranks[each]])]));
+    return [header, rows];
   }
 
   counts() {
@@ -225,8 +271,9 @@ class Browser {
     } else {
       const {problem_id: id, question, gold, level, subject} = this.view.data.problems[problem];
       this.shownSolutions = this.view.solutions(problem);
+      this.written = this.view.writtenFor(problem);
       this.question.replaceChildren(
-        el('p', {class: 'muted'}, [id, /^\d/.test(level ?? '') ? `level ${level}` : level, subject].filter(Boolean).join(' · ')),
+        el('p', {class: 'muted line'}, [id, /^\d/.test(level ?? '') ? `level ${level}` : level, subject].filter(Boolean).join(' · '), this.link(problem)),
         el('p', {class: 'text'}, this.text(question)),
         el('p', {}, 'Gold answer: ', el('b', {}, this.answer(gold))));
     }
@@ -255,7 +302,7 @@ class Browser {
       el('span', {class: 'line'}, el('span', {class: 'rank'}, `#${data.runs[run].ranks[each]}`), verdict(data.correct[each], false),
         el('span', {class: 'cut id'}, (data.answers[each] ?? '').length < 80 ? this.answer(data.answers[each]) : data.answers[each].slice(0, 80)),
         data.copies[each] > 1 && el('span', {class: 'muted'}, `×${data.copies[each]}`),
-        el('span', {class: 'aside scores'}, data.runs.slice(0, 4).map((_, other) => el('span', {class: other === run && 'own'}, view.written(data.runs[other].scores[each]))))),
+        el('span', {class: 'aside scores'}, data.runs.slice(0, 4).map((_, other) => el('span', {class: other === run && 'own'}, this.written(data.runs[other].scores[each]))))),
       this.strip(data.runs[run].step_scores[each])];
   }
 
@@ -274,7 +321,7 @@ class Browser {
     const steps = data.steps[each];
     const rows = steps.map((step, place) => el('tr', {},
       el('th', {scope: 'row', class: 'number'}, String(place + 1)),
-      data.runs.map(({step_scores: scores}, other) => el('td', {class: `number${other === run ? ' own' : ''}`}, view.written(scores[each][place]),
+      data.runs.map(({step_scores: scores}, other) => el('td', {class: `number${other === run ? ' own' : ''}`, 'data-run': pool.runs.length > 1 && pool.runs[other].name}, this.written(scores[each][place]),
         other === run && scores[each].length > 1 && place === lowest(scores[each]) && el('span', {class: 'least'}, 'lowest'))),
       this.stepCell(step, data.runs[run].step_scores[each][place])));
     const facts = [
@@ -283,8 +330,8 @@ class Browser {
       data.copies[each] > 1 && `${data.copies[each]} copies, first: candidate ${data.candidates[each]}`,
       data.copies[each] === 1 && `candidate ${data.candidates[each]}`].filter(Boolean).join(' · ');
     return [
-      el('p', {class: 'line facts'}, verdict(data.correct[each]), el('span', {}, 'answer ', el('b', {}, this.answer(data.answers[each]))), el('span', {class: 'muted'}, facts)),
-      el('p', {class: 'line facts'}, pool.runs.map((of, other) => el('span', {}, `${of.name} (${of.aggregation.replace('_', ' of ')}) `, el('b', {}, view.written(data.runs[other].scores[each])), data.runs.length > 1 && el('span', {class: 'muted'}, ` rank ${data.runs[other].ranks[each]}`)))),
+      el('p', {class: 'line facts'}, verdict(data.correct[each]), el('span', {}, 'answer ', el('b', {}, this.answer(data.answers[each]))), el('span', {class: 'muted'}, facts), this.link(this.shownProblems[this.problemList.chosen], each)),
+      el('p', {class: 'line facts'}, pool.runs.map((of, other) => el('span', {}, `${of.name} (${of.aggregation.replace('_', ' of ')}) `, el('b', {}, this.written(data.runs[other].scores[each])), data.runs.length > 1 && el('span', {class: 'muted'}, ` rank ${data.runs[other].ranks[each]}`)))),
       steps.length
         ? el('table', {class: 'steps'}, el('caption', {class: 'unseen'}, 'Steps with their scores'),
           el('thead', {}, el('tr', {}, el('th', {scope: 'col', class: 'number'}, 'step'), pool.runs.map((of) => el('th', {scope: 'col', class: 'number'}, pool.runs.length > 1 ? of.name : 'score')), el('th', {scope: 'col'}, 'text'))),

@@ -63,8 +63,8 @@ function ticks(low, high, wanted = 5) {
 // From 0 to 1 for shares, such as scores.
 const linearTicks = (xs) => (xs[0] >= 0 && xs.at(-1) <= 1 ? ticks(0, 1) : ticks(xs[0], xs.at(-1)));
 
-// A chart of lines. x is 'log2' (numbers, such as n), 'linear' (shares), or a list of names, of which points have the
-// place as x. y has {label, text, low, high}; text writes a value.
+// A chart of lines. x is 'log2' (numbers, such as n), 'linear' (shares), 'whole' (steps, epochs), or a list of names, of
+// which points have the place as x. y has {label, text, low, high}; text writes a value.
 function lineChart(title, description, series, {x, xLabel, y, controls, numbers}) {
   const drawn = series.filter((each) => each.points.length);
   const draw = (width, label) => drawLines(width, drawn, {x, xLabel, y}, label);
@@ -73,14 +73,15 @@ function lineChart(title, description, series, {x, xLabel, y, controls, numbers}
 
 function drawLines(width, series, {x, xLabel, y}, label) {
   const height = Math.round(Math.min(380, Math.max(240, width * 0.5)));
-  const margin = {left: 52, right: 14, top: 12, bottom: 44};
+  const margin = {left: 62, right: 24, top: 12, bottom: 44};
   const points = series.flatMap((each) => each.points).filter((point) => isNumber(point.y));
   const values = points.flatMap(({y: value, low, high}) => [value, low, high].filter(isNumber));
   const yTicks = ticks(y.low ?? Math.min(...values), y.high ?? Math.max(...values));
   const scale = (value) => (x === 'log2' ? Math.log2(value) : value);
   const xs = [...new Set(points.map((point) => point.x))].sort((a, b) => a - b);
-  const xTicks = Array.isArray(x) ? x.map((_, place) => place) : x === 'log2' ? fewPlaces(xs).map((place) => xs[place]) : linearTicks(xs);
+  const xTicks = Array.isArray(x) ? x.map((_, place) => place) : x === 'log2' ? fewPlaces(xs).map((place) => xs[place]) : x === 'whole' ? ticks(xs[0], xs.at(-1)) : linearTicks(xs);
   const [first, last] = Array.isArray(x) ? [-0.4, x.length - 0.6] : [scale(xTicks[0]), scale(xTicks.at(-1))];
+  const nameOf = (value) => (Array.isArray(x) ? x[value] : Number.isInteger(value) ? count(value) : short(value));
   const atX = (value) => margin.left + ((scale(value) - first) / (last - first || 1)) * (width - margin.left - margin.right);
   const atY = (value) => margin.top + ((yTicks.at(-1) - value) / (yTicks.at(-1) - yTicks[0])) * (height - margin.top - margin.bottom);
 
@@ -88,8 +89,7 @@ function drawLines(width, series, {x, xLabel, y}, label) {
     yTicks.map((tick) => [
       svg('line', {x1: margin.left, x2: width - margin.right, y1: atY(tick), y2: atY(tick)}),
       svg('text', {x: margin.left - 8, y: atY(tick) + 4, 'text-anchor': 'end'}, y.text(tick))]).flat(),
-    spread(xTicks, atX).map((tick) => svg('text', {x: atX(tick), y: height - margin.bottom + 18, 'text-anchor': 'middle'},
-      Array.isArray(x) ? x[tick] : String(tick))),
+    spread(xTicks.filter((tick) => x !== 'whole' || Number.isInteger(tick)), atX, nameOf).map((tick) => svg('text', {x: atX(tick), y: height - margin.bottom + 18, 'text-anchor': 'middle'}, nameOf(tick))),
     svg('text', {x: (margin.left + width - margin.right) / 2, y: height - 6, 'text-anchor': 'middle', class: 'axis'}, xLabel),
     svg('text', {transform: `translate(13 ${(margin.top + height - margin.bottom) / 2}) rotate(-90)`, 'text-anchor': 'middle', class: 'axis'}, y.label));
   const bands = series.map((each, number) => svg('g', {class: seriesClass(each, number)}, band(each, atX, atY, Array.isArray(x))));
@@ -98,15 +98,16 @@ function drawLines(width, series, {x, xLabel, y}, label) {
     !each.dashed && !each.unmarked && markedPoints(each, x).map((point) => marker(number, atX(point.x), atY(point.y)))));
   const chart = frame(width, height, label);
   chart.append(axes, ...bands, ...lines);
-  return [chart, pointerReadout(chart, series, {xs, atX, height, margin, width, y, name: (value) => (Array.isArray(x) ? x[value] : `${xLabel.split(' ').at(-1)} = ${short(value)}`)})];
+  return [chart, pointerReadout(chart, series, {xs, atX, height, margin, width, y, name: (value) => (Array.isArray(x) ? nameOf(value) : `${xLabel.split(' ').at(-1)} = ${nameOf(value)}`)})];
 }
 
-// Ticks with room for their names.
-function spread(xTicks, atX) {
+// Ticks with room for their names, of which a sign is about 7 wide.
+function spread(xTicks, atX, nameOf) {
   let end = -Infinity;
   return xTicks.filter((tick) => {
-    if (atX(tick) - end < 30) return false;
-    end = atX(tick);
+    const half = 3.5 * nameOf(tick).length;
+    if (atX(tick) - half < end + 8) return false;
+    end = atX(tick) + half;
     return true;
   });
 }

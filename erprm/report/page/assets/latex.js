@@ -13,17 +13,23 @@ const OPERATORS = Object.fromEntries(`
   times × cdot · div ÷ pm ± mp ∓ ast ∗ star ⋆ circ ° bullet • le ≤ leq ≤ leqslant ≤ ge ≥ geq ≥ geqslant ≥ lt < gt > ne ≠ neq ≠ approx ≈
   equiv ≡ sim ∼ simeq ≃ cong ≅ propto ∝ ll ≪ gg ≫ in ∈ notin ∉ ni ∋ subset ⊂ subseteq ⊆ supset ⊃ supseteq ⊇ cup ∪ cap ∩ setminus ∖
   forall ∀ exists ∃ neg ¬ land ∧ wedge ∧ lor ∨ vee ∨ to → rightarrow → leftarrow ← leftrightarrow ↔ Rightarrow ⇒ Leftarrow ⇐
-  Leftrightarrow ⇔ iff ⇔ implies ⇒ longrightarrow ⟶ mapsto ↦ sum ∑ prod ∏ int ∫ oint ∮ angle ∠ triangle △ perp ⊥ parallel ∥ mid ∣
+  Leftrightarrow ⇔ iff ⇔ implies ⇒ longrightarrow ⟶ mapsto ↦ int ∫ oint ∮ angle ∠ triangle △ perp ⊥ parallel ∥ mid ∣
   ldots … dots … cdots ⋯ vdots ⋮ ddots ⋱ therefore ∴ because ∵ lfloor ⌊ rfloor ⌋ lceil ⌈ rceil ⌉ langle ⟨ rangle ⟩ vert |
   lvert | rvert | Vert ‖ oplus ⊕ otimes ⊗ square □ checkmark ✓ backslash \\ colon :`
   .trim().split(/\s+/).reduce((pairs, word, place, words) => (place % 2 ? pairs : [...pairs, [word, words[place + 1]]]), []));
-const FUNCTIONS = new Set('sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp lim max min sup inf gcd lcm det dim ker deg arg mod bmod'.split(' '));
+const FUNCTIONS = new Set('sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp lcm dim ker deg arg mod bmod'.split(' '));
+// In a formula of its own these have their bounds below and above, within text beside them.
+const WITH_LIMITS = {sum: '∑', prod: '∏', coprod: '∐', bigcup: '⋃', bigcap: '⋂', bigoplus: '⨁', limsup: 'lim sup', liminf: 'lim inf', ...Object.fromEntries('lim max min sup inf gcd det argmax argmin'.split(' ').map((name) => [name, name]))};
 const SPACES = {',': '0.17em', ':': '0.22em', ';': '0.28em', ' ': '0.28em', '!': '0', quad: '1em', qquad: '2em'};
 const ACCENTS = {overline: '‾', bar: '‾', hat: '^', widehat: '^', vec: '→', overrightarrow: '→', tilde: '~', dot: '˙', overarc: '⌒'};
 const TEXTS = new Set(['text', 'textbf', 'textit', 'textrm', 'mbox', 'mathrm', 'operatorname', 'hbox']);
 const BLACKBOARD = {R: 'ℝ', N: 'ℕ', Z: 'ℤ', Q: 'ℚ', C: 'ℂ', P: 'ℙ'};
-const IGNORED = new Set(['displaystyle', 'textstyle', 'limits', 'nolimits', 'left.', 'right.', 'big', 'Big', 'bigg', 'Bigg', 'bigl', 'bigr', 'Bigl', 'Bigr', 'hline', 'boldsymbol', 'mathbf', 'mathit', 'mathcal', 'bold']);
-const ENVIRONMENTS = {pmatrix: '()', bmatrix: '[]', vmatrix: '||', Bmatrix: '{}', matrix: '', cases: '{', array: '', align: '', aligned: '', gather: '', gathered: '', split: '', equation: ''};
+const STYLES = {displaystyle: 'true', textstyle: 'false'};
+const IGNORED = new Set(['limits', 'nolimits', 'left.', 'right.', 'big', 'Big', 'bigg', 'Bigg', 'bigl', 'bigr', 'Bigl', 'Bigr', 'hline', 'boldsymbol', 'mathbf', 'mathit', 'mathcal', 'bold']);
+const ENVIRONMENTS = {pmatrix: '()', bmatrix: '[]', vmatrix: '||', Bmatrix: '{}', matrix: '', cases: '{', array: '', align: '', aligned: '', alignat: '', gather: '', gathered: '', split: '', eqnarray: '', multline: '', equation: ''};
+// Those of equations, set as formulas of their own; of the first ones, columns meet at the signs behind &.
+const ALIGNED = new Set(['align', 'aligned', 'alignat', 'split', 'eqnarray']);
+const EQUATIONS = new Set([...ALIGNED, 'gather', 'gathered', 'multline', 'equation']);
 
 const TOKEN = /\\(?:[a-zA-Z]+|[^])|\d+(?:\.\d+|,\d{3}(?!\d))*|\s+|[^]/gu;
 
@@ -48,7 +54,10 @@ class MathReader {
     for (this.skipSpace(); this.place < this.tokens.length && !ends.includes(this.tokens[this.place]); this.skipSpace()) {
       read.push(this.withScripts());
     }
-    return mathml('mrow', ...read);
+    const row = mathml('mrow', ...read);
+    const style = read.map((each) => each.getAttribute('displaystyle')).find(Boolean);
+    if (style) row.setAttribute('displaystyle', style);
+    return row;
   }
 
   skipSpace() {
@@ -76,15 +85,19 @@ class MathReader {
     const base = '^_'.includes(this.tokens[this.place]) ? mathml('mrow') : this.atom();
     let under = null;
     let over = null;
+    // Of an operator with limits, TeX's \limits and \nolimits say where they are; else it depends on where it stands.
+    const isLimited = base.getAttribute('movablelimits') !== null;
+    if (isLimited && this.takes('\\limits')) base.setAttribute('movablelimits', 'false');
+    const aside = !isLimited || this.takes('\\nolimits');
     for (;;) {
       if (this.takes('_')) under = this.argument();
       else if (this.takes('^')) over = this.argument();
       else if (this.takes("'")) over = mathml('mo', '′');
       else break;
     }
-    if (under && over) return mathml('msubsup', base, under, over);
-    if (under) return mathml('msub', base, under);
-    return over ? mathml('msup', base, over) : base;
+    if (under && over) return mathml(aside ? 'msubsup' : 'munderover', base, under, over);
+    if (under) return mathml(aside ? 'msub' : 'munder', base, under);
+    return over ? mathml(aside ? 'msup' : 'mover', base, over) : base;
   }
 
   // What a command or a script takes: a group, or one sign; of a number its first digit.
@@ -139,6 +152,16 @@ class MathReader {
   command(name) {
     if (Object.hasOwn(SYMBOLS, name)) return mathml('mi', SYMBOLS[name]);
     if (Object.hasOwn(OPERATORS, name)) return mathml('mo', OPERATORS[name]);
+    if (Object.hasOwn(WITH_LIMITS, name)) {
+      const operator = mathml('mo', WITH_LIMITS[name]);
+      operator.setAttribute('movablelimits', 'true');
+      return operator;
+    }
+    if (Object.hasOwn(STYLES, name)) {
+      const nothing = mathml('mrow');
+      nothing.setAttribute('displaystyle', STYLES[name]);
+      return nothing;
+    }
     if (FUNCTIONS.has(name)) return mathml('mi', name === 'bmod' ? 'mod' : name);
     if (TEXTS.has(name)) return mathml('mtext', this.characters());
     if (IGNORED.has(name)) return mathml('mrow');
@@ -209,7 +232,7 @@ class MathReader {
   environment() {
     const name = this.characters().replace(/\*$/, '');
     if (!Object.hasOwn(ENVIRONMENTS, name)) throw new NotUnderstood(`the environment ${name}`);
-    if (name === 'array') this.characters();
+    if (name === 'array' || name === 'alignat') this.characters();
     const rows = [[]];
     while (!this.takes('\\end')) {
       rows.at(-1).push(mathml('mtd', this.row('&', '\\\\', '\\end')));
@@ -218,6 +241,8 @@ class MathReader {
     }
     this.characters();
     const grid = mathml('mtable', ...rows.filter((row) => row.length).map((row) => mathml('mtr', ...row)));
+    if (ALIGNED.has(name) || name === 'cases') grid.setAttribute('class', name === 'cases' ? 'cases' : 'aligned');
+    if (EQUATIONS.has(name)) grid.setAttribute('displaystyle', 'true');
     const [opening, closing] = ENVIRONMENTS[name];
     return mathml('mrow', ...(opening ? [mathml('mo', opening)] : []), grid, ...(closing ? [mathml('mo', closing)] : []));
   }
@@ -244,9 +269,9 @@ function formula(source, written = source, isBlock = false) {
   }
 }
 
-// $$..$$, \[..\], \(..\), $..$ (which, as sums of money are common, starts before and ends behind no space, and ends
-// before no digit), and commands that some write outside of these.
-const FORMULA = /\$\$([^]+?)\$\$|\\\[([^]+?)\\\]|\\\(([^]+?)\\\)|(?<![\\$])\$(?![\s$])((?:\\[^]|[^$\\\n])*?)(?<!\s)\$(?![\d$])|\\(?:boxed|d?frac|sqrt|text)(?=[{[])/g;
+// \begin{align}..\end{align}, $$..$$, \[..\], \(..\), $..$ (which, as sums of money are common, starts before and ends
+// behind no space, and ends before no digit), and commands that some write outside of these.
+const FORMULA = /(\\begin\{(?:align|alignat|gather|eqnarray|multline|equation)\*?\}[^]+?\\end\{(?:align|alignat|gather|eqnarray|multline|equation)\*?\})|\$\$([^]+?)\$\$|\\\[([^]+?)\\\]|\\\(([^]+?)\\\)|(?<![\\$])\$(?![\s$])((?:\\[^]|[^$\\\n])*?)(?<!\s)\$(?![\d$])|\\(?:boxed|d?frac|sqrt|text)(?=[{[])/g;
 
 // Text with formulas in it, as nodes.
 function textWithFormulas(text) {
@@ -255,10 +280,10 @@ function textWithFormulas(text) {
   let end = 0;
   FORMULA.lastIndex = 0;
   for (let found; (found = FORMULA.exec(text)); ) {
-    const source = found[1] ?? found[2] ?? found[3] ?? found[4];
+    const source = found.slice(1).find((each) => each !== undefined);
     const written = source === undefined ? bareCommand(text, found.index) : found[0];
     if (found.index > end) nodes.push(plain(text.slice(end, found.index)));
-    nodes.push(formula(source ?? written, written, found[1] !== undefined || found[2] !== undefined));
+    nodes.push(formula(source ?? written, written, (found[1] ?? found[2] ?? found[3]) !== undefined));
     end = FORMULA.lastIndex = found.index + written.length;
   }
   return end < text.length ? [...nodes, plain(text.slice(end))] : nodes;

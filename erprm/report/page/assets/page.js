@@ -3,15 +3,17 @@
 const content = JSON.parse(document.getElementById('content').textContent);
 
 const SECTIONS = [
-  [summarySection, 'Summary'],
-  [bestOfNSection, 'Best-of-n'],
-  [ablationSection, 'Eta'],
-  [voteSection, 'Vote'],
-  [hackingSection, 'Score and accuracy'],
-  [stepsSection, 'Step labels'],
-  [labelsSection, 'Labels'],
-  [costsSection, 'Costs'],
-  [browserSection, 'Solutions'],
+  summarySection,
+  runsSection,
+  bestOfNSection,
+  ablationSection,
+  voteSection,
+  hackingSection,
+  stepsSection,
+  labelsSection,
+  trainingSection,
+  costsSection,
+  browserSection,
 ];
 
 // The reader's choice of light or dark; without one, that of the system.
@@ -41,13 +43,15 @@ function openForPrinting() {
   });
 }
 
-const sections = SECTIONS.map(([make, name]) => [make(content), name]).filter(([made]) => made);
+const sections = SECTIONS.map((make) => make(content)).filter(Boolean);
 document.body.append(
   el('header', {},
     el('h1', {}, content.title),
-    el('nav', {'aria-label': 'Sections'}, sections.map(([made, name]) => el('a', {href: `#${made.id}`}, name))),
+    el('nav', {'aria-label': 'Sections'}, sections.map((made) => el('a', {href: `#${made.id}`}, made.querySelector('h2').textContent))),
     themeButton()),
-  el('main', {}, sections.map(([made]) => made)),
+  el('main', {}, sections),
   el('footer', {}, `Written by erprm ${content.version}. This page is one file and loads nothing.`));
 openForPrinting();
+openLink();
+addEventListener('hashchange', openLink);
 performance.mark('page-complete');

@@ -76,7 +76,7 @@ function modelDetails(pool) {
 
 function bestOfNSection({pools}) {
   if (!pools.length) return null;
-  return section('best-of-n', 'Accuracy against n', pools.map((pool) => el('div', {class: 'block'},
+  return section('best-of-n', 'Best-of-n', pools.map((pool) => el('div', {class: 'block'},
     heading(pools, pool), bestOfNFigure(pool), groupTables(pool))));
 }
 
@@ -105,11 +105,12 @@ function bestOfNFigure(pool) {
 }
 
 function curveTable(caption, series, text = (point) => interval(point?.y, point?.low, point?.high)) {
-  const ns = series[0] ? fewPlaces(series[0].points.map(({x}) => x)).map((place) => series[0].points[place].x) : [];
-  return table(caption, ['', ...ns.map((n) => `n = ${n}`)], series.map((each) => [each.name, ...ns.map((n) => {
+  const all = series[0]?.points.map(({x}) => x) ?? [];
+  const content = (ns) => [['', ...ns.map((n) => `n = ${n}`)], series.map((each) => [each.name, ...ns.map((n) => {
     const point = each.points.find(({x}) => x === n);
     return isNumber(point?.low) ? text(point) : percent(point?.y);
-  })]));
+  })])];
+  return table(caption, ...content(fewPlaces(all).map((place) => all[place])), {whole: () => content(all)});
 }
 
 function groupTables(pool) {
@@ -127,7 +128,7 @@ const etaOrder = (eta) => ({inf: Infinity, '-inf': -Infinity}[eta] ?? eta ?? NaN
 
 function ablationSection({ablations}) {
   if (!ablations.length) return null;
-  return section('ablation', 'Accuracy against eta', ablations.map((curves) => {
+  return section('ablation', 'Eta', ablations.map((curves) => {
     const order = [...new Map(curves.map((curve) => [curve.name, etaOrder(curve.eta)]))]
       .sort(([, a], [, b]) => (Number.isNaN(a) ? 1 : Number.isNaN(b) ? -1 : a === b ? 0 : a - b)).map(([name]) => name);
     const ns = [...new Set(curves.flatMap((curve) => curve.n))].sort((a, b) => a - b);
@@ -156,8 +157,8 @@ function ablationSection({ablations}) {
 function voteSection({pools}) {
   const shown = pools.filter((pool) => pool.runs.some((run) => run.vote));
   if (!shown.length) return null;
-  return section('vote', 'The vote between majority and best-of-n',
-    prose('Candidates vote for their answers with the weight exp(eta × score): eta 0 is majority vote, a very large eta is best-of-n.'),
+  return section('vote', 'Vote',
+    prose('The vote between majority and best-of-n: candidates vote for their answers with the weight exp(eta × score): eta 0 is majority vote, a very large eta is best-of-n.'),
     shown.map((pool) => {
       const runs = pool.runs.filter((run) => run.vote);
       const holder = el('div');
@@ -187,8 +188,8 @@ function voteFigure(pool, {name, vote}) {
 function hackingSection({pools}) {
   const shown = pools.filter((pool) => pool.runs.some((run) => run.hacking));
   if (!shown.length) return null;
-  return section('hacking', 'Does the score still mean accuracy?',
-    prose('As n grows, the score of the chosen candidate can only rise. Where accuracy stops rising with it, the search finds what the scorer favours rather than what is right.'),
+  return section('hacking', 'Score and accuracy',
+    prose('Does the score still mean accuracy? As n grows, the score of the chosen candidate can only rise. Where accuracy stops rising with it, the search finds what the scorer favours rather than what is right.'),
     shown.map((pool) => {
       const runs = pool.runs.map((run, colour) => ({...run, colour})).filter((run) => run.hacking);
       const series = runs.flatMap(({name, hacking, colour}) => [
@@ -213,7 +214,7 @@ function scoreTable(runs) {
 
 function hackingTable(pool, runs) {
   const features = Object.keys(runs[0].hacking.features ?? {});
-  const correlation = (estimate) => (isNumber(estimate?.mean) ? `${decimals(estimate.mean)} [${decimals(estimate.low)}, ${decimals(estimate.high)}]` : '–');
+  const correlation = (of) => estimate(decimals, 1)(of?.mean, of?.low, of?.high);
   return el('div', {},
     table(`Where accuracy peaks, ${pool.name}`, ['run', 'best n', 'lost at the largest n, %', 'outscored, %'],
       runs.map((run) => [nameOfRun(run, run.colour), run.hacking.peak, interval(run.hacking.fall?.mean, run.hacking.fall?.low, run.hacking.fall?.high), lastOf(run.hacking.outscored)])),
@@ -226,7 +227,7 @@ function hackingTable(pool, runs) {
 
 function stepsSection({steps}) {
   if (!steps.length) return null;
-  return section('steps', 'Steps against their labels', steps.map((data) => {
+  return section('steps', 'Step labels', steps.map((data) => {
     const of = (estimate) => interval(estimate?.mean, estimate?.low, estimate?.high);
     const rows = data.runs.map((run, place) => [nameOfRun(run, place), of(run.processbench.f1), of(run.processbench.wrong), of(run.processbench.right), of(run.first_error_accuracy),
       percent(run.step_accuracy?.all_steps), decimals(run.auroc_within_problems), decimals(run.calibration_error, 3), `${short(run.threshold)}${run.chosen_on === 'given' ? '' : ' *'}`]);
@@ -262,7 +263,7 @@ function sweepFigure(data) {
 
 function labelsSection({labels}) {
   if (!labels.length) return null;
-  return section('labels', 'Labels of steps', labels.map(({name, bins, series}) => {
+  return section('labels', 'Labels', labels.map(({name, bins, series}) => {
     const rows = bins.map((bin, place) => [bin, ...series.map((each) => count(each.counts[place]))]);
     return el('div', {class: 'block'}, heading(labels, {name}), barChart(`Step labels of ${name}`, 'Share of steps with a label in each bin, for each eta.', bins, series,
       {xLabel: 'label of a step', numbers: table(`Steps, ${name}`, ['label', ...series.map((each) => each.name)], rows)}));
