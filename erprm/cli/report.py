@@ -16,7 +16,8 @@ class ReportConfig:
     """Writes the results of some runs as one HTML page, with every solution they chose from, to be opened in a browser.
 
     Attributes:
-        runs: folders that ``erprm test`` or ``erprm ablate`` wrote to, each as ``FOLDER`` or ``NAME=FOLDER``.
+        runs: folders that ``erprm test``, ``erprm fit`` or ``erprm ablate`` wrote to, each as ``FOLDER`` or
+            ``NAME=FOLDER``.
         out: the page to write.
         title: its title.
         labels: rollout folders, or JSON files of ``erprm data stats``, for histograms of labels.
