@@ -46,7 +46,7 @@ PUBLIC_NAMES = {
     "erprm.rollout.config": "RolloutConfig",
     "erprm.rollout.pools": "PoolSampling",
     "erprm.search": """
-        DVTS START AdaptiveN BeamSearch BestOfNSearch Budget Decoding Expand PartialSolution ParticleSearch
+        DVTS START AdaptiveN BeamSearch BestOfNSearch Budget Decoding Expand LookAhead PartialSolution ParticleSearch
         Search SearchError SearchResult SearchSteps Searcher StepRejection""",
     "erprm.search.config": "SearchConfig",
     "erprm.serve": "ServeConfig run_server serving",

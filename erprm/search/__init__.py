@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from erprm.search.methods.beam import BeamSearch as BeamSearch
     from erprm.search.methods.best_of_n import BestOfNSearch as BestOfNSearch
     from erprm.search.methods.dvts import DVTS as DVTS
+    from erprm.search.methods.look_ahead import LookAhead as LookAhead
     from erprm.search.methods.particles import ParticleSearch as ParticleSearch
     from erprm.search.methods.step_rejection import StepRejection as StepRejection
     from erprm.search.protocol import START as START

@@ -90,11 +90,13 @@ class Expand:
         partials: what to continue; they all differ, and none of them has ended.
         n: continuations of each.
         whole: continue to the end of the solution, not of the next step.
+        greedy: take the most likely token each time; only with ``n`` 1.
     """
 
     partials: Sequence[PartialSolution]
     n: int = 1
     whole: bool = False
+    greedy: bool = False
 
 
 @dataclass

@@ -52,6 +52,7 @@ class _CallOfEngine(NamedTuple):
     n: int
     max_tokens: int
     whole: bool
+    greedy: bool
 
 
 @dataclass
@@ -185,7 +186,8 @@ class Searcher:
             request = _checked(running, search)
             running.answer = [[] for _ in request.partials]
             for partial, continued in zip(request.partials, running.answer, strict=True):
-                call = _CallOfEngine(request.n, running.budget.most_tokens(partial, request.whole), request.whole)
+                most_tokens = running.budget.most_tokens(partial, request.whole)
+                call = _CallOfEngine(request.n, most_tokens, request.whole, request.greedy)
                 groups[call].append((running, partial, continued))
         for call, members in groups.items():
             prompts = [[*running.prompt_ids, *partial.token_ids] for running, partial, _ in members]
@@ -200,7 +202,8 @@ class Searcher:
     def _sampling(self, call: _CallOfEngine, seed: int) -> Sampling:
         decoding = self._decoding
         stop = decoding.stop if call.whole else (*decoding.step_ends, *decoding.stop)
-        return Sampling(call.n, decoding.temperature, decoding.top_p, call.max_tokens, stop, seed)
+        temperature = 0.0 if call.greedy else decoding.temperature
+        return Sampling(call.n, temperature, decoding.top_p, call.max_tokens, stop, seed)
 
     def _continued(
         self,
@@ -307,6 +310,8 @@ def _checked(running: _Running, search: Search) -> Expand:
     assert request is not None
     if request.n < 1 or not request.partials:
         raise SearchError(f"{name} asked for {request.n} continuations of {len(request.partials)} partial solutions")
+    if request.greedy and request.n > 1:
+        raise SearchError(f"{name} asked for {request.n} greedy continuations, which would all be the same")
     if len({partial.token_ids for partial in request.partials}) < len(request.partials):
         raise SearchError(f"{name} asked for continuations of the same partial solution twice; raise n instead")
     if any(partial.end is not None for partial in request.partials):
