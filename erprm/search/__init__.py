@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from erprm.lazy import public_names
 
 if TYPE_CHECKING:
+    from erprm.search.cascade import Cascade as Cascade
     from erprm.search.methods.adaptive_n import AdaptiveN as AdaptiveN
     from erprm.search.methods.beam import BeamSearch as BeamSearch
     from erprm.search.methods.best_of_n import BestOfNSearch as BestOfNSearch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from erprm.search.protocol import PartialSolution as PartialSolution
     from erprm.search.protocol import Search as Search
     from erprm.search.protocol import SearchSteps as SearchSteps
+    from erprm.search.reading import Reading as Reading
     from erprm.search.searcher import Searcher as Searcher
     from erprm.search.searcher import SearchError as SearchError
     from erprm.search.searcher import SearchResult as SearchResult

@@ -31,7 +31,7 @@ class PartialSolution:
         text: their text, without the end-of-text token or the stop string that ended the solution.
         steps: the steps in it.
         step_scores: the scorer's score of each.
-        score: all of them aggregated; ``-inf`` where there is no step.
+        score: all of them aggregated; ``-inf`` where there is no step, and where a cascade has filtered it out.
         end: why it ended: ``stop`` if the policy ended it, ``length`` if it was cut off; None if it goes on.
         answer: its final answer once it has ended, as a key that is equal for answers that vote together; None where
             there is none.
