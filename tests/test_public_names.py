@@ -46,8 +46,8 @@ PUBLIC_NAMES = {
     "erprm.rollout.config": "RolloutConfig",
     "erprm.rollout.pools": "PoolSampling",
     "erprm.search": """
-        DVTS START AdaptiveN BeamSearch BestOfNSearch Budget Decoding Expand PartialSolution ParticleSearch
-        Search SearchError SearchResult SearchSteps Searcher StepRejection""",
+        DVTS START AdaptiveN BeamSearch BestOfNSearch Budget Cascade Decoding Expand LookAhead PartialSolution
+        ParticleSearch Reading Search SearchError SearchResult SearchSteps Searcher StepRejection""",
     "erprm.search.config": "SearchConfig",
     "erprm.serve": "ServeConfig run_server serving",
     "erprm.steps": """

@@ -21,7 +21,7 @@ from erprm.data.packing import PackedRows
 
 @dataclass(frozen=True)
 class TokenFlops:
-    """Floating-point operations of a forward and a backward pass.
+    """Floating-point operations of a forward pass, or of a forward and a backward pass.
 
     Attributes:
         weights: for one token, in the linear layers.
@@ -36,20 +36,23 @@ class TokenFlops:
         return self.weights * tokens + self.pair * pairs
 
 
-def token_flops(backbone: PreTrainedModel) -> TokenFlops:
+def token_flops(backbone: PreTrainedModel, *, backward: bool = True) -> TokenFlops:
     """The cost of a token of a decoder, sharded or not.
 
     Args:
         backbone: a transformers model with a stack of attention layers.
+        backward: with the backward pass.
     """
     head = backbone.get_output_embeddings()
     linear = [module for module in backbone.modules() if isinstance(module, nn.Linear) and module is not head]
-    weights = sum(module.weight.numel() * (6 if module.weight.requires_grad else 4) for module in linear)
+    weights = sum(
+        module.weight.numel() * (2 if not backward else 6 if module.weight.requires_grad else 4) for module in linear
+    )
     config = backbone.config.get_text_config()
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     # Forward: scores and weighted values, 2 operations each; backward: twice as much.
-    return TokenFlops(weights, 12 * config.num_hidden_layers * heads * head_dim)
+    return TokenFlops(weights, (12 if backward else 4) * config.num_hidden_layers * heads * head_dim)
 
 
 def rows_cost(rows: PackedRows) -> Tensor:

@@ -29,8 +29,8 @@ class SearchConfig(GuidedSettings):
         split: split of the problems.
         limit: at most this many problems.
         methods: searches by the names that they get in the results: ``best_of_n``, ``beam``, ``step_rejection``,
-            ``particles``, ``dvts``, ``adaptive_n``, the import path of a class, or ``class_path`` and ``init_args``; by
-            default the first three.
+            ``particles``, ``dvts``, ``adaptive_n``, ``look_ahead``, the import path of a class, or ``class_path`` and
+            ``init_args``; by default the first three.
         budgets: tokens that the policy may generate for one problem; each method is run with each.
         seeds: each method is run with each of these seeds of the samples.
         grading: how answers are graded: ``gsm8k`` (the final answer as a number), ``math`` (as an expression), ``auto``

@@ -31,7 +31,7 @@ class PartialSolution:
         text: their text, without the end-of-text token or the stop string that ended the solution.
         steps: the steps in it.
         step_scores: the scorer's score of each.
-        score: all of them aggregated; ``-inf`` where there is no step.
+        score: all of them aggregated; ``-inf`` where there is no step, and where a cascade has filtered it out.
         end: why it ended: ``stop`` if the policy ended it, ``length`` if it was cut off; None if it goes on.
         answer: its final answer once it has ended, as a key that is equal for answers that vote together; None where
             there is none.
@@ -90,11 +90,13 @@ class Expand:
         partials: what to continue; they all differ, and none of them has ended.
         n: continuations of each.
         whole: continue to the end of the solution, not of the next step.
+        greedy: take the most likely token each time; only with ``n`` 1.
     """
 
     partials: Sequence[PartialSolution]
     n: int = 1
     whole: bool = False
+    greedy: bool = False
 
 
 @dataclass

@@ -31,6 +31,11 @@ class SearchPoint:
         accuracy: share of problems with a right answer; None if no problem has a gold answer.
         any_correct: share of problems with a right solution among the candidates; None likewise.
         gain: accuracy minus that of the first method under the same budget, on the same problems; None for that one.
+        scorer_tokens: tokens that the scorer has read for a problem, on average; None where they cannot be counted.
+        scorer_flops: floating-point operations of its forward passes; None likewise.
+        cascade_scored: candidates that the second scorer of a cascade was given; None without one.
+        cascade_tokens: tokens that it has read; None likewise.
+        cascade_flops: operations of its forward passes; None likewise.
     """
 
     method: str
@@ -42,6 +47,11 @@ class SearchPoint:
     accuracy: Estimate | None
     any_correct: float | None
     gain: Estimate | None
+    scorer_tokens: float | None
+    scorer_flops: float | None
+    cascade_scored: float | None
+    cascade_tokens: float | None
+    cascade_flops: float | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,10 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> SearchResults:
             "tokens": row["tokens"],
             "scored": row["scored"],
             "candidates": len(row["candidates"]),
+            # Not in the rows of runs that began before these were counted.
+            "scorer_tokens": row.get("scorer_tokens"),
+            "scorer_flops": row.get("scorer_flops"),
+            **{f"cascade_{name}": count for name, count in row.get("cascade", {}).items()},
             "correct": row["correct"],
             "any_correct": any(candidate["correct"] for candidate in row["candidates"]),
         }
@@ -94,9 +108,21 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> SearchResults:
                 accuracy=Estimate.of(accuracy_P) if graded else None,
                 any_correct=_of_problems(numbers, "any_correct", graded).mean().item() if graded else None,
                 gain=Estimate.of(accuracy_P - baseline_P) if graded and method != first_method else None,
+                scorer_tokens=_mean_count(numbers, "scorer_tokens", gold),
+                scorer_flops=_mean_count(numbers, "scorer_flops", gold),
+                cascade_scored=_mean_count(numbers, "cascade_solutions", gold),
+                cascade_tokens=_mean_count(numbers, "cascade_tokens", gold),
+                cascade_flops=_mean_count(numbers, "cascade_flops", gold),
             )
         )
     return SearchResults(len(gold), len(graded), list(seeds), points)
+
+
+def _mean_count(numbers: list[tuple[str, dict[str, Any]]], name: str, problem_ids: Iterable[str]) -> float | None:
+    """The mean over problems of a count; None if it is missing for one of them."""
+    if any(of_row.get(name) is None for _, of_row in numbers):
+        return None
+    return _of_problems(numbers, name, problem_ids).mean().item()
 
 
 def _of_problems(numbers: list[tuple[str, dict[str, Any]]], name: str, problem_ids: Iterable[str]) -> Tensor:
@@ -120,6 +146,15 @@ def search_table(results: SearchResults, *, details: bool = False) -> Table:
         details: add the columns that a terminal has no room for.
     """
     header = ["method", "budget", "tokens", "accuracy, %", "gain, %", "any right, %", "candidates", "scored"]
+    counts = {
+        "scorer tokens": [point.scorer_tokens for point in results.points],
+        "scorer FLOPs": [point.scorer_flops for point in results.points],
+        "cascade scored": [point.cascade_scored for point in results.points],
+        "cascade tokens": [point.cascade_tokens for point in results.points],
+        "cascade FLOPs": [point.cascade_flops for point in results.points],
+    }
+    known = {name: values for name, values in counts.items() if any(value is not None for value in values)}
+    header += known
     shown = len(header) if details else 5
     rows = [
         [
@@ -131,11 +166,18 @@ def search_table(results: SearchResults, *, details: bool = False) -> Table:
             "-" if point.any_correct is None else f"{100 * point.any_correct:.1f}",
             f"{point.candidates:.1f}",
             f"{point.scored:.1f}",
+            *(_count_text(name, values[place]) for name, values in known.items()),
         ][:shown]
-        for point in results.points
+        for place, point in enumerate(results.points)
     ]
     footnote = "accuracy, and gain over the first method, with 95% intervals"
     return Table(_title(results), header[:shown], rows, footnote=footnote, whole_numbers=True, sections=True)
+
+
+def _count_text(name: str, count: float | None) -> str:
+    if count is None:
+        return "-"
+    return f"{count:.2e}" if name.endswith("FLOPs") else f"{count:,.1f}"
 
 
 def search_figure(results: SearchResults, path: str | Path) -> None:

@@ -31,8 +31,11 @@ from erprm.runs.identity import content_hash
 from erprm.runs.lock import sole_use
 from erprm.runs.progress import progress_bar
 from erprm.scoring import StepScorer
+from erprm.search.cascade import Cascade
 from erprm.search.config import SearchConfig
+from erprm.search.opening import opened_cascade
 from erprm.search.protocol import PartialSolution
+from erprm.search.reading import deciding_scorer
 from erprm.search.results import SearchResults, summarize
 from erprm.search.searcher import Searcher, SearchResult, chosen_candidate
 
@@ -73,6 +76,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
             named = named_scorer(named, config.calibration)
         scorer: StepScorer = stack.enter_context(opened_scorer(named, device_named(config.device)))
         check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")
+        cascade = stack.enter_context(opened_cascade(config, device_named(config.device)))
         policy = engine if engine is not None else stack.enter_context(closing(open_engine(config, config.prompt)))
         settings = as_json(
             {
@@ -80,6 +84,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
                 "policy": policy.fingerprint(),
                 **config.prompt.identity(policy.tokenizer),
                 "scorer": scorer_identity(scorer, "scorer"),
+                **_identity_of(cascade),
                 "problems": content_hash({"problems": [asdict(problem) for problem in problems]}),
             }
         )
@@ -87,7 +92,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         parted = parts.of(problems)
         is_whole = all(map(parts.is_done, range(len(parted))))
         grader = None if is_whole else stack.enter_context(open_grader(config.grading, "grading"))
-        searcher = Searcher(policy, scorer, config.decoding, config.aggregation, config.grading_kind)
+        searcher = Searcher(policy, scorer, config.decoding, config.aggregation, config.grading_kind, cascade)
         progress = stack.enter_context(progress_bar(console or Console(stderr=True)))
         runs = len(config.methods) * len(config.budgets) * len(config.seeds)
         task = progress.add_task("searches", total=len(problems) * runs)
@@ -109,6 +114,14 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
         content = {**asdict(results), "determined_by": {**settings, "versions": versions()}}
         write_json(content, folder.path / "results.json")
     return results
+
+
+def _identity_of(cascade: Cascade | None) -> dict[str, Any]:
+    """What determines the results of a run with a cascade; nothing without one."""
+    if cascade is None:
+        return {}
+    scorer = scorer_identity(deciding_scorer(cascade), "cascade.scorer")
+    return {"cascade": {"scorer": scorer, "keep": cascade.keep, "flops": cascade.flops}}
 
 
 def _search_part(
@@ -151,7 +164,12 @@ def _row(
     chosen: int,
     correct: Mapping[tuple[str, str], bool],
 ) -> Row:
-    """A line of a part; ``correct`` is null without a gold answer, ``score`` for a solution without a step."""
+    """A line of a part.
+
+    ``correct`` is null without a gold answer, and ``score`` for a solution without a step or that a cascade has
+    filtered out. Tokens and operations of a scorer are null where they cannot be counted; ``cascade`` has those of the
+    second scorer.
+    """
 
     def of_candidate(candidate: PartialSolution) -> Row:
         return {
@@ -168,6 +186,9 @@ def _row(
         **run,
         "tokens": result.tokens,
         "scored": result.scored,
+        "scorer_tokens": result.read.tokens,
+        "scorer_flops": result.read.flops,
+        **({} if result.decided is None else {"cascade": asdict(result.decided)}),
         "chosen": chosen,
         "correct": candidates[chosen]["correct"],
         "candidates": candidates,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import NamedTuple
@@ -21,7 +22,9 @@ from erprm.metrics.choice import Select, choose
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.rollout.labelling.label_problems import problem_prompt
 from erprm.scoring import StepScorer, checked_scores, refuse_nan
+from erprm.search.cascade import Cascade
 from erprm.search.protocol import Budget, Decoding, Expand, PartialSolution, Search, SearchSteps
+from erprm.search.reading import Reading, deciding_scorer, readings
 from erprm.steps import Solution, StepFormat, split_steps
 
 
@@ -37,13 +40,28 @@ class SearchResult:
         candidates: solutions that have ended, in the order in which the search gave them.
         chosen: index of the answer: the best-scored of those that the policy ended itself, if there is one.
         tokens: tokens generated for it, those of what was thrown away included.
-        scored: partial solutions that the scorer was given.
+        read: what the scorer has read for it.
+        decided: what the second scorer of a cascade has read for it. The candidates that it has read have its scores,
+            and the others the score ``-inf``, so that none of them is chosen or votes.
     """
 
     candidates: tuple[PartialSolution, ...]
     chosen: int
     tokens: int
-    scored: int
+    read: Reading
+    decided: Reading | None = None
+
+    @property
+    def scored(self) -> int:
+        """Partial solutions that the scorer was given."""
+        return self.read.solutions
+
+
+class _Scored(NamedTuple):
+    """The scores of a solution's steps, and all of them aggregated."""
+
+    step_scores: tuple[float, ...]
+    score: float
 
 
 class _CallOfEngine(NamedTuple):
@@ -52,6 +70,7 @@ class _CallOfEngine(NamedTuple):
     n: int
     max_tokens: int
     whole: bool
+    greedy: bool
 
 
 @dataclass
@@ -63,6 +82,7 @@ class _Running:
         prompt_ids: the prompt.
         budget: its tokens.
         steps: the search itself.
+        read: what the scorer has read so far.
         request: what it waits for; None once it has ended.
         answer: the continuations of each partial solution of the request.
         result: what it found, once it has ended.
@@ -72,6 +92,7 @@ class _Running:
     prompt_ids: list[int]
     budget: Budget
     steps: SearchSteps
+    read: Reading = field(default_factory=Reading)
     request: Expand | None = None
     answer: list[list[PartialSolution]] = field(default_factory=list)
     result: SearchResult | None = None
@@ -108,6 +129,10 @@ class Searcher:
         decoding: how the policy is sampled from.
         aggregation: score of a solution, and of a part of one, from those of its steps.
         kind: how the final answer of a solution is read (see :func:`erprm.grading.extract_answer`).
+        cascade: a second scorer, which chooses among the best candidates.
+
+    Raises:
+        ValueError: if the second scorer is a name, or its operations are limited and cannot be counted.
     """
 
     def __init__(
@@ -117,11 +142,13 @@ class Searcher:
         decoding: Decoding,
         aggregation: Aggregation,
         kind: Kind = "auto",
+        cascade: Cascade | None = None,
     ) -> None:
         self._engine, self._scorer, self._decoding, self._aggregation = engine, scorer, decoding, aggregation
         self._kind: Kind = kind
         self._a_step_has_ended = False
-        self._tag = _tag_of(scorer)
+        self._cascade = cascade
+        self._decider = None if cascade is None else deciding_scorer(cascade)
 
     def search_all(
         self,
@@ -165,6 +192,8 @@ class Searcher:
             self._score_all(waiting)
             for running in waiting:
                 _advance(running, search)
+        if self._cascade is not None and self._decider is not None:
+            self._decide(searches, self._cascade, self._decider)
         return [running.result for running in searches if running.result is not None]
 
     def _begin(self, search: Search, problem: Problem, prompt_ids: list[int], tokens: int, seed: int) -> _Running:
@@ -185,7 +214,8 @@ class Searcher:
             request = _checked(running, search)
             running.answer = [[] for _ in request.partials]
             for partial, continued in zip(request.partials, running.answer, strict=True):
-                call = _CallOfEngine(request.n, running.budget.most_tokens(partial, request.whole), request.whole)
+                most_tokens = running.budget.most_tokens(partial, request.whole)
+                call = _CallOfEngine(request.n, most_tokens, request.whole, request.greedy)
                 groups[call].append((running, partial, continued))
         for call, members in groups.items():
             prompts = [[*running.prompt_ids, *partial.token_ids] for running, partial, _ in members]
@@ -200,7 +230,8 @@ class Searcher:
     def _sampling(self, call: _CallOfEngine, seed: int) -> Sampling:
         decoding = self._decoding
         stop = decoding.stop if call.whole else (*decoding.step_ends, *decoding.stop)
-        return Sampling(call.n, decoding.temperature, decoding.top_p, call.max_tokens, stop, seed)
+        temperature = 0.0 if call.greedy else decoding.temperature
+        return Sampling(call.n, temperature, decoding.top_p, call.max_tokens, stop, seed)
 
     def _continued(
         self,
@@ -257,35 +288,61 @@ class Searcher:
         """Puts scores into the answers; equal ones are scored once."""
         place_of: dict[tuple[str, tuple[str, ...]], int] = {}
         for running in waiting:
-            found = {partial.steps for partial in running.continued if partial.steps}
-            running.budget.scored += len(found)
             for partial in running.continued:
                 if partial.steps:
                     place_of.setdefault((running.question, partial.steps), len(place_of))
-        if not place_of:
-            return
         solutions = [Solution(question, steps) for question, steps in place_of]
-        self._refuse_tags(solutions)
-        scores = checked_scores(self._scorer.score_steps(solutions), solutions)
-        refuse_nan(scores, solutions)
-        lengths_M = torch.tensor([len(step_scores) for step_scores in scores])
-        aggregated = aggregate_solutions(torch.cat(scores), lengths_M, self._aggregation).tolist()
+        scores = self._scores_of(self._scorer, solutions)
+        read = readings(self._scorer, solutions)
         for running in waiting:
+            for steps in {partial.steps for partial in running.continued if partial.steps}:
+                running.read += read[place_of[running.question, steps]]
+            running.budget.scored = running.read.solutions
             for continued in running.answer:
                 for number, partial in enumerate(continued):
                     if partial.steps:
-                        place = place_of[running.question, partial.steps]
-                        step_scores = tuple(scores[place].tolist())
-                        continued[number] = replace(partial, step_scores=step_scores, score=aggregated[place])
+                        scored = scores[place_of[running.question, partial.steps]]
+                        continued[number] = replace(partial, step_scores=scored.step_scores, score=scored.score)
 
-    def _refuse_tags(self, solutions: Sequence[Solution]) -> None:
+    def _decide(self, searches: Sequence[_Running], cascade: Cascade, decider: StepScorer) -> None:
+        """Gives the candidates that a cascade keeps the scores of its second scorer, and the others none."""
+        kept: list[tuple[_Running, tuple[str, ...]]] = []
+        for running in searches:
+            assert running.result is not None
+            passing = cascade.kept(running.result.candidates)
+            read = readings(decider, [Solution(running.question, steps) for steps in passing])
+            read = read[: cascade.affordable([each.flops or 0 for each in read])]
+            running.result = replace(running.result, decided=sum(read, Reading()))
+            kept += [(running, steps) for steps in passing[: len(read)]]
+        solutions = [Solution(running.question, steps) for running, steps in kept]
+        scores: dict[int, dict[tuple[str, ...], _Scored]] = defaultdict(dict)
+        for (running, steps), scored in zip(kept, self._scores_of(decider, solutions), strict=True):
+            scores[id(running)][steps] = scored
+        for running in searches:
+            assert running.result is not None
+            running.result = _decided(running.result, scores[id(running)])
+
+    def _scores_of(self, scorer: StepScorer, solutions: Sequence[Solution]) -> list[_Scored]:
+        if not solutions:
+            return []
+        self._refuse_tags(scorer, solutions)
+        scores = checked_scores(scorer.score_steps(solutions), solutions)
+        refuse_nan(scores, solutions)
+        lengths_M = torch.tensor([len(step_scores) for step_scores in scores])
+        aggregated = aggregate_solutions(torch.cat(scores), lengths_M, self._aggregation).tolist()
+        return [
+            _Scored(tuple(step_scores.tolist()), score) for step_scores, score in zip(scores, aggregated, strict=True)
+        ]
+
+    def _refuse_tags(self, scorer: StepScorer, solutions: Sequence[Solution]) -> None:
         """Finds out that the policy puts the scorer's step tag where no step is seen to end."""
-        if self._tag is None:
+        tag = _tag_of(scorer)
+        if tag is None:
             return
-        tagged = [step for solution in solutions for step in solution.steps if self._tag in step]
+        tagged = [step for solution in solutions for step in solution.steps if tag in step]
         if 2 * len(tagged) > sum(len(solution.steps) for solution in solutions):
             raise SearchError(
-                f"most steps of the policy hold {self._tag!r}, the scorer's step tag, for example {tagged[0][:80]!r}: "
+                f"most steps of the policy hold {tag!r}, the scorer's step tag, for example {tagged[0][:80]!r}: "
                 f"with style {self._decoding.style!r} the tag is a part of the step, with math_shepherd it is not"
             )
 
@@ -307,6 +364,8 @@ def _checked(running: _Running, search: Search) -> Expand:
     assert request is not None
     if request.n < 1 or not request.partials:
         raise SearchError(f"{name} asked for {request.n} continuations of {len(request.partials)} partial solutions")
+    if request.greedy and request.n > 1:
+        raise SearchError(f"{name} asked for {request.n} greedy continuations, which would all be the same")
     if len({partial.token_ids for partial in request.partials}) < len(request.partials):
         raise SearchError(f"{name} asked for continuations of the same partial solution twice; raise n instead")
     if any(partial.end is not None for partial in request.partials):
@@ -325,15 +384,30 @@ def _advance(running: _Running, search: Search) -> None:
         running.request = running.steps.send(running.answer) if running.request else next(running.steps)
     except StopIteration as finished:
         running.request = None
-        running.result = _result(finished.value or [], running.budget, search)
+        running.result = _result(finished.value or [], running, search)
 
 
-def _result(candidates: Sequence[PartialSolution], budget: Budget, search: Search) -> SearchResult:
+def _result(candidates: Sequence[PartialSolution], running: _Running, search: Search) -> SearchResult:
     unfinished = sum(candidate.end is None for candidate in candidates)
     if not candidates or unfinished:
         raise SearchError(
             f"{type(search).__name__} returned {len(candidates)} candidates, {unfinished} of which have not ended; it "
             "must be at least one solution, and all of them ended"
         )
-    chosen = max(range(len(candidates)), key=lambda place: (candidates[place].end == "stop", candidates[place].score))
-    return SearchResult(tuple(candidates), chosen, budget.spent, budget.scored)
+    return SearchResult(tuple(candidates), _best(candidates), running.budget.spent, running.read)
+
+
+def _decided(result: SearchResult, scored: Mapping[tuple[str, ...], _Scored]) -> SearchResult:
+    """The result of a search with the scores of a second scorer in place of those of the first."""
+    candidates = tuple(
+        replace(candidate, step_scores=of_steps.step_scores, score=of_steps.score)
+        if (of_steps := scored.get(candidate.steps)) is not None
+        else replace(candidate, score=-math.inf)
+        for candidate in result.candidates
+    )
+    return replace(result, candidates=candidates, chosen=_best(candidates))
+
+
+def _best(candidates: Sequence[PartialSolution]) -> int:
+    """The place of the best-scored; one that was cut off is taken only if all were."""
+    return max(range(len(candidates)), key=lambda place: (candidates[place].end == "stop", candidates[place].score))

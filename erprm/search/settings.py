@@ -12,6 +12,7 @@ from erprm.inherited_help import inherits_help
 from erprm.metrics.choice import Select, check_select
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
 from erprm.scoring import StepScorer
+from erprm.search.cascade import Cascade
 from erprm.search.protocol import Decoding
 from erprm.steps import check_step_style
 
@@ -27,6 +28,7 @@ class GuidedSettings(EngineSettings):
     Attributes:
         scorer: what scores steps: folder or hub id of a process reward model, or the URL of a server (read as
             ``erprm score`` does), or ``class_path`` and ``init_args`` of anything with ``score_steps``.
+        cascade: a second, dearer scorer, which chooses among the best candidates of a search.
         calibration: file of ``erprm calibrate`` that turns the scorer's scores into probabilities, or ``auto`` for
             ``calibration.json`` in its folder; for a ``scorer`` without ``class_path``.
         device: ``auto`` (a GPU if there is one) or a torch device, for the policy and for a scorer that is a model.
@@ -48,6 +50,7 @@ class GuidedSettings(EngineSettings):
 
     scorer: str | StepScorer
     _: KW_ONLY
+    cascade: Cascade | None = None
     calibration: str | None = None
     prompt: PromptFormat = field(default_factory=PromptFormat)
     style: str = "lines"

@@ -6,6 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -77,6 +78,9 @@ class Completion:
             "budget": asked.budget,
             "tokens": result.tokens,
             "scored": result.scored,
+            "scorer_tokens": result.read.tokens,
+            "scorer_flops": result.read.flops,
+            **({} if result.decided is None else {"cascade": asdict(result.decided)}),
             "candidates": [_candidate(each, style) for each in self._candidates],
         }
 

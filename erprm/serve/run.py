@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from erprm.engines.base import Engine
 from erprm.engines.registry import check_prompt, open_engine, require_package
 from erprm.models.scorers.http import HTTPStepScorer
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
 from erprm.models.scorers.settings import is_url
+from erprm.scoring import StepScorer
+from erprm.search.opening import opened_cascade
 from erprm.serve.app import Service, make_app
 from erprm.serve.config import RETRIES, ServeConfig, check_key
 from erprm.serve.solving import Solver
@@ -84,26 +86,26 @@ def _opened(config: ServeConfig, engine: Engine | None) -> Iterator[tuple[uvicor
         config = config.located()
         if engine is None:
             check_prompt(config, config.prompt)
-        scorer = stack.enter_context(opened_scorer(_scorer(config), device_named(config.device)))
+        named = _named_scorer(config.scorer, config.calibration) if isinstance(config.scorer, str) else config.scorer
+        scorer: StepScorer = stack.enter_context(opened_scorer(named, device_named(config.device)))
         check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")
+        cascade = stack.enter_context(opened_cascade(config, device_named(config.device), _named_scorer))
         policy = engine if engine is not None else stack.enter_context(closing(open_engine(config, config.prompt)))
         config.prompt.identity(policy.tokenizer)
         if policy.tokenizer.chat_template and not config.prompt.chat:
             log.warning("the policy has a chat template, which is not used: --prompt.chat true puts questions into it")
         terms = config.terms(policy.name)
-        solver = Solver(policy, scorer, terms, config.aggregation, config.grading)
+        solver = Solver(policy, scorer, terms, config.aggregation, config.grading, cascade)
         worker = Worker(solver, config.max_waiting, config.max_batch, config.gather_s)
         service = Service(worker, terms, config.key, config.max_body_bytes)
         worker.start()
         yield _server(service), listener, service
 
 
-def _scorer(config: ServeConfig) -> Any:
-    if not isinstance(config.scorer, str):
-        return config.scorer
-    if is_url(config.scorer):
-        return HTTPStepScorer(config.scorer, calibration=config.calibration, retries=RETRIES)
-    return named_scorer(config.scorer, config.calibration)
+def _named_scorer(name: str, calibration: str | None = None) -> StepScorer:
+    if is_url(name):
+        return HTTPStepScorer(name, calibration=calibration, retries=RETRIES)
+    return named_scorer(name, calibration)
 
 
 def _server(service: Service) -> uvicorn.Server:

@@ -14,6 +14,7 @@ from erprm.engines.base import Engine, EngineError, check_lengths, encode_prompt
 from erprm.grading import Kind
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_solutions
 from erprm.scoring import StepScorer, checked_scores, refuse_nan
+from erprm.search.cascade import Cascade
 from erprm.search.protocol import Decoding
 from erprm.search.searcher import Searcher, SearchResult, chosen_candidate
 from erprm.serve.requests import Asked, Terms, ToScore
@@ -72,12 +73,22 @@ class Solver:
         terms: on which requests are answered.
         aggregation: score of a solution from those of its steps.
         kind: how final answers are read, for votes and searches that look at them.
+        cascade: a second scorer, which chooses among the best candidates.
     """
 
-    def __init__(self, engine: Engine, scorer: StepScorer, terms: Terms, aggregation: Aggregation, kind: Kind) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        scorer: StepScorer,
+        terms: Terms,
+        aggregation: Aggregation,
+        kind: Kind,
+        cascade: Cascade | None = None,
+    ) -> None:
         self._engine, self._scorer, self._terms = engine, scorer, terms
         self._aggregation: Aggregation = aggregation
         self._kind: Kind = kind
+        self._cascade = cascade
         # A searcher knows whether a step has ever ended under its decoding.
         self._searcher = functools.lru_cache(maxsize=32)(self._make_searcher)
 
@@ -91,7 +102,7 @@ class Solver:
             _each_its_own([job for job, _ in group.jobs], functools.partial(self._search, prompts, group.seed))
 
     def _make_searcher(self, decoding: Decoding) -> Searcher:
-        return Searcher(self._engine, self._scorer, decoding, self._aggregation, self._kind)
+        return Searcher(self._engine, self._scorer, decoding, self._aggregation, self._kind, self._cascade)
 
     def _groups(self, jobs: Sequence[Job]) -> list[_Group]:
         groups: dict[object, _Group] = {}

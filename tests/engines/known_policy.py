@@ -54,6 +54,8 @@ class KnownPolicy:
         ended = False
         while len(written) - start < sampling.max_tokens and not ended:
             chances = self._next_words(tuple(written))
+            if sampling.temperature == 0.0:
+                chances = {max(chances, key=lambda word: chances[word]): 1.0}
             written += rng.choices(list(chances), weights=list(chances.values()))
             ended = written[-1] in ("</s>", *sampling.stop)
         ids = self.tokenizer.convert_tokens_to_ids(written[start:])

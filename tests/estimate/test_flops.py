@@ -33,6 +33,16 @@ def test_the_cost_is_what_torch_counts_in_a_forward_and_a_backward_pass() -> Non
     assert counter.get_total_flops() == token_flops(model).total(tokens, tokens**2) + head
 
 
+def test_without_a_backward_pass_the_cost_is_what_torch_counts_in_a_forward_pass() -> None:
+    model = make_llama(vocabulary=340, attn_implementation="eager")
+    tokens = 12
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(input_ids=torch.zeros(1, tokens, dtype=torch.long))
+    cost = token_flops(model, backward=False)
+    assert (cost.weights, cost.pair) == (2 * 2 * WEIGHTS_OF_A_LAYER, 4 * 2 * 32)
+    assert counter.get_total_flops() == cost.total(tokens, tokens**2) + 2 * tokens * 32 * 340
+
+
 def test_shared_tokens_are_counted_once_and_padding_is_not() -> None:
     # A tree of 1 2 3 and 1 2 4 5 has 5 tokens at depths 0 1 2 2 3, which read 1 + 2 + 3 + 3 + 4 tokens.
     rows, _ = pack_rows([[1, 2, 3], [1, 2, 4, 5]], shared=torch.tensor([0, 2]).numpy())

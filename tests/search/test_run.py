@@ -11,7 +11,7 @@ import pytest
 from erprm.cli import main
 from erprm.engines.base import Completion, EngineError, Prompt, Sampling
 from erprm.runs.folder import DamagedFileError, OutputFolderError
-from erprm.search import DVTS, AdaptiveN, BeamSearch, BestOfNSearch, ParticleSearch, StepRejection
+from erprm.search import DVTS, AdaptiveN, BeamSearch, BestOfNSearch, LookAhead, ParticleSearch, StepRejection
 from erprm.search.config import SearchConfig
 from erprm.search.methods import DEFAULT_METHODS, SEARCHES
 from erprm.search.results import summarize
@@ -295,6 +295,19 @@ def test_the_command_prints_a_table_and_draws_a_figure(
     assert "| beams | 24 |" in (tmp_path / "out/results.md").read_text(encoding="utf-8")
 
 
+def test_a_cascade_is_named_on_the_command_line_and_counts_what_both_models_read(
+    command: list[str], models: Path, tmp_path: Path
+) -> None:
+    ahead = "--methods={a: {class_path: erprm.search.LookAhead, init_args: {width: 1, expansions: 2, depth: 1}}}"
+    assert main([*command, ahead, "--cascade.scorer", str(models / "prm"), "--cascade.keep=0.01"]) == 0
+    (point,) = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["points"]
+    # The least share is one candidate of each problem; the same model reads more of them as the first scorer.
+    assert point["cascade_scored"] == 1.0
+    assert 0 < point["cascade_tokens"] <= point["scorer_tokens"]
+    assert 0 < point["cascade_flops"] <= point["scorer_flops"]
+    assert "| cascade FLOPs |" in (tmp_path / "out/results.md").read_text(encoding="utf-8")
+
+
 def test_a_policy_saved_with_another_step_format_than_the_scorer_s_is_refused(
     command: list[str], models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,6 +333,10 @@ def test_a_policy_saved_with_another_step_format_than_the_scorer_s_is_refused(
         ("--methods={a: {class_path: erprm.search.AdaptiveN, init_args: {confidence: 0.2}}}", "confidence is 0.2; it"),
         ("--methods={a: {class_path: erprm.search.AdaptiveN, init_args: {vote: best}}}", "majority"),
         ("--methods={beams: {class_path: erprm.search.BeamSearch, init_args: {widht: 2}}}", "widht"),
+        ("--methods={l: {class_path: erprm.search.LookAhead, init_args: {depth: 0}}}", "depth is 0; it must be"),
+        ("--cascade={scorer: prm, keep: 2}", "cascade.keep is 2.0; it must be above 0 and at most 1"),
+        ("--cascade={scorer: prm, kep: 0.5}", "kep"),
+        ("--cascade={keep: 0.5}", "scorer"),
         ("--budgets=[7]", "budgets holds 7; a budget must be at least max_tokens (24)"),
     ],
 )
@@ -335,8 +352,9 @@ def test_the_command_names_what_is_wrong_with_a_setting(
 def test_a_search_is_named_in_the_table_or_by_its_import_path(make_config: Callable[..., SearchConfig]) -> None:
     named = {"a": "beam", "b": "erprm.search.StepRejection", "c": BestOfNSearch(3)}
     assert make_config(methods=named).searches == {"a": BeamSearch(), "b": StepRejection(), "c": BestOfNSearch(3)}
-    short = {"p": "particles", "d": "dvts", "n": "adaptive_n"}
-    assert make_config(methods=short).searches == {"p": ParticleSearch(), "d": DVTS(), "n": AdaptiveN()}
+    short = {"p": "particles", "d": "dvts", "n": "adaptive_n", "l": "look_ahead"}
+    made = {"p": ParticleSearch(), "d": DVTS(), "n": AdaptiveN(), "l": LookAhead()}
+    assert make_config(methods=short).searches == made
     with pytest.raises(ValueError, match=r"methods\.a is 'beem'; it must be one of best_of_n, .*did you mean 'beam'\?"):
         make_config(methods={"a": "beem"})
     with pytest.raises(ValueError, match=r"methods\.a needs search\(budget\); PromptFormat has none"):

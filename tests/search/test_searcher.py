@@ -19,6 +19,7 @@ from erprm.search import (
     BestOfNSearch,
     Budget,
     Expand,
+    LookAhead,
     PartialSolution,
     ParticleSearch,
     Search,
@@ -38,6 +39,8 @@ SEARCHES: list[Search] = [
     ParticleSearch(4, 3.0),
     DVTS(2, 2),
     AdaptiveN(batch=2),
+    LookAhead(2, 2),
+    LookAhead(1, 2, depth=1),
 ]
 
 
@@ -266,6 +269,7 @@ class Asking:
     ("search", "message"),
     [
         (Asking(Expand([START], 3, whole=True)), "Asking asked for continuations that may take 48 tokens; 40 of 40"),
+        (Asking(Expand([START], 2, greedy=True)), "Asking asked for 2 greedy continuations, which would all be the sa"),
         (Asking(Expand([START], 0)), "Asking asked for 0 continuations of 1 partial solutions"),
         (Asking(Expand([])), "Asking asked for 1 continuations of 0 partial solutions"),
         (Asking(Expand([START, START])), "Asking asked for continuations of the same partial solution twice"),

@@ -15,9 +15,10 @@ import pytest
 
 from erprm.engines.prompts import PromptFormat
 from erprm.runs.signals import Stopped, stop_on_signals
+from erprm.search import Cascade
 from erprm.search.methods import SEARCHES
 from erprm.serve import run_server, serving
-from tests.serve.conftest import EchoPolicy, make_config, unreachable
+from tests.serve.conftest import EchoPolicy, EchoScorer, make_config, unreachable
 
 pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("uvicorn", reason="needs the extra serve")
@@ -107,6 +108,28 @@ def test_a_vote_takes_the_most_frequent_answer(url: str) -> None:
         found = ask(url, model="echo@best_of_n:n=9,select=majority", seed=seed).erprm
         answers = [candidate["text"].split()[-1] for candidate in found["candidates"]]
         assert answers.count(answers[0]) == max(map(answers.count, answers))
+
+
+class OneIsRight(EchoScorer):
+    """Says 0.9 of a step that ends with 1, and 0.1 of any other."""
+
+    def _score(self, question: str, step: str) -> float:
+        return 0.9 if step.endswith("1") else 0.1
+
+
+def test_a_cascade_chooses_among_what_passes_the_scorer_under_every_strategy(start: Start) -> None:
+    for keep, chosen, read in ((0.01, "7", 1), (1.0, "1", 3)):
+        url = start(EchoPolicy(), cascade=Cascade(OneIsRight(), keep=keep))
+        for strategy in ("best_of_n:n=16", "adaptive_n:n=16,confidence=1"):
+            answer = ask(url, model=f"echo@{strategy}", seed=3)
+            candidates = answer.erprm["candidates"]
+            # Of the three different solutions so many are read; the others have no score and come last.
+            assert {candidate["text"][-1] for candidate in candidates} == set("127")
+            assert answer.erprm["cascade"] == {"solutions": read, "tokens": None, "flops": None}
+            assert answer.choices[0].message.content.endswith(f"#### {chosen}")
+            scores = [candidate["score"] for candidate in candidates]
+            assert len({candidate["text"] for candidate in candidates if candidate["score"] is not None}) == read
+            assert scores == sorted(scores, key=lambda score: -1.0 if score is None else score, reverse=True)
 
 
 def test_n_gives_the_n_best_candidates(url: str) -> None:

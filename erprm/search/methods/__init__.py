@@ -10,6 +10,7 @@ from erprm.search.methods.adaptive_n import AdaptiveN
 from erprm.search.methods.beam import BeamSearch
 from erprm.search.methods.best_of_n import BestOfNSearch
 from erprm.search.methods.dvts import DVTS
+from erprm.search.methods.look_ahead import LookAhead
 from erprm.search.methods.particles import ParticleSearch
 from erprm.search.methods.step_rejection import StepRejection
 from erprm.search.protocol import Search
@@ -21,6 +22,7 @@ SEARCHES: dict[str, Callable[[], Search]] = {
     "particles": ParticleSearch,
     "dvts": DVTS,
     "adaptive_n": AdaptiveN,
+    "look_ahead": LookAhead,
 }
 
 # How results name the searches that a run has by default; manifests of runs hold these names.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -40,16 +41,29 @@ class BeamSearch:
 
     def search_once(self, budget: Budget) -> SearchSteps:
         """One search from the first step on, until the best beams have ended; returns all solutions that have."""
-        ended: list[PartialSolution] = []
+        ended: dict[tuple[int, ...], PartialSolution] = {}
         beams, n = [START], self.width * self.expansions
         while going_on := [beam for beam in beams if beam.end is None]:
-            spare = budget.spare_steps(going_on)
+            spare = budget.spare_steps(going_on) // self._steps_to_judge(going_on, budget)
             if not spare and ended:
                 break
             continued = yield Expand(going_on[: max(1, spare // n)], min(n, max(1, spare)))
             distinct = list({partial.token_ids: partial for partial in chain(*continued)}.values())
-            ended += [partial for partial in distinct if partial.end is not None]
             kept = [beam for beam in beams if beam.end is not None]
-            beams = sorted([*kept, *distinct], key=lambda partial: -partial.score)[: self.width]
-            n = self.expansions
-        return ended
+            judged = distinct
+            if len(kept) + len(distinct) > self.width:
+                judged = yield from self._judged(distinct)
+            ended.update({partial.token_ids: partial for partial in judged if partial.end is not None})
+            scored = [*zip(kept, kept, strict=True), *zip(distinct, judged, strict=True)]
+            scored.sort(key=lambda pair: -pair[1].score)
+            beams, n = [beam for beam, _ in scored[: self.width]], self.expansions
+        return list(ended.values())
+
+    def _steps_to_judge(self, going_on: Sequence[PartialSolution], budget: Budget) -> int:
+        """The most steps that are sampled for the sake of one next step, itself included."""
+        return 1
+
+    def _judged(self, proposed: list[PartialSolution]) -> SearchSteps:
+        """For each proposed continuation the partial solution whose score is taken for its own."""
+        yield from ()  # A search that looks ahead makes requests here.
+        return proposed

@@ -14,6 +14,7 @@ from erprm.search import (
     BestOfNSearch,
     Budget,
     Expand,
+    LookAhead,
     PartialSolution,
     SearchSteps,
     StepRejection,
@@ -170,6 +171,66 @@ def test_dvts_begins_no_subtree_that_the_budget_does_not_allow() -> None:
     assert last_answer(steps, budget, [[ended, partial(2, 0.4)]], 30) == [ended]
 
 
+def longer(parent: PartialSolution, name: int, score: float, length: int = 3, end: Any = None) -> PartialSolution:
+    ids = (*parent.token_ids, *(name,) * length)
+    return PartialSolution(ids, "", (*parent.steps, f"step {name}"), (*parent.step_scores, score), score, end)
+
+
+def test_look_ahead_keeps_the_steps_whose_greedy_continuations_score_best() -> None:
+    budget = make_budget(400)
+    steps = LookAhead(width=1, expansions=3, depth=2).search(budget)
+    assert next(steps) == Expand([START], 3)
+    a, b, c = partial(1, 0.9), partial(2, 0.5), partial(3, 0.4, end="stop")
+    # All that go on are looked ahead, step by step.
+    assert answer(steps, budget, [[a, b, c]], 9) == Expand([a, b], greedy=True)
+    of_a, of_b = longer(a, 4, 0.8), longer(b, 5, 0.6, end="stop")
+    # The look-ahead of b has ended, so only that of a goes on.
+    assert answer(steps, budget, [[of_a], [of_b]], 6) == Expand([of_a], greedy=True)
+    # 0.3 for a, 0.6 for b, 0.4 for c: the search goes on from b itself, not from what was seen behind it.
+    assert answer(steps, budget, [[longer(of_a, 6, 0.3)]], 3) == Expand([b], 3)
+    worse, best = longer(b, 7, 0.1, end="stop"), longer(b, 8, 0.7, end="stop")
+    # The solution seen from b is found again, and is one candidate.
+    assert answer(steps, budget, [[of_b, worse, best]], 9) == Expand([START], 3)
+    budget.spent = 371
+    ended = partial(9, 0.5, end="stop")
+    assert last_answer(steps, budget, [[ended] * 3], 0) == [of_b, c, worse, best, ended]
+
+
+def test_look_ahead_to_the_end_asks_for_whole_solutions_once() -> None:
+    budget = make_budget(400)
+    steps = LookAhead(width=1, expansions=2).search(budget)
+    next(steps)
+    a, b = partial(1, 0.9), partial(2, 0.5)
+    assert answer(steps, budget, [[a, b]], 6) == Expand([a, b], whole=True, greedy=True)
+    seen_a, seen_b = longer(a, 3, 0.2, 6, "stop"), longer(b, 4, 0.3, 27, "length")
+    assert answer(steps, budget, [[seen_a], [seen_b]], 33) == Expand([b], 2)
+
+
+def test_look_ahead_does_not_look_where_all_steps_are_kept() -> None:
+    budget = make_budget(400)
+    steps = LookAhead(width=2, expansions=1).search(budget)
+    next(steps)
+    a, b = partial(1, 0.9), partial(2, 0.5)
+    assert answer(steps, budget, [[a, b]], 6) == Expand([a, b], 1)
+
+
+def test_look_ahead_counts_the_steps_that_it_may_see_against_the_budget() -> None:
+    # 30 tokens to end a solution are six steps. 30 + 5 * 9: nine steps to spare, three for each look of 1 + 2.
+    steps = LookAhead(width=2, expansions=2, depth=2).search(make_budget(75))
+    assert next(steps) == Expand([START], 3)
+    # To the end a look is six steps at most, however deep: one step, as nothing can be looked at.
+    for depth in (None, 9):
+        budget = make_budget(75)
+        steps = LookAhead(width=2, expansions=2, depth=depth).search(budget)
+        assert next(steps) == Expand([START], 1)
+        a = partial(1, 0.5, 5)
+        # 70 are left, 25 may be needed for each of a look and the end: nine steps to spare, five for a look.
+        assert answer(steps, budget, [[a]], 5) == Expand([a], 1)
+    # Two looks of six steps take 60 tokens, beside the 30 to end a solution.
+    assert next(LookAhead(width=2, expansions=2).search(make_budget(89))) == Expand([START], 1)
+    assert next(LookAhead(width=2, expansions=2).search(make_budget(90))) == Expand([START], 2)
+
+
 def answering(name: int, answer: str | None, score: float = 0.5, end: Any = "stop") -> PartialSolution:
     return replace(partial(name, score, 10, end), answer=answer)
 
@@ -231,6 +292,8 @@ def test_adaptive_n_takes_no_more_than_n_and_no_more_than_the_budget_allows() ->
         (lambda: BeamSearch(expansions=0), "expansions is 0; it must be at least 1"),
         (lambda: DVTS(width=0), "width is 0; it must be at least 1"),
         (lambda: DVTS(expansions=0), "expansions is 0; it must be at least 1"),
+        (lambda: LookAhead(width=0), "width is 0; it must be at least 1"),
+        (lambda: LookAhead(depth=0), "depth is 0; it must be at least 1, or null for the end of the solution"),
         (lambda: AdaptiveN(confidence=0.4), r"confidence is 0.4; it must be in \[0.5, 1\]"),
         (lambda: AdaptiveN(confidence=float("nan")), r"confidence is nan; it must be in \[0.5, 1\]"),
         (lambda: AdaptiveN(batch=0), "batch is 0; it must be at least 1"),
