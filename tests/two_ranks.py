@@ -74,6 +74,7 @@ class LabelLogits(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, ProcessRewardModel)
+        assert pl_module.backbone is not None
         head = pl_module.backbone.get_output_embeddings()
         head.register_forward_hook(lambda _head, _inputs, out: self.seen.add((str(out.dtype), out.shape[-1])))
 

@@ -212,10 +212,10 @@ def test_worlds_are_compared_and_more_of_them_add_to_the_folder(made: list[str])
 
 def test_the_report_page_reads_an_ablation_over_worlds(made: list[str]) -> None:
     run_worlds(2)
-    evaluations, found = read_run("worlds", Path("out"))
-    assert [each.run for each in evaluations] == ["eta 0", "outcome"]
-    assert found is not None
-    assert found["worlds"] == [0, 1]
+    content = read_run("worlds", Path("out"))
+    assert [each.run for each in content.evaluations] == ["eta 0", "outcome"]
+    assert content.ablation is not None
+    assert content.ablation["worlds"] == [0, 1]
     assert len(made) == 4
 
 

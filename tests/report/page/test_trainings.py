@@ -14,7 +14,8 @@ def test_the_training_of_a_run_is_the_one_that_exported_its_model(
 ) -> None:
     """A run's model is models/NAME; the folders of the trainings are beside those of the runs."""
     monkeypatch.chdir(tmp_path)
-    for name, eta in {"one": 2.0, "two": "inf"}.items():
+    etas: dict[str, float | str] = {"one": 2.0, "two": "inf"}
+    for name, eta in etas.items():
         write_pool_run(tmp_path / name, small_pool(), FOOLED)
         write_training(tmp_path / f"fit-{name}", eta, str(tmp_path / "models" / name))
     runs = page_content(["one", "two", "fit-one", "fit-two"])["runs"]
