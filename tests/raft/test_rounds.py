@@ -40,7 +40,7 @@ def files(folder: Path) -> dict[str, int]:
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "results.json" and "/." not in str(path)
+        if path.is_file() and path.name not in ("results.json", "best.json") and "/." not in str(path)
     }
 
 
