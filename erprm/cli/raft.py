@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from erprm.cli.commands import parse_settings
 from erprm.errors import InputError, UsageError
@@ -20,15 +22,28 @@ def main(arguments: Sequence[str]) -> int:
 
     from rich.console import Console
 
-    from erprm.raft.evaluation import evaluations_table
-    from erprm.raft.rounds import run_raft
+    from erprm.raft.evaluation import evaluations_table, variety_table
+    from erprm.raft.rounds import BEST_FILE, run_raft
 
     _check_sft(config)
     evaluations = run_raft(config)
-    table = evaluations_table(evaluations)
-    Console().print(table.rich())
-    write_text(table.markdown(), Path(config.output_dir, "results.md"))
+    tables = [evaluations_table(evaluations), variety_table(evaluations)]
+    folder = Path(config.output_dir)
+    best = _best_line(json.loads((folder / BEST_FILE).read_text(encoding="utf-8")), config)
+    for table in tables:
+        Console().print(table.rich())
+    Console().print(best, highlight=False, markup=False, soft_wrap=True)
+    write_text("\n".join([*(table.markdown() for table in tables), f"{best}\n"]), folder / "results.md")
     return 0
+
+
+def _best_line(best: dict[str, Any], config: RaftConfig) -> str:
+    found = f"Best by {config.best_by}, {best[config.best_by]:.1%}"
+    if not best["round"]:
+        return f"{found}: the initial policy."
+    if best["policy"] is None:
+        return f"{found}: round {best['round']}, whose policy was deleted while best_by or keep_rounds was another."
+    return f"{found}: round {best['round']}, in {Path(config.output_dir, best['policy'])}."
 
 
 def _check_sft(config: RaftConfig) -> None:

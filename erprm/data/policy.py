@@ -2,10 +2,13 @@ r"""Supervised fine-tuning data for a policy: prompt and completion, loss on the
 
 A row of the JSONL file is ``{"prompt": "<question>\n", "completion": "<steps and answer>"}``, the layout TRL calls
 prompt-completion. Either may be a list of token ids in place of a text, such as those an engine has read and written.
+A field ``log_probs`` may say, for each token of a completion, the logarithm of the probability it was sampled with; all
+rows have it or none has.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -34,20 +37,26 @@ class PolicyBatch(PackedRows):
         predict_index: places in the flattened rows whose next token is learned ``[S]``.
         targets: those next tokens ``[S]``.
         record_ids: name of each sample of the batch, for messages.
+        log_probs: with what logarithm of a probability the targets were sampled ``[S]``, if that is known.
     """
 
     predict_index: Tensor
     targets: Tensor
     record_ids: list[str] = field(default_factory=list)
+    log_probs: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class PolicySample:
-    """Tokens of a prompt and its completion; the first ``prompt_length`` carry no loss. ``name`` is for messages."""
+    """Tokens of a prompt and its completion; the first ``prompt_length`` carry no loss. ``name`` is for messages.
+
+    ``log_probs`` are those of the completion's tokens where they were sampled, if that is known.
+    """
 
     input_ids: list[int]
     prompt_length: int
     name: str
+    log_probs: list[float] | None = None
 
 
 class PackedSamples(Dataset[PolicyBatch]):
@@ -67,11 +76,13 @@ class PackedSamples(Dataset[PolicyBatch]):
         predict = [path[sample.prompt_length - 1 : -1] for sample, path in zip(samples, paths, strict=True)]
         predict_index = torch.from_numpy(np.concatenate(predict))
         targets = rows.input_ids.flatten()[predict_index + 1]
+        log_probs = [sample.log_probs for sample in samples if sample.log_probs is not None]
         return PolicyBatch(
             **vars(rows),
             predict_index=predict_index,
             targets=targets,
             record_ids=[sample.name for sample in samples],
+            log_probs=torch.tensor([each for part in log_probs for each in part]) if log_probs else None,
         )
 
 
@@ -83,23 +94,29 @@ def load_policy_samples(path: str | Path, tokenizer: PreTrainedTokenizerBase, ma
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a row lacks a field, the tokenizer has no end-of-sequence token, or no sample is left.
+        ValueError: if a row lacks a field, ``log_probs`` are not one number for each token of a completion or only some
+            rows have them, the tokenizer has no end-of-sequence token, or no sample is left.
     """
     if tokenizer.eos_token_id is None:
         raise ValueError(f"tokenizer {tokenizer.name_or_path!r} has no end-of-sequence token to close completions with")
     names: list[str] = []
     texts: dict[str, list[str | list[int]]] = {"prompt": [], "completion": []}
+    log_probs: list[Any] = []
     for where, row in read_json_rows(Path(path), "policy data"):
         for name, column in texts.items():
             column.append(_text_or_ids(row.get(name), f"{where}: field {name!r}", len(tokenizer)))
+        log_probs.append(row.get("log_probs"))
         names.append(where)
     if not names:
         raise ValueError(f"{path}: holds no sample")
     prompt_ids = _token_ids(texts["prompt"], tokenizer, special_tokens=True)
     completion_ids = _token_ids(texts["completion"], tokenizer, special_tokens=False)
+    if any(each is not None for each in log_probs):
+        for name, completion, found in zip(names, completion_ids, log_probs, strict=True):
+            _check_log_probs(found, len(completion), name)
     samples = [
-        PolicySample([*prompt, *completion], len(prompt), name)
-        for name, prompt, completion in zip(names, prompt_ids, completion_ids, strict=True)
+        PolicySample([*prompt, *completion], len(prompt), name, found)
+        for name, prompt, completion, found in zip(names, prompt_ids, completion_ids, log_probs, strict=True)
     ]
     kept = [sample for sample in samples if len(sample.input_ids) <= max_length]
     if not kept:
@@ -115,6 +132,16 @@ def _text_or_ids(value: object, what: str, vocabulary: int) -> str | list[int]:
     if isinstance(value, list) and value and all(type(token) is int and 0 <= token < vocabulary for token in value):
         return value
     raise ValueError(f"{what} is {repr(value)[:80]}; expected a text that is not empty, or ids of tokens")
+
+
+def _check_log_probs(value: object, tokens: int, where: str) -> None:
+    is_list = isinstance(value, list) and all(type(each) in (int, float) and -math.inf < each <= 0.0 for each in value)
+    if not is_list or len(cast(list[float], value)) != tokens:
+        found = f"{len(value)} values" if is_list and isinstance(value, list) else repr(value)[:80]
+        raise ValueError(
+            f"{where}: field 'log_probs' is {found}; expected a finite number of at most 0 for each of the {tokens} "
+            "token(s) of the completion (its end included), in every row or in none"
+        )
 
 
 def _token_ids(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +24,18 @@ from erprm.models.logits import cross_entropy_at
 from erprm.models.training.schedule import CosineWithWarmup
 
 
+def importance_weights(losses_S: Tensor, log_probs_S: Tensor, cap: float) -> Tensor:
+    """Probabilities of tokens over those that they were sampled with, at most ``cap``; no gradient flows through them.
+
+    Args:
+        losses_S: negative logarithms of the probabilities now ``[S]``.
+        log_probs_S: logarithms of those at the time of sampling ``[S]``.
+        cap: the largest weight.
+    """
+    # Cut off before it is exponentiated, where it may be infinite.
+    return (-losses_S.detach() - log_probs_S).clamp(max=math.log(cap)).exp()
+
+
 class PolicyModel(BackboneModule):
     """Trains a causal LM to write completions of prompts; the loss is on completion tokens alone."""
 
@@ -38,6 +51,7 @@ class PolicyModel(BackboneModule):
         gradient_checkpointing: bool = False,
         lora: LoRA | None = None,
         compile: bool = False,  # noqa: A002 (the name of the option)
+        importance_cap: float | None = None,
     ) -> None:
         """Notes the settings; weights are loaded by :meth:`configure_model`.
 
@@ -56,7 +70,15 @@ class PolicyModel(BackboneModule):
             lora: train low-rank adapters instead of the weights; by default the weights.
             compile: translate the decoder layers with ``torch.compile``, which takes a C++ compiler and some time at
                 the first batch.
+            importance_cap: weigh the loss of each token by its probability over the one it was sampled with
+                (``log_probs`` of the samples), or by this number where the ratio is larger; by default all count the
+                same.
+
+        Raises:
+            ValueError: if ``importance_cap`` is below 1 or not finite.
         """
+        if importance_cap is not None and not 1.0 <= importance_cap < math.inf:
+            raise ValueError(f"importance_cap is {importance_cap}; it must be null or a finite number of at least 1")
         super().__init__(
             backbone,
             tokenizer,
@@ -69,6 +91,7 @@ class PolicyModel(BackboneModule):
             lora=lora,
             compile_layers=compile,
         )
+        self.importance_cap = importance_cap
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -81,11 +104,22 @@ class PolicyModel(BackboneModule):
         return self.tokenizer
 
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy of the completion tokens of one packed batch, in float32."""
+        """Mean cross-entropy of the completion tokens of one packed batch, in float32.
+
+        Raises:
+            ValueError: if ``importance_cap`` is set and the samples do not say how likely they were.
+        """
         assert self.backbone is not None, "configure_model has not been called"
         losses_S = cross_entropy_at(
             self.backbone, batch, batch.predict_index, batch.targets, attention=self.attn_implementation
         )
+        if self.importance_cap is not None:
+            if batch.log_probs is None:
+                raise ValueError(
+                    f"model.importance_cap is {self.importance_cap}, and the samples have no field 'log_probs', which "
+                    "says how likely each token was where it was sampled; add it, or set model.importance_cap to null"
+                )
+            losses_S = losses_S * importance_weights(losses_S, batch.log_probs, self.importance_cap)
         loss, mean = self.mean_loss(losses_S)
         self.log("train/loss", mean, prog_bar=True)
         return loss

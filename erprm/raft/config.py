@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from erprm.engines.base import Sampling
 from erprm.engines.prompts import PromptFormat
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Selectors without a reward model, by name, with the keys of `RaftConfig` that decide their scores.
 SELECTORS: dict[str, tuple[str, ...]] = {"random": ("seed",), "oracle": ("grading", "correct_threshold")}
+BestBy: TypeAlias = Literal["pass_at_1", "greedy"]
+
 # What a selector is called that the key `selector` names itself, in the place of a name.
 OWN_SELECTOR = "selector"
 
@@ -103,10 +105,12 @@ class RaftConfig(EngineSettings):
         top_k: solutions kept of each problem, at most: those that score best.
         threshold: keep only solutions that score at least this; null keeps the best whatever they score.
         deduplicate: keep equal texts of a problem once.
+        importance_cap: weigh the loss of each token by its probability over the one it was sampled with, or by this
+            number, at least 1, where the ratio is larger; null weighs all alike.
         epochs: epochs over the kept solutions.
         learning_rate: that of the first round; round i of N, counted from 0, has ``learning_rate * (N - i) / N``.
         sft: ``trainer``, ``model`` and ``data`` of ``erprm sft``, for every round; what a round decides (the backbone,
-            the data, the learning rate, the epochs, where to write) is not set here.
+            the data, the learning rate, the epochs, the importance cap, where to write) is not set here.
         launcher: the words before ``sft --config FILE``, such as ``srun erprm``; by default this Python with ``-m
             erprm``.
         prompt: how a question becomes a prompt.
@@ -124,7 +128,11 @@ class RaftConfig(EngineSettings):
         batch_tokens: tokens of a batch when log-probabilities are computed.
         problems_per_part: problems sampled and scored between two writes: what a kill can cost.
         seed: seed of the run.
-        keep_rounds: how many of the last rounds keep their solutions and policy; of earlier ones the evaluation stays.
+        best_by: held-out accuracy that says which round is best: ``pass_at_1`` or ``greedy``.
+        patience: stop after so many rounds in a row that are no better than the best before them, at least 1; null does
+            all rounds.
+        keep_rounds: how many of the last rounds keep their solutions and policy; of earlier ones the evaluation stays,
+            and the policy of the best.
         allow_change: continue although settings of finished stages have changed; these stages stay as they are.
     """
 
@@ -142,6 +150,7 @@ class RaftConfig(EngineSettings):
     top_k: int = 1
     threshold: float | None = None
     deduplicate: bool = True
+    importance_cap: float | None = None
     epochs: int = 2
     learning_rate: float = 5e-7
     sft: dict[str, Any] = field(default_factory=dict)
@@ -159,18 +168,26 @@ class RaftConfig(EngineSettings):
     batch_tokens: int = 4096
     problems_per_part: int = 256
     seed: int = 0
+    best_by: BestBy = "pass_at_1"
+    patience: int | None = None
     keep_rounds: int = 1
     allow_change: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         counts = ("rounds", "prompts_per_round", "top_k", "epochs", "evaluation_samples", "batch_tokens")
-        for name in (*counts, "solutions_per_problem", "problems_per_part", "keep_rounds"):
+        for name in (*counts, "solutions_per_problem", "problems_per_part", "patience", "keep_rounds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
         if not 0.0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be a finite number above 0")
+        if self.importance_cap is not None and not 1.0 <= self.importance_cap < math.inf:
+            raise ValueError(
+                f"importance_cap is {self.importance_cap}; it must be null or a finite number of at least 1"
+            )
+        if self.best_by not in get_args(BestBy):
+            raise ValueError(f"best_by is {self.best_by!r}; it must be one of {', '.join(get_args(BestBy))}")
         if not 0.0 < self.correct_threshold <= 1.0:
             raise ValueError(f"correct_threshold is {self.correct_threshold}; it must be above 0 and at most 1")
         if self.temperature == 0.0:

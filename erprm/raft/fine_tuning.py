@@ -19,7 +19,7 @@ FineTune = Callable[[Sequence[str], Path], None]
 
 # What a round decides, by the key under `sft`.
 _DECIDED_BY_THE_ROUND = {
-    "model": {"backbone", "gguf_file"},
+    "model": {"backbone", "gguf_file", "importance_cap"},
     "data": {"samples", "seed"},
     "trainer": {"max_epochs", "max_steps", "default_root_dir"},
 }
@@ -69,6 +69,7 @@ def sft_settings(config: RaftConfig, number: int, policy: str, samples: Path, fo
             **_arguments(config.sft, "model"),
             "backbone": policy,
             "gguf_file": config.gguf_file if number == 1 else None,
+            **({} if config.importance_cap is None else {"importance_cap": config.importance_cap}),
             "optimizer": {
                 **optimizer,
                 "init_args": {**optimizer["init_args"], "lr": config.round_learning_rate(number)},

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from erprm.data.packing import budget_bounds
@@ -18,11 +19,18 @@ from erprm.data.policy import PackedSamples, PolicySample
 from erprm.models.logits import cross_entropy_at
 
 
-@torch.no_grad()
 def solution_log_probs(
     policy: PreTrainedModel, samples: Sequence[PolicySample], temperature: float = 1.0, batch_tokens: int = 4096
 ) -> list[float]:
-    """Natural logarithm of the probability of each completion, given its prompt.
+    """Natural logarithm of the probability of each completion, given its prompt; see :func:`token_log_probs`."""
+    return [each.sum().item() for each in token_log_probs(policy, samples, temperature, batch_tokens)]
+
+
+@torch.no_grad()
+def token_log_probs(
+    policy: PreTrainedModel, samples: Sequence[PolicySample], temperature: float = 1.0, batch_tokens: int = 4096
+) -> list[Tensor]:
+    """Natural logarithm of the probability of each token of each completion, given what is before it, in float64.
 
     Args:
         policy: a causal language model; it is read packed, with no padding.
@@ -34,7 +42,7 @@ def solution_log_probs(
     lengths = [len(sample.input_ids) for sample in samples]
     order = np.argsort(-np.array(lengths), kind="stable")
     bounds = budget_bounds(lengths, max([batch_tokens, *lengths]), order)
-    log_probs = [0.0] * len(samples)
+    log_probs = [torch.empty(0)] * len(samples)
     for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         members = order[start:stop].tolist()
         batch = packed[members]
@@ -44,7 +52,7 @@ def solution_log_probs(
         log_probs_S = -losses_S.double().cpu()
         counts = [lengths[member] - samples[member].prompt_length for member in members]
         for member, part in zip(members, log_probs_S.split(counts), strict=True):
-            log_probs[member] = part.sum().item()
+            log_probs[member] = part
     return log_probs
 
 

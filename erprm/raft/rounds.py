@@ -3,6 +3,8 @@
     round-0/  held_out, evaluation                                        of the initial policy
     round-1/  samples, scores, selected, policy, held_out, evaluation     and so on
 
+With importance weights, ``log_probs`` comes before ``policy``.
+
 An engine is opened once for a policy: for its solutions of the held-out problems and those of the next round. It is
 closed before the reward model is opened, and that before the policy is fine-tuned, in a process of its own.
 """
@@ -25,7 +27,7 @@ from rich.console import Console
 from erprm.data.sources import Problem
 from erprm.engines.registry import chat_content, engine_content, fingerprint_of_own, open_engine
 from erprm.raft.config import SELECTORS, RaftConfig, check_held_out
-from erprm.raft.evaluation import Evaluation
+from erprm.raft.evaluation import Evaluation, best_round
 from erprm.raft.fine_tuning import (
     TRAINING_FOLDER,
     FineTune,
@@ -37,6 +39,7 @@ from erprm.raft.fine_tuning import (
 from erprm.raft.selectors import check_scorer, scorer_config_key, scorer_key
 from erprm.raft.stages import (
     KEPT_FILE,
+    add_log_probs,
     evaluate_policy,
     open_selector,
     opened_when_asked,
@@ -51,7 +54,8 @@ from erprm.runs.folder import StageFolders
 from erprm.runs.identity import policy_key, setting_content, sha256_of
 from erprm.runs.lock import sole_use
 
-_PRUNED = ("samples", "scores", "selected", "policy", "held_out")
+_PRUNED = ("samples", "scores", "selected", "log_probs", "policy", "held_out")
+BEST_FILE = "best.json"
 
 
 def run_raft(config: RaftConfig, console: Console | None = None, run: FineTune | None = None) -> list[Evaluation]:
@@ -63,7 +67,8 @@ def run_raft(config: RaftConfig, console: Console | None = None, run: FineTune |
         run: runs ``erprm sft``; by default in a process of its own.
 
     Returns:
-        The evaluation of the initial policy and of that of each round; also in ``results.json``.
+        The evaluation of the initial policy and of that of each round; also in ``results.json``. ``best.json`` says
+        which of them is best, and where its policy is.
 
     Raises:
         OutputFolderError: if stages that are done were made with other settings.
@@ -79,6 +84,7 @@ def run_raft(config: RaftConfig, console: Console | None = None, run: FineTune |
         remove_leftovers(raft.stages.folder)
         evaluations = raft.run()
         write_json([each.as_json() for each in evaluations], raft.stages.folder / "results.json")
+        write_json(raft.best(evaluations), raft.stages.folder / BEST_FILE)
     return evaluations
 
 
@@ -102,21 +108,58 @@ class _Raft:
         self.policy = {"model": model, **fingerprint_of_own(config)}
 
     def run(self) -> list[Evaluation]:
-        evaluations = []
-        for number in range(self.config.rounds + 1):
+        config, evaluations = self.config, list[Evaluation]()
+        for number in range(config.rounds + 1):
             if number:
                 self._train(number)
-            self._sample(number)
-            self._judge(number)
+            if config.patience is None:
+                self._sample_and_judge(number, goes_on=number < config.rounds)
+            else:
+                # Nothing is sampled for a round that there may not be. This opens the engine twice.
+                self._sample_and_judge(number, goes_on=False)
             evaluations.append(read_evaluation(self._path(number, "evaluation")))
+            best = best_round(evaluations, config.best_by)
             # Its own policy and solutions are read no more; the next round is learned from what it has sampled itself.
-            self._prune(number - self.config.keep_rounds)
+            self._prune(number - config.keep_rounds, best)
+            if config.patience is not None and number < config.rounds:
+                if number - best >= config.patience:
+                    self.console.print(
+                        f"stopped after round {number} of {config.rounds}: {config.best_by} is not above that of round "
+                        f"{best} in {number - best} round(s), and patience is {config.patience}",
+                        highlight=False,
+                    )
+                    break
+                self._sample_and_judge(number, goes_on=True)
         return evaluations
 
-    def _train(self, number: int) -> None:
-        self._make(number, "policy", self._policy_settings(number), lambda to: self._fine_tune(number, to))
+    def best(self, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+        """The best round: its number, its accuracy, and its policy, which is null if it was pruned as not the best."""
+        number = best_round(evaluations, self.config.best_by)
+        policy = _stage(number, "policy") if number else self.config.model
+        # A run that was pruned by another `best_by` may have it no more.
+        is_there = not number or len(list(self._path(number, "policy").iterdir())) > 1
+        accuracy = getattr(evaluations[number], self.config.best_by).mean
+        return {"round": number, self.config.best_by: accuracy, "policy": policy if is_there else None}
 
-    def _sample(self, number: int) -> None:
+    def _train(self, number: int) -> None:
+        settings = self._policy_settings(number)
+        if self.stages.is_done(_stage(number, "policy"), settings):
+            return  # What importance weights are made from may be pruned.
+        if self.config.importance_cap is not None:
+            before, selected = self._engine(number - 1), self._path(number, "selected")
+            self._make(
+                number,
+                "log_probs",
+                {**self._reads(number, "selected"), "dtype": self.config.dtype},
+                lambda to: add_log_probs(self.config, before.model, before.gguf_file, selected, to),
+            )
+        self._make(number, "policy", settings, lambda to: self._fine_tune(number, to))
+
+    def _sample_and_judge(self, number: int, *, goes_on: bool) -> None:
+        self._sample(number, goes_on)
+        self._judge(number, goes_on)
+
+    def _sample(self, number: int, goes_on: bool) -> None:
         """Stages that need a round's policy: its solutions of the held-out problems, and those of the next round."""
         config, following = self.config, number + 1
         with opened_when_asked(lambda: closing(open_engine(self._engine(number)))) as engine:
@@ -126,7 +169,7 @@ class _Raft:
                 self._held_out_settings(number),
                 lambda to: sample_held_out(config, self.held_out, number, engine, to),
             )
-            if following <= config.rounds:
+            if goes_on:
                 self._make(
                     following,
                     "samples",
@@ -134,7 +177,7 @@ class _Raft:
                     lambda to: sample_solutions(config, self.slices[number], config.sampling(following), engine, to),
                 )
 
-    def _judge(self, number: int) -> None:
+    def _judge(self, number: int, goes_on: bool) -> None:
         """Stages that need the reward model: the evaluation of a round, and the selection for the next."""
         config, following = self.config, number + 1
         used, chosen = config.used_scorer, config.selector_name
@@ -150,7 +193,7 @@ class _Raft:
                 self._evaluation_settings(number),
                 lambda to: evaluate_policy(config, number, policy, held_out, judge, to),
             )
-            if following > config.rounds:
+            if not goes_on:
                 return
             samples, scores = self._path(following, "samples"), self._path(following, "scores")
             self._make(
@@ -167,7 +210,8 @@ class _Raft:
         )
 
     def _fine_tune(self, number: int, folder: Path) -> None:
-        samples = self._path(number, "selected") / KEPT_FILE
+        learned = "selected" if self.config.importance_cap is None else "log_probs"
+        samples = self._path(number, learned) / KEPT_FILE
         settings = sft_settings(self.config, number, self._engine(number - 1).model, samples, folder)
         fine_tune(settings, folder, self.run_command)
         shutil.rmtree(folder / TRAINING_FOLDER, ignore_errors=True)
@@ -183,10 +227,11 @@ class _Raft:
         torch.cuda.empty_cache()
         self.console.print(f"{stage}: {time.perf_counter() - started:.0f} s", highlight=False)
 
-    def _prune(self, last: int) -> None:
+    def _prune(self, last: int, best: int) -> None:
         for number in range(last + 1):
             for name in _PRUNED:
-                self.stages.prune(_stage(number, name))
+                if (number, name) != (best, "policy"):
+                    self.stages.prune(_stage(number, name))
 
     def _path(self, number: int, name: str) -> Path:
         return self.stages.path(_stage(number, name))
@@ -245,8 +290,11 @@ class _Raft:
         return {**self._reads(number, "scores"), **kept}
 
     def _policy_settings(self, number: int) -> dict[str, Any]:
+        cap = self.config.importance_cap
         return {
             **self._reads(number, "selected"),
+            # Runs that began before there were weights go on.
+            **({} if cap is None else {"importance_cap": cap, "dtype": self.config.dtype}),
             "epochs": self.config.epochs,
             "learning_rate": self.config.round_learning_rate(number),
             "sft": self.config.sft,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import cache
@@ -11,17 +11,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from transformers import PreTrainedModel
+
 from erprm.data.policy import PolicySample
 from erprm.data.pools import answer_key
 from erprm.data.sources import Problem
 from erprm.engines.base import Engine, Sampling
-from erprm.grading import extract_answer, open_grader
+from erprm.grading import Kind, extract_answer, open_grader
 from erprm.metrics.choice import choose
 from erprm.models.backbone.loading import load_causal_lm
 from erprm.models.scorers.opening import check_step_formats, device_named
 from erprm.raft.config import RaftConfig
 from erprm.raft.evaluation import EvaluatedProblem, Evaluation, evaluate
-from erprm.raft.log_probs import solution_log_probs
+from erprm.raft.log_probs import solution_log_probs, token_log_probs
 from erprm.raft.selectors import (
     NEVER,
     OracleSelector,
@@ -97,10 +99,14 @@ def score_solutions(config: RaftConfig, samples: Path, selector: Callable[[], Se
     )
 
 
+def _answers(solutions: SampledProblem, kind: Kind) -> list[Hashable]:
+    """The final answer of each solution, equal where they vote together."""
+    return [answer_key(extract_answer(text, kind)) for text in solutions.candidates]
+
+
 def _of_the_winner(config: RaftConfig, solutions: SampledProblem, scores: list[float]) -> list[float]:
     """The scores, with none for solutions that were cut off or have another answer than the one that wins the vote."""
-    kind = config.problems.kind(config.grading)
-    answers = [answer_key(extract_answer(text, kind)) for text in solutions.candidates]
+    answers = _answers(solutions, config.problems.kind(config.grading))
     scores = [score if ended else NEVER for score, ended in zip(scores, solutions.finished, strict=True)]
     winner = answers[choose(scores, answers, config.select, config.vote_eta)]
     return [score if answer == winner else NEVER for score, answer in zip(scores, answers, strict=True)]
@@ -171,13 +177,13 @@ def evaluate_policy(
             [[reward >= config.correct_threshold for reward in rewards] for rewards in outcomes(grader, part, kind)]
             for part in (greedy, sampled)
         )
+    samples = _samples(sampled)
+    now = _log_probs(config, policy, None if number else config.gguf_file, samples)
     ratios = None
     if number:
-        ratios = log_ratios(
-            sampled,
-            lambda samples: _log_probs(config, policy, None, samples),
-            lambda samples: _log_probs(config, config.model, config.gguf_file, samples),
-        )
+        initial = _log_probs(config, config.model, config.gguf_file, samples)
+        ratios = log_ratios(sampled, lambda _: now, lambda _: initial)
+    log_probs = _by_problem(sampled, now)
     scores = None
     if selector is not None:
         # A solution that the reward model cannot read is worth nothing to it.
@@ -189,6 +195,10 @@ def evaluate_policy(
             right[place],
             scores[place] if scores else None,
             ratios[place] if ratios else None,
+            log_probs[place],
+            [len(ids) for ids in each.token_ids],
+            len(set(each.candidates)),
+            len(set(_answers(each, kind))),
         )
         for place, each in enumerate(sampled)
     ]
@@ -209,17 +219,44 @@ def log_ratios(
     initial: Callable[[Sequence[PolicySample]], list[float]],
 ) -> list[list[float]]:
     """``log pi - log pi0`` of every sampled solution, from functions that give the log-probabilities under each."""
-    samples = [
+    samples = _samples(sampled)
+    return _by_problem(sampled, [one - other for one, other in zip(now(samples), initial(samples), strict=True)])
+
+
+def _samples(sampled: Sequence[SampledProblem]) -> list[PolicySample]:
+    """All solutions of all problems."""
+    return [
         PolicySample([*each.prompt_ids, *ids], len(each.prompt_ids), each.problem.problem_id)
         for each in sampled
         for ids in each.token_ids
     ]
-    ratios = iter([one - other for one, other in zip(now(samples), initial(samples), strict=True)])
-    return [list(islice(ratios, len(each.token_ids))) for each in sampled]
+
+
+def _by_problem(sampled: Sequence[SampledProblem], values: Sequence[float]) -> list[list[float]]:
+    """One value for each of :func:`_samples`, by problem."""
+    rest = iter(values)
+    return [list(islice(rest, len(each.token_ids))) for each in sampled]
+
+
+def add_log_probs(config: RaftConfig, policy: str, gguf_file: str | None, selected: Path, folder: Path) -> None:
+    """Writes the solutions that are kept once more, with how likely each token was under the policy that wrote it."""
+    rows = list(read_rows(selected))
+    samples = [PolicySample([*row["prompt"], *row["completion"]], len(row["prompt"]), "") for row in rows]
+    loaded = _load_policy(config, policy, gguf_file)
+    found = token_log_probs(loaded, samples, config.temperature, config.batch_tokens)
+    write_json_lines(
+        ({**row, "log_probs": each.tolist()} for row, each in zip(rows, found, strict=True)), folder / KEPT_FILE
+    )
 
 
 def _log_probs(config: RaftConfig, model: str, gguf_file: str | None, samples: Sequence[PolicySample]) -> list[float]:
+    policy = _load_policy(config, model, gguf_file)
+    return solution_log_probs(policy, samples, config.temperature, config.batch_tokens)
+
+
+def _load_policy(config: RaftConfig, model: str, gguf_file: str | None) -> PreTrainedModel:
     device = device_named(config.device)
     dtype: Any = config.dtype if config.dtype != "auto" else "float32" if device.type == "cpu" else "bfloat16"
-    policy = load_causal_lm(model, gguf_file, dtype=dtype)
-    return solution_log_probs(policy.eval().to(device), samples, config.temperature, config.batch_tokens)
+    policy = load_causal_lm(model, gguf_file, dtype=dtype).eval()
+    policy.to(device)  # type: ignore[arg-type]
+    return policy

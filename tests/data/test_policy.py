@@ -98,6 +98,39 @@ def test_a_bad_row_is_named(encoder: StepEncoder, tmp_path: Path, bad: dict[str,
     assert str(error.value) == f"{path}, line 2: {complaint}"
 
 
+def test_log_probs_of_sampling_stand_beside_their_tokens(encoder: StepEncoder, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": [5], "completion": [6, 7], "log_probs": [-0.5, 0]},
+        {"prompt": [5, 6], "completion": [8], "log_probs": [-2.0]},
+    ]
+    samples = load_policy_samples(write(tmp_path / "s.jsonl", *rows), encoder.tokenizer, 100)
+    batch = PackedSamples(samples)[[1, 0]]
+    assert batch.targets.tolist() == [8, 6, 7]
+    assert batch.log_probs is not None
+    assert batch.log_probs.tolist() == [-2.0, -0.5, 0.0]
+    assert PackedSamples(SAMPLES)[[0, 1]].log_probs is None
+
+
+@pytest.mark.parametrize(
+    ("found", "complaint"),
+    [
+        ([-0.5], "is 1 values; expected a finite number of at most 0 for each of the 2 token(s) of the completion"),
+        ([-0.5, 0.1], "is [-0.5, 0.1]; expected a finite number of at most 0"),
+        ([-0.5, "x"], "is [-0.5, 'x']; expected a finite number of at most 0"),
+        (None, "is None; expected a finite number of at most 0 for each of the 2 token(s)"),
+    ],
+)
+def test_log_probs_that_are_not_those_of_the_tokens_are_named(
+    encoder: StepEncoder, tmp_path: Path, found: Any, complaint: str
+) -> None:
+    rows = [{"prompt": [5], "completion": [6], "log_probs": [-1]}, {"prompt": [5], "completion": [6, 7]}]
+    if found is not None:
+        rows[1]["log_probs"] = found
+    with pytest.raises(ValueError, match="line 2: field 'log_probs' is") as error:
+        load_policy_samples(write(tmp_path / "s.jsonl", *rows), encoder.tokenizer, 100)
+    assert complaint in str(error.value)
+
+
 def test_a_file_that_is_missing_or_empty_is_named(encoder: StepEncoder, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"policy data: '.*nowhere\.jsonl' does not exist"):
         load_policy_samples(tmp_path / "nowhere.jsonl", encoder.tokenizer, 100)

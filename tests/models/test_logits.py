@@ -66,6 +66,23 @@ def test_losses_and_gradients_equal_those_of_all_logits_at_once(chunk: int, tie:
     torch.testing.assert_close(gradients, all_gradients, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("chunk", [1, 7, PLACES])
+def test_losses_in_chunks_are_the_plain_cross_entropy_with_the_prompts_as_ignored_labels(chunk: int) -> None:
+    model, batch = make_llama(VOCABULARY).train(), samples()
+    labels = torch.full((batch.input_ids.numel(),), -100)
+    labels[batch.predict_index] = batch.targets
+    hidden = logits_at(model, batch, torch.arange(len(labels)))
+    plain = F.cross_entropy(hidden, labels, ignore_index=-100)
+    plain.backward()
+    expected = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    found = cross_entropy_at(model, batch, batch.predict_index, batch.targets, logits_at_once=chunk * VOCABULARY).mean()
+    found.backward()
+    assert (labels == -100).sum() == len(labels) - PLACES > 0
+    torch.testing.assert_close(found, plain, atol=1e-5, rtol=0.0)
+    torch.testing.assert_close([p.grad for p in model.parameters()], expected, atol=1e-5, rtol=0.0)
+
+
 def test_a_batch_that_fits_gives_the_losses_of_all_logits_to_the_last_bit() -> None:
     model = make_llama(VOCABULARY).train()
     assert torch.equal(losses_and_gradients(model, PLACES)[0], losses_and_gradients(model, None)[0])

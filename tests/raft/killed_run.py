@@ -23,8 +23,10 @@ from tests.rollout.killed_run import kill_at_fsync, status_of
 
 
 def config_of(folder: Path) -> RaftConfig:
-    """One round, whose training saves a checkpoint after each epoch."""
-    config = make_config(folder.parent, folder.name, rounds=1, prompts_per_round=6, problems_per_part=3)
+    """One round, with importance weights, whose training saves a checkpoint after each epoch."""
+    config = make_config(
+        folder.parent, folder.name, rounds=1, prompts_per_round=6, problems_per_part=3, importance_cap=2.0
+    )
     callback = "lightning.pytorch.callbacks.ModelCheckpoint"
     config.sft["trainer"]["callbacks"] = [{"class_path": callback, "init_args": {"save_last": True}}]
     config.sft["trainer"]["enable_checkpointing"] = True

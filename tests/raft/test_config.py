@@ -22,6 +22,7 @@ def test_the_defaults_are_the_paper_s() -> None:
     defaults = config()
     assert (defaults.rounds, defaults.solutions_per_problem, defaults.temperature, defaults.epochs) == (3, 16, 1.0, 2)
     assert (defaults.learning_rate, defaults.aggregation, defaults.selector) == (5e-7, "min", "er")
+    assert (defaults.importance_cap, defaults.patience) == (None, None)
 
 
 def test_the_learning_rate_falls_by_one_part_of_the_rounds_in_each() -> None:
@@ -70,6 +71,9 @@ def test_rounds_and_purposes_sample_from_streams_of_their_own() -> None:
         ({"rounds": 0}, "rounds is 0; it must be at least 1"),
         ({"prompts_per_round": 0}, "prompts_per_round is 0; it must be at least 1"),
         ({"keep_rounds": 0}, "keep_rounds is 0; it must be at least 1"),
+        ({"patience": 0}, "patience is 0; it must be at least 1"),
+        ({"best_by": "kl"}, "best_by is 'kl'; it must be one of pass_at_1, greedy"),
+        ({"importance_cap": 0.5}, "importance_cap is 0.5; it must be null or a finite number of at least 1"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be a finite number above 0"),
         ({"temperature": 0.0}, "temperature is 0; RAFT chooses among samples that differ"),
         ({"correct_threshold": 2.0}, "correct_threshold is 2.0; it must be above 0 and at most 1"),

@@ -43,6 +43,8 @@ def test_a_round_decides_where_from_on_what_how_fast_and_how_long(tmp_path: Path
         },
         "data": {"max_tokens": 512, "samples": "kept.jsonl", "seed": 5},
     }
+    capped = sft_settings(config(importance_cap=2.0), 1, "policy", Path("kept.jsonl"), tmp_path)
+    assert capped["model"]["importance_cap"] == 2.0
     first = sft_settings(config(), 1, "policy", Path("kept.jsonl"), tmp_path)
     assert first["model"]["gguf_file"] == "it.gguf"
     assert first["model"]["optimizer"] == {

@@ -9,7 +9,7 @@ import torch
 
 from erprm.data.policy import PolicySample
 from erprm.engines.transformers import TransformersEngine
-from erprm.raft.evaluation import EvaluatedProblem, evaluate
+from erprm.raft.evaluation import EvaluatedProblem, Evaluation, best_round, evaluate, variety_table
 from erprm.raft.log_probs import mean_of_problems, solution_log_probs
 from erprm.rollout import Sampling
 from tests.rollout.conftest import WORDS, make_policy, make_word_tokenizer
@@ -82,10 +82,22 @@ def test_the_standard_error_is_that_of_a_mean_of_problems() -> None:
     assert math.isnan(error)
 
 
+def evaluated(greedy: bool, right: int) -> Evaluation:
+    correct = [place < right for place in range(4)]
+    return evaluate(0, [EvaluatedProblem("a", greedy, correct, None, None, [-1.0] * 4, [2] * 4, 1, 1)], cut_off=0.0)
+
+
+def test_the_best_round_is_the_first_of_the_most_accurate() -> None:
+    rounds = [evaluated(False, 1), evaluated(False, 3), evaluated(True, 2), evaluated(True, 3)]
+    assert best_round(rounds, "pass_at_1") == 1
+    assert best_round(rounds, "greedy") == 2
+    assert best_round(rounds[:1], "greedy") == 0
+
+
 def test_an_evaluation_is_means_over_problems() -> None:
     problems = [
-        EvaluatedProblem("a", True, [True, False], [0.9, 0.7], [1.0, 3.0]),
-        EvaluatedProblem("b", False, [False, False], [0.2, 0.4], [4.0, 4.0]),
+        EvaluatedProblem("a", True, [True, False], [0.9, 0.7], [1.0, 3.0], [-1.0, -2.0], [3, 5], 2, 2),
+        EvaluatedProblem("b", False, [False, False], [0.2, 0.4], [4.0, 4.0], [-0.5, -0.5], [1, 1], 1, 1),
     ]
     found = evaluate(2, problems, cut_off=0.25)
     assert (found.round, found.problems, found.samples, found.cut_off) == (2, 2, 2, 0.25)
@@ -97,4 +109,11 @@ def test_an_evaluation_is_means_over_problems() -> None:
     # (0.8 - 0.5 + 0.3 - 0) / 2; two problems, so the interval reaches from the one to the other.
     assert (found.gap.mean, found.gap.low, found.gap.high) == pytest.approx((0.3, 0.3, 0.3))
     assert (found.pass_at_1.low, found.pass_at_1.high) == (0.0, 0.5)
+    # 4 nats over 10 tokens; two of two solutions and one of two.
+    assert (found.entropy, found.distinct_solutions, found.distinct_answers) == pytest.approx((0.4, 0.75, 0.75))
+    assert variety_table([found]).rows == [["2", "0.400", "75.0", "75.0", "25.0"]]
+    earlier = found.as_json()
+    for name in ("entropy", "distinct_solutions", "distinct_answers"):
+        del earlier[name]
+    assert variety_table([type(found).from_json(earlier)]).rows == [["2", "-", "-", "-", "25.0"]]
     assert type(found).from_json(found.as_json()) == found

@@ -2,6 +2,7 @@ import io
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from erprm.cli import main
+from erprm.data.policy import PolicySample
 from erprm.engines.transformers import TransformersEngine
+from erprm.models.backbone.loading import load_causal_lm
 from erprm.raft import ProblemSet, run_raft
 from erprm.raft.evaluation import Evaluation
+from erprm.raft.log_probs import solution_log_probs
 from erprm.raft.selectors import SelectionError
 from erprm.raft.solutions import SampledProblem, read_rows, read_solutions
+from erprm.raft.stages import read_evaluation
 from erprm.runs.folder import OutputFolderError
 from erprm.steps import StepFormat, split_steps
 from tests.raft.sums import SCORER, is_right, make_config
@@ -35,7 +40,7 @@ def files(folder: Path) -> dict[str, int]:
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "results.json" and "/." not in str(path)
+        if path.is_file() and path.name not in ("results.json", "best.json") and "/." not in str(path)
     }
 
 
@@ -125,13 +130,85 @@ def test_earlier_rounds_are_pruned_and_the_run_is_done_all_the_same(finished: An
     shutil.copytree(folder, pruned)
     # The settings of a stage name no folder, so a copy goes on as the run itself.
     assert run(folder.parent, "pruned", keep_rounds=1) == evaluations
-    for stage in ("samples", "scores", "selected", "policy", "held_out"):
+    # Whichever round is best, its policy stays.
+    best = json.loads((pruned / "best.json").read_text())["round"]
+    for stage in ("samples", "scores", "selected", "held_out", *(["policy"] if best != 1 else [])):
         assert [path.name for path in (pruned / "round-1" / stage).iterdir()] == ["manifest.json"]
         assert len(list((pruned / "round-2" / stage).iterdir())) > 1
     assert (pruned / "round-1/evaluation/evaluation.json").exists()
     before = files(pruned)
     assert run(folder.parent, "pruned", keep_rounds=1) == evaluations
     assert files(pruned) == before
+
+
+SMALL: dict[str, Any] = {"rounds": 3, "prompts_per_round": 2, "solutions_per_problem": 2, "epochs": 1}
+
+
+@pytest.fixture
+def accuracies(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What evaluations are made to say of pass@1, in place of what a training comes to."""
+    scripted = [0.2, 0.5, 0.4, 0.6]
+
+    def read(folder: Path) -> Evaluation:
+        found = read_evaluation(folder)
+        return replace(found, pass_at_1=replace(found.pass_at_1, mean=scripted[found.round]))
+
+    monkeypatch.setattr("erprm.raft.rounds.read_evaluation", read)
+    return scripted
+
+
+def test_a_run_stops_where_patience_ends_and_keeps_the_policy_of_the_best_round(
+    world: Path, accuracies: list[float]
+) -> None:
+    folder, said = world / "patient", io.StringIO()
+    held_out = ProblemSet("jsonl", str(world / "test.jsonl"), limit=2)
+    changes: dict[str, Any] = {**SMALL, "held_out": held_out, "evaluation_samples": 2}
+    config = make_config(world, "patient", patience=1, **changes)
+    assert [each.round for each in run_raft(config, Console(file=said, width=200), sft)] == [0, 1, 2]
+    complaint = "stopped after round 2 of 3: pass_at_1 is not above that of round 1 in 1 round(s), and patience is 1"
+    assert complaint in said.getvalue()
+    assert json.loads((folder / "best.json").read_text()) == {
+        "round": 1,
+        "pass_at_1": 0.5,
+        "policy": "round-1/policy",
+    }
+    # Of the best round, which is not among the last keep_rounds, the policy is left, and nothing else.
+    assert (folder / "round-1/policy/model.safetensors").exists()
+    assert [path.name for path in (folder / "round-1/samples").iterdir()] == ["manifest.json"]
+    assert not (folder / "round-3").exists()
+
+    before = files(folder)
+    assert len(run(world, "patient", patience=1, **changes)) == 3
+    assert files(folder) == before
+
+    # More patience goes on with the run, and a better round takes the place of the best.
+    assert len(run(world, "patient", patience=2, **changes)) == 4
+    assert json.loads((folder / "best.json").read_text())["policy"] == "round-3/policy"
+    assert [path.name for path in (folder / "round-1/policy").iterdir()] == ["manifest.json"]
+
+    accuracies[:] = [0.2, 0.7, 0.4, 0.6]
+    run(world, "patient", patience=2, **changes)
+    assert json.loads((folder / "best.json").read_text()) == {"round": 1, "pass_at_1": 0.7, "policy": None}
+
+
+def test_importance_weights_start_from_the_policy_that_sampled(world: Path) -> None:
+    held_out = ProblemSet("jsonl", str(world / "test.jsonl"), limit=2)
+    changes: dict[str, Any] = {**SMALL, "rounds": 1, "held_out": held_out, "evaluation_samples": 2}
+    run(world, "weights", importance_cap=2.0, **changes)
+    folder = world / "weights/round-1"
+    rows, selected = (list(read_rows(folder / name)) for name in ("log_probs", "selected"))
+    assert [{**row, "log_probs": None} for row in rows] == [{**row, "log_probs": None} for row in selected]
+    samples = [PolicySample([*row["prompt"], *row["completion"]], len(row["prompt"]), "") for row in rows]
+    policy = load_causal_lm(str(world / "policy"), None, dtype="float32").eval()
+    expected = [sum(row["log_probs"]) for row in rows]
+    assert solution_log_probs(policy, samples) == pytest.approx(expected, abs=1e-4)
+    settings = json.loads((folder / "policy/sft.json").read_text())
+    assert settings["data"]["samples"] == str(folder / "log_probs/samples.jsonl")
+    assert settings["model"]["importance_cap"] == 2.0
+    before = files(folder)
+    with pytest.raises(OutputFolderError, match=r"importance_cap: 2\.0 there, None now"):
+        run(world, "weights", **changes)
+    assert files(folder) == before
 
 
 def test_a_round_in_which_nothing_passes_the_threshold_can_be_gone_on_with(world: Path) -> None:
@@ -247,7 +324,9 @@ def test_the_command_trains_in_a_process_of_its_own_and_shows_every_round(
     assert main(["raft", "--config", str(file)]) == 0
     assert "The policy of each round on held-out problems" in capfd.readouterr().out
     table = (world / "command/results.md").read_text(encoding="utf-8")
-    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == ["| 0 (initial policy)", "| 1"]
+    of_rounds = [line.split(" | ")[0] for line in table.splitlines() if line.startswith(("| 0", "| 1"))]
+    assert of_rounds == ["| 0 (initial policy)", "| 1"] * 2
+    assert table.splitlines()[-1].startswith("Best by pass_at_1, ")
     assert (world / "command/round-1/policy/sft.log").exists()
 
     for changed, complaint in (
