@@ -14,12 +14,14 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
+from erprm.data import ProcessRewardDataModule
 from erprm.data.policy import PolicyDataModule
-from erprm.demo.drills import drills, sheets
+from erprm.data.records import write_records
+from erprm.demo.drills import drills, judged_drills, sheets
 from erprm.demo.world import PROMPT, BaseStage, ComputeDtype, Fit, PRMStart, Recipe, Row, Sizes, World
 from erprm.engines.model_files import load_tokenizer
 from erprm.errors import InputError, MissingPackageError
-from erprm.models import CosineWithWarmup, PolicyModel
+from erprm.models import CosineWithWarmup, PolicyModel, ProcessRewardModel
 from erprm.models.backbone.loading import load_causal_lm
 from erprm.runs.atomic import write_json_lines
 from erprm.runs.identity import model_key
@@ -38,7 +40,7 @@ class LanguageRecipe(Recipe):
     Attributes:
         policy_epochs: epochs over the policy's samples.
         held_out_problems: problems of the pool of held-out templates.
-        drills: sheets of single lines that the base learns from.
+        drills: sheets of single lines that the base learns to write from, and as many that it learns to check from.
     """
 
     systematic_share: float = 0.15
@@ -163,6 +165,10 @@ class LanguageWorld(World, Generic[_Problem]):
     def drill_lines(self, rng: random.Random) -> list[str]:
         """Right lines of the solution to a new problem of a seen template, those of them that are worth learning."""
 
+    @abstractmethod
+    def mistaken(self, line: str, rng: random.Random) -> str:
+        """A line to be drilled, made wrong."""
+
     @property
     def seen_templates(self) -> list[Any]:
         """Those that models may be trained on."""
@@ -178,17 +184,38 @@ class LanguageWorld(World, Generic[_Problem]):
         """The backbone in float32 as a plain folder, and what it becomes by drills."""
         return [("base model", self._base), (self.drilled, self._drilled)]
 
+    @property
+    def checker_stages(self) -> Sequence[tuple[str, BaseStage]]:
+        """What the base becomes when it has learned to check single lines, too."""
+        return [("checker", self._checker)]
+
     def _base(self, _: Path | None, folder: Path, seed: int, fit: Fit) -> None:
         load_causal_lm(self.backbone, self.gguf_file).save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
 
     def _drilled(self, base: Path | None, folder: Path, seed: int, fit: Fit) -> None:
-        of_lines = sheets(self.drill_lines, random.Random(f"drills {seed}"), self.recipe.drills)
+        of_lines = self._sheets(random.Random(f"drills {seed}"))
         samples = folder / "drills.jsonl"
         write_json_lines(self._that_fit(drills(self.drill_title, of_lines)), samples)
         model = PolicyModel(str(base), **self.optimization(self.recipe.policy_learning_rate))
         fit(model, PolicyDataModule(str(samples), **self.sizes.batches, seed=seed), folder, 1)
         model.save_pretrained(folder)
+
+    def _checker(self, base: Path | None, folder: Path, seed: int, fit: Fit) -> None:
+        rng = random.Random(f"judged drills {seed}")
+        rollouts = folder / "drills.parquet"
+        write_records(judged_drills(self.drill_title, self._sheets(rng), self.mistaken, rng), rollouts)
+        model = ProcessRewardModel(
+            str(base), step_format=self.step_format, **self.optimization(self.recipe.prm_learning_rate)
+        )
+        data = ProcessRewardDataModule(
+            str(rollouts), labels="soft", cache_dir=str(folder / "cache"), **self.sizes.batches, seed=seed
+        )
+        fit(model, data, folder, 1)
+        model.save_pretrained(folder)
+
+    def _sheets(self, rng: random.Random) -> list[list[str]]:
+        return sheets(self.drill_lines, rng, self.recipe.drills)
 
     def problems(self, rng: random.Random) -> dict[str, list[Row]]:
         """Problems with ids that all differ; ``held_out`` are those of templates that nothing is trained on."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from erprm.demo.language import LanguageRecipe, LanguageWorld
 from erprm.demo.puzzles.checker import PuzzleChecker
 from erprm.demo.puzzles.templates import Puzzle, Template, load_templates, puzzle_named
-from erprm.demo.puzzles.writer import Mistakes, systematic_mistakes, write_solution
+from erprm.demo.puzzles.writer import Mistakes, systematic_mistakes, with_another_conclusion, write_solution
 
 FULL = LanguageRecipe(policy_samples=1200, train_problems=400, test_problems=48, held_out_problems=24)
 _ORDERS_KEPT = 0.4
@@ -38,6 +38,10 @@ class PuzzlesWorld(LanguageWorld[Puzzle]):
         template = rng.choice(self.seen_templates)
         *steps, _ = write_solution(template.draw(rng), rng).split("\n")
         return [step for step in steps if template.chain or rng.random() < _ORDERS_KEPT]
+
+    def mistaken(self, line: str, rng: random.Random) -> str:
+        """Concludes another relation."""
+        return with_another_conclusion(line, [template.relations for template in self.seen_templates], rng)
 
     def writer(self, rng: random.Random) -> Callable[[Puzzle], str]:
         """Mistakes what two relations come to."""

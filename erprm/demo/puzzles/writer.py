@@ -72,6 +72,20 @@ def write_solution(puzzle: Puzzle, rng: random.Random, mistakes: Mistakes | None
     return "\n".join([*lines, f"{ANSWER} {puzzle.answer_of(known)}"])
 
 
+def with_another_conclusion(line: str, relations: Iterable[Relations], rng: random.Random) -> str:
+    """A right deduction of some relations, which now concludes another relation, that does not follow."""
+    premises, conclusion = line.split(", so ")
+    first = conclusion.removeprefix("the ").split()[0]
+    phrases = [[f" {each.said(kind, first)} " for kind in each.words] for each in relations]
+    said, others = next(
+        (phrase, [other for other in among if other != phrase])
+        for among in phrases
+        for phrase in among
+        if phrase in conclusion
+    )
+    return f"{premises}, so {conclusion.replace(said, rng.choice(others))}"
+
+
 def _mistakes_of(pair: Pair, relations: Relations, rng: random.Random, mistakes: Mistakes) -> Sequence[str]:
     """The mistakes to try, the first that something follows from; mostly none."""
     if pair in mistakes.systematic:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from erprm.data import ProcessRewardDataModule
-from erprm.data.records import write_records
 from erprm.demo.language import LanguageWorld
 from erprm.demo.stories.checker import StoryChecker, first_wrong
-from erprm.demo.stories.drills import TITLE, calculations, judged_drills
+from erprm.demo.stories.drills import TITLE, calculations, miscalculated
 from erprm.demo.stories.templates import Problem, Template, load_templates, template_named
 from erprm.demo.stories.writer import Mistakes, misread_steps, write_solution
-from erprm.demo.world import BaseStage, Fit
-from erprm.models import ProcessRewardModel
 
 
 class StoriesWorld(LanguageWorld[Problem]):
@@ -29,27 +24,13 @@ class StoriesWorld(LanguageWorld[Problem]):
         """Those of ``templates.txt``."""
         return list(load_templates().values())
 
-    @property
-    def checker_stages(self) -> Sequence[tuple[str, BaseStage]]:
-        """The calculator when it has learned to check calculations."""
-        return [("checker", self._checker)]
-
     def drill_lines(self, rng: random.Random) -> list[str]:
         """Calculations."""
         return calculations(self.seen_templates, rng)
 
-    def _checker(self, calculator: Path | None, folder: Path, seed: int, fit: Fit) -> None:
-        rollouts = folder / "drills.parquet"
-        rng = random.Random(f"judged drills {seed}")
-        write_records(judged_drills(self.seen_templates, rng, self.recipe.drills), rollouts)
-        model = ProcessRewardModel(
-            str(calculator), step_format=self.step_format, **self.optimization(self.recipe.prm_learning_rate)
-        )
-        data = ProcessRewardDataModule(
-            str(rollouts), labels="soft", cache_dir=str(folder / "cache"), **self.sizes.batches, seed=seed
-        )
-        fit(model, data, folder, 1)
-        model.save_pretrained(folder)
+    def mistaken(self, line: str, rng: random.Random) -> str:
+        """Changes a digit of the result."""
+        return miscalculated(line, rng)
 
     def writer(self, rng: random.Random) -> Callable[[Problem], str]:
         """Misreads steps, and slips."""

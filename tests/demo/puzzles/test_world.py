@@ -8,6 +8,7 @@ from erprm.demo.language import HE
 from erprm.demo.puzzles.relations import Fact, Relations, family
 from erprm.demo.puzzles.templates import load_templates
 from erprm.demo.puzzles.world import PuzzlesWorld
+from erprm.demo.puzzles.writer import with_another_conclusion
 from tests.tiny import save_tiny_llama
 
 
@@ -46,3 +47,16 @@ def test_men_and_women_are_called_by_their_words(lines: list[str]) -> None:
     for line in lines:
         for first, word in re.findall(r"(\w+) is the (son|daughter|brother|sister|uncle|aunt) of", line):
             assert (first in HE) == (word in {"son", "brother", "uncle"}), line
+
+
+def test_another_conclusion_is_of_the_same_people_and_does_not_follow(lines: list[str]) -> None:
+    seen = [template.relations for template in load_templates().values() if not template.held_out]
+    rng = random.Random(0)
+    for line in lines:
+        relations = next(each for each in seen if len(facts(line, each)) == 3)
+        one, two, (first, kind, last) = facts(line, relations)
+        *premises, wrong = facts(with_another_conclusion(line, seen, rng), relations)
+        assert premises == [one, two]
+        assert (wrong[0], wrong[2]) == (first, last)
+        assert wrong[1] != kind
+        assert wrong not in relations.closure([one, two]), line

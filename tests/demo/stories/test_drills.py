@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from erprm.data.records import validate_record
-from erprm.demo.drills import drills, sheets
-from erprm.demo.stories.drills import calculations, judged_drills, miscalculated
+from erprm.demo.drills import drills, judged_drills, sheets
+from erprm.demo.stories.drills import calculations, miscalculated
 from erprm.demo.stories.templates import load_templates
 
 TEMPLATES = [template for template in load_templates().values() if not template.held_out]
@@ -53,7 +53,8 @@ def test_subtractions_and_divisions_come_more_often_than_in_solutions(lines: lis
 
 
 def test_half_of_the_judged_lines_are_wrong_and_judgements_are_true() -> None:
-    records = judged_drills(TEMPLATES, random.Random(1), 12)
+    rng = random.Random(1)
+    records = judged_drills("Calculations:", sheets(partial(calculations, TEMPLATES), rng, 12), miscalculated, rng)
     assert len({record.problem_id for record in records}) == 12
     right = 0
     for record in records:
