@@ -11,7 +11,7 @@ from erprm.demo.puzzles.checker import PuzzleChecker
 from erprm.demo.puzzles.templates import Puzzle, Template, load_templates, puzzle_named
 from erprm.demo.puzzles.writer import Mistakes, systematic_mistakes, with_another_conclusion, write_solution
 
-FULL = LanguageRecipe(policy_samples=1200, train_problems=400, test_problems=48, held_out_problems=24)
+FULL = LanguageRecipe(policy_samples=3000, train_problems=500, test_problems=60, held_out_problems=20)
 _ORDERS_KEPT = 0.4
 
 
