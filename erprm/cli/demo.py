@@ -51,8 +51,8 @@ class DemoConfig:
         prm_seeds: in stories and puzzles, reward models for each kind; 3 by default.
         dtype: in stories and puzzles, what is sampled and computed in; float32 by default. bfloat16 is faster on a GPU
             and on CPUs with ``avx512_bf16``, far slower on others.
-        prm_start: in stories and puzzles, the model that reward models start from: the ``base``, which in stories has
-            learned to check calculations, or the ``policy``; the base by default.
+        prm_start: in stories and puzzles, the model that reward models start from: the ``base``, which has
+            learned to check single lines, or the ``policy``; the base by default.
     """
 
     output_dir: str = "demo"

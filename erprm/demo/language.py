@@ -14,11 +14,16 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
+from erprm.data import ProcessRewardDataModule
+from erprm.data.policy import PolicyDataModule
+from erprm.data.records import write_records
+from erprm.demo.drills import drills, judged_drills, sheets
 from erprm.demo.world import PROMPT, BaseStage, ComputeDtype, Fit, PRMStart, Recipe, Row, Sizes, World
 from erprm.engines.model_files import load_tokenizer
 from erprm.errors import InputError, MissingPackageError
-from erprm.models import CosineWithWarmup
+from erprm.models import CosineWithWarmup, PolicyModel, ProcessRewardModel
 from erprm.models.backbone.loading import load_causal_lm
+from erprm.runs.atomic import write_json_lines
 from erprm.runs.identity import model_key
 from erprm.steps import StepFormat
 
@@ -35,7 +40,7 @@ class LanguageRecipe(Recipe):
     Attributes:
         policy_epochs: epochs over the policy's samples.
         held_out_problems: problems of the pool of held-out templates.
-        drills: sheets of calculations that the base of the stories learns from.
+        drills: sheets of single lines that the base learns to write from, and as many that it learns to check from.
     """
 
     systematic_share: float = 0.15
@@ -104,9 +109,13 @@ class LanguageWorld(World, Generic[_Problem]):
 
     Attributes:
         lines: a solution, to see whether a tokenizer keeps it as it is.
+        drilled: name of the base when it has learned to write single lines of solutions.
+        drill_title: what it is told in the place of a problem.
     """
 
     lines: ClassVar[str]
+    drilled: ClassVar[str]
+    drill_title: ClassVar[str]
     step_format = StepFormat(first_separator="\n", separator="\n", add_tokens=True)
     sizes = Sizes(
         max_new_tokens=192, row_tokens=512, batch_tokens=1024, score_tokens=4096, completions=128, problems_per_shard=20
@@ -140,7 +149,8 @@ class LanguageWorld(World, Generic[_Problem]):
         self.backbone, self.gguf_file = (backbone, gguf_file) if backbone is not None else packaged_backbone(self.name)
         self.prm_seeds, self.policy_epochs = prm_seeds, recipe.policy_epochs
         self.dtype, self.prm_start = dtype, prm_start
-        check_tokenizer(load_tokenizer(self.backbone, self.gguf_file), self.lines)
+        self._tokenizer = load_tokenizer(self.backbone, self.gguf_file)
+        check_tokenizer(self._tokenizer, self.lines)
 
     @property
     @abstractmethod
@@ -151,6 +161,19 @@ class LanguageWorld(World, Generic[_Problem]):
     def writer(self, rng: random.Random) -> Callable[[_Problem], str]:
         """Writes solutions with mistakes of the recipe's rates, of which the systematic ones are drawn first."""
 
+    @abstractmethod
+    def drill_lines(self, rng: random.Random) -> list[str]:
+        """Right lines of the solution to a new problem of a seen template, those of them that are worth learning."""
+
+    @abstractmethod
+    def mistaken(self, line: str, rng: random.Random) -> str:
+        """A line to be drilled, made wrong."""
+
+    @property
+    def seen_templates(self) -> list[Any]:
+        """Those that models may be trained on."""
+        return [template for template in self.templates if not template.held_out]
+
     @cached_property
     def settings(self) -> Row:
         """The recipe, and the backbone by its content."""
@@ -158,12 +181,41 @@ class LanguageWorld(World, Generic[_Problem]):
 
     @property
     def base_stages(self) -> Sequence[tuple[str, BaseStage]]:
-        """The backbone in float32, as a plain folder."""
-        return [("base model", self._base)]
+        """The backbone in float32 as a plain folder, and what it becomes by drills."""
+        return [("base model", self._base), (self.drilled, self._drilled)]
+
+    @property
+    def checker_stages(self) -> Sequence[tuple[str, BaseStage]]:
+        """What the base becomes when it has learned to check single lines, too."""
+        return [("checker", self._checker)]
 
     def _base(self, _: Path | None, folder: Path, seed: int, fit: Fit) -> None:
         load_causal_lm(self.backbone, self.gguf_file).save_pretrained(folder)
-        load_tokenizer(self.backbone, self.gguf_file).save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
+
+    def _drilled(self, base: Path | None, folder: Path, seed: int, fit: Fit) -> None:
+        of_lines = self._sheets(random.Random(f"drills {seed}"))
+        samples = folder / "drills.jsonl"
+        write_json_lines(self._that_fit(drills(self.drill_title, of_lines)), samples)
+        model = PolicyModel(str(base), **self.optimization(self.recipe.policy_learning_rate))
+        fit(model, PolicyDataModule(str(samples), **self.sizes.batches, seed=seed), folder, 1)
+        model.save_pretrained(folder)
+
+    def _checker(self, base: Path | None, folder: Path, seed: int, fit: Fit) -> None:
+        rng = random.Random(f"judged drills {seed}")
+        rollouts = folder / "drills.parquet"
+        write_records(judged_drills(self.drill_title, self._sheets(rng), self.mistaken, rng), rollouts)
+        model = ProcessRewardModel(
+            str(base), step_format=self.step_format, **self.optimization(self.recipe.prm_learning_rate)
+        )
+        data = ProcessRewardDataModule(
+            str(rollouts), labels="soft", cache_dir=str(folder / "cache"), **self.sizes.batches, seed=seed
+        )
+        fit(model, data, folder, 1)
+        model.save_pretrained(folder)
+
+    def _sheets(self, rng: random.Random) -> list[list[str]]:
+        return sheets(self.drill_lines, rng, self.recipe.drills)
 
     def problems(self, rng: random.Random) -> dict[str, list[Row]]:
         """Problems with ids that all differ; ``held_out`` are those of templates that nothing is trained on."""
@@ -180,7 +232,9 @@ class LanguageWorld(World, Generic[_Problem]):
         """Solutions to problems of their own, of seen templates alone."""
         write = self.writer(rng)
         problems = self._distinct(self.recipe.policy_samples, rng, excluded, held_out=False)
-        return [{"prompt": PROMPT.text(problem.question), "completion": write(problem)} for problem in problems]
+        return self._that_fit(
+            [{"prompt": PROMPT.text(problem.question), "completion": write(problem)} for problem in problems]
+        )
 
     def optimization(self, learning_rate: float, floor: float = 0.0) -> dict[str, Any]:
         """Arguments of a module in training."""
@@ -200,6 +254,21 @@ class LanguageWorld(World, Generic[_Problem]):
         drawn = list(problems.values())
         rng.shuffle(drawn)
         return drawn
+
+    def _that_fit(self, samples: list[Row]) -> list[Row]:
+        """The samples, if most are short enough to be trained on.
+
+        Raises:
+            InputError: if the tokenizer makes too many tokens of most of them, which would be left out.
+        """
+        most = self.sizes.row_tokens
+        too_long = sum(len(self._tokenizer(row["prompt"] + row["completion"])["input_ids"]) > most for row in samples)
+        if 2 * too_long > len(samples):
+            raise InputError(
+                f"backbone: its tokenizer makes more than {most} tokens, the most of a row here, of {too_long} of "
+                f"{len(samples)} samples; take one of a larger vocabulary"
+            )
+        return samples
 
     def _row(self, problem: _Problem) -> Row:
         return {

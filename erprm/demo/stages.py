@@ -32,7 +32,6 @@ from erprm.data.pools import grade_pool, pool_fingerprint, read_pool, write_pool
 from erprm.data.sources import load_problems
 from erprm.demo.world import PROMPT, BaseStage, Row, World
 from erprm.engines.base import Sampling
-from erprm.engines.model_files import load_tokenizer
 from erprm.engines.transformers import TransformersEngine
 from erprm.errors import InputError
 from erprm.metrics.estimate import Curve
@@ -170,7 +169,6 @@ class Demo:
     def _policy(self, base: Path, problems: Path, folder: Path) -> None:
         ids = {problem.problem_id for file in problems.glob("*.jsonl") for problem in load_problems("jsonl", str(file))}
         samples, sizes = self.world.policy_samples(self._rng("policy"), ids), self.world.sizes
-        _refuse_long(samples, base, sizes.row_tokens)
         write_json_lines(samples, folder / "samples.jsonl")
         recipe = self.world.recipe
         model = PolicyModel(str(base), **self.world.optimization(recipe.policy_learning_rate))
@@ -377,17 +375,6 @@ class Demo:
 def _number(value: float | None) -> float:
     """A number as JSON has it, which has no NaN."""
     return float("nan") if value is None else value
-
-
-def _refuse_long(samples: Sequence[Row], base: Path, most: int) -> None:
-    """Refuses a backbone whose tokenizer makes too many tokens of most samples, which would be left out."""
-    tokenizer = load_tokenizer(str(base))
-    too_long = sum(len(tokenizer(row["prompt"] + row["completion"])["input_ids"]) > most for row in samples)
-    if 2 * too_long > len(samples):
-        raise InputError(
-            f"backbone: its tokenizer makes more than {most} tokens, the most of a row here, of {too_long} of "
-            f"{len(samples)} solutions with their problems; take one of a larger vocabulary"
-        )
 
 
 def _is_rolled_out(rollouts: Path) -> bool:

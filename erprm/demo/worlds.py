@@ -8,7 +8,8 @@ from typing import Any
 
 from erprm.demo.dial import recipe as dial_recipes
 from erprm.demo.dial.world import DialWorld
-from erprm.demo.language import FULL, QUICK, LanguageWorld
+from erprm.demo.language import FULL, QUICK, LanguageRecipe, LanguageWorld
+from erprm.demo.puzzles.world import FULL as PUZZLES
 from erprm.demo.puzzles.world import PuzzlesWorld
 from erprm.demo.stories.world import StoriesWorld
 from erprm.demo.world import ComputeDtype, PRMStart, World
@@ -28,16 +29,16 @@ def _dial(quick: bool, **settings: object) -> World:
     return DialWorld(dial_recipes.QUICK if quick else dial_recipes.FULL)
 
 
-def _in_words(world: type[LanguageWorld[Any]], quick: bool, **settings: Any) -> World:
+def _in_words(world: type[LanguageWorld[Any]], full: LanguageRecipe, quick: bool, **settings: Any) -> World:
     given = {key: value for key, value in settings.items() if value is not None}
-    return world(QUICK if quick else FULL, **given)
+    return world(QUICK if quick else full, **given)
 
 
 # An entry more is a world more.
 WORLDS: dict[str, _Open] = {
     "dial": _dial,
-    "stories": partial(_in_words, StoriesWorld),
-    "puzzles": partial(_in_words, PuzzlesWorld),
+    "stories": partial(_in_words, StoriesWorld, FULL),
+    "puzzles": partial(_in_words, PuzzlesWorld, PUZZLES),
 }
 
 

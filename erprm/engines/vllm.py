@@ -6,6 +6,7 @@ beginnings that prompts share are read once (prefix caching). The scorers start 
 
 from __future__ import annotations
 
+import logging
 import math
 import multiprocessing
 import os
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+log = logging.getLogger(__name__)
+
+# vLLM 0.32 leaves a core to its scheduler, which is half of a machine of two (vllm/utils/ompmultiprocessing.py).
+_FEW_CORES = 4
+_CORES_VARIABLE = "VLLM_CPU_OMP_THREADS_BIND"
+
 # What vLLM's processes get to end by themselves before it kills them. Its own 5 seconds are short on a busy machine.
 _SECONDS_TO_END = 60.0
 
@@ -59,6 +66,8 @@ class VLLMProcess:
             from vllm.platforms import current_platform
 
             on_cpu = current_platform.is_cpu()
+            if on_cpu:
+                take_all_of_few_cores(arguments)
             # On a CPU, vLLM 0.32 dies of a seeded request whose prompt is read in parts ("CPU Generator does not use
             # offset").
             defaults: dict[str, Any] = {"enable_chunked_prefill": False} if on_cpu and runner == "generate" else {}
@@ -148,6 +157,18 @@ def _environment_for_vllm() -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def take_all_of_few_cores(arguments: Mapping[str, Any]) -> None:
+    """Makes vLLM compute on all cores of a machine of few, unless its variables or a parallel model say otherwise."""
+    # macOS does not bind threads.
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    is_parallel = any(size != 1 for key, size in arguments.items() if key.endswith("_parallel_size"))
+    is_set = _CORES_VARIABLE in os.environ or "VLLM_CPU_NUM_OF_RESERVED_CPU" in os.environ
+    if is_parallel or is_set or not 1 < len(cores) <= _FEW_CORES:
+        return
+    os.environ[_CORES_VARIABLE] = ",".join(map(str, cores))
+    log.info("vllm on a CPU: computes on all %d cores; %s would change that", len(cores), _CORES_VARIABLE)
 
 
 class VLLMEngine:

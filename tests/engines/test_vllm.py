@@ -1,5 +1,6 @@
 """Tests of behaviour specific to vLLM; test_engines.py tests what all engines have in common."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ import pytest
 import torch
 
 from erprm.engines.base import EngineError, Sampling, prompt_seed, request_seed
+from erprm.engines.vllm import take_all_of_few_cores
 from erprm.runs.child import kill_when_this_process_ends
 from tests.tiny import make_llama, make_tokenizer
 
 RUN = """
 import subprocess, sys, time
+from erprm.engines.vllm import take_all_of_few_cores
 from erprm.runs.child import kill_when_this_process_ends
 child = subprocess.Popen(["sleep", "600"])
 kill_when_this_process_ends([child.pid])
@@ -54,6 +57,36 @@ def test_seeds_of_all_completions_of_a_request_fit_into_63_bits() -> None:
     assert min(seeds) >= 0
     assert max(seeds) < 2**62
     assert prompt_seed(3, [1, 2]) == request_seed(3, [1, 2], 0) // 2
+
+
+@pytest.mark.parametrize(
+    ("cores", "set_before", "arguments", "bound"),
+    [
+        ({0, 1}, {}, {}, "0,1"),
+        ({5, 2, 7, 3}, {}, {"tensor_parallel_size": 1}, "2,3,5,7"),
+        ({0}, {}, {}, None),
+        (set(range(5)), {}, {}, None),
+        ({0, 1}, {}, {"tensor_parallel_size": 2}, None),
+        ({0, 1}, {"VLLM_CPU_OMP_THREADS_BIND": "0"}, {}, "0"),
+        ({0, 1}, {"VLLM_CPU_NUM_OF_RESERVED_CPU": "1"}, {}, None),
+    ],
+)
+def test_few_cores_are_all_taken_unless_someone_chose(
+    monkeypatch: pytest.MonkeyPatch,
+    cores: set[int],
+    set_before: dict[str, str],
+    arguments: dict[str, int],
+    bound: str | None,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
+    for name in ("VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_NUM_OF_RESERVED_CPU"):
+        # Set first, so that what is set by the function is undone, too.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in set_before.items():
+        monkeypatch.setenv(name, value)
+    take_all_of_few_cores(arguments)
+    assert os.environ.get("VLLM_CPU_OMP_THREADS_BIND") == bound
 
 
 @pytest.mark.slow

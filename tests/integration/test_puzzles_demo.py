@@ -68,5 +68,5 @@ def test_a_tokenizer_that_cuts_most_puzzles_off_is_refused_before_anything_is_tr
     assert main(command) == 1
     error = capsys.readouterr().err
     assert "backbone: its tokenizer makes more than 512 tokens, the most of a row here, of" in error
-    assert "of 16 solutions with their problems; take one of a larger vocabulary" in error
-    assert not (tmp_path / "run/policy").exists()
+    assert "4 of 4 samples; take one of a larger vocabulary" in error
+    assert not (tmp_path / "run/reasoner").exists()

@@ -6,10 +6,10 @@ A template is a block of lines: its name, its relations, its text, and for some 
     is older than / is younger than
     [Some friends|A few cousins] talk about how old they are. {facts} Of {people}, who is the oldest?
 
-Two phrases make an order of five to eight, of which the first is asked for. Relatives in their place, such as "sibling
-child parent", make a chain: the first person is a sibling of the second, who is a child of the third, ...; what the
-first is to the last is asked for. The facts are in random order, each told from either end. Half of the puzzles have
-one or two more that play no part.
+Two phrases make an order of five to eight, of which the first is asked for. The fact that is told first is of its last
+two, from where one can go up. Relatives in their place, such as "sibling child parent", make a chain: the first person
+is a sibling of the second, who is a child of the third, ...; what the first is to the last is asked for. All other
+facts are in random order, each told from either end. Half of the puzzles have one or two more that play no part.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Template:
 
     def kinds(self, count: int) -> tuple[str, ...]:
         """Relation of each person to the next in a chain of so many relations."""
-        return self.chain or (MORE,) * count
+        return self.chain or (LESS,) * count
 
     def draw(self, rng: random.Random) -> Puzzle:
         """A puzzle of this kind."""
@@ -72,13 +72,14 @@ class Template:
             spouses = [fact for fact in self.relations.closure(puzzle.links) if fact[1] == "spouse"]
             if all((first in HE) != (second in HE) for first, _, second in spouses):
                 break
-        kinds = ("sibling", "parent") if self.chain else (MORE, LESS)
+        kinds = ("sibling", "parent") if self.chain else (MORE,)
         extra = (one, two)[: rng.choice(_SIDES)]
         sides = tuple((rng.choice(people), rng.choice(kinds), other) for other in extra)
         links = tuple(rng.choice((link, self.relations.turned(link))) for link in puzzle.links)
-        facts = [*links, *(rng.choice((side, self.relations.turned(side))) for side in sides)]
+        start, *facts = [*links, *(rng.choice((side, self.relations.turned(side))) for side in sides)]
         asked = list(map(self.named, people))
         rng.shuffle(facts)
+        facts.insert(rng.randint(0, len(facts)) if self.chain else 0, start)
         rng.shuffle(asked)
         text = re.sub(r"\[([^\]]*)\]", lambda match: rng.choice(match[1].split("|")), self.text)
         question = text.format(
@@ -121,11 +122,14 @@ class Puzzle:
     @property
     def answer(self) -> str:
         """The right answer: the first of an order, or the word for a relative."""
-        return self.answer_of(self.people[0], self.template.relations.chained(self.template.kinds(len(self.links)))[-1])
+        return self.answer_of(self.template.relations.chained(self.template.kinds(len(self.links)))[-1])
 
-    def answer_of(self, first: str, kind: str) -> str:
-        """The answer for who comes out as the first of an order, or as this kind of relative."""
-        return self.template.relations.word(kind, first) if self.template.chain else first
+    def answer_of(self, kind: str) -> str:
+        """The answer for what somebody takes the first person to be to the last."""
+        first, last = self.people[0], self.people[-1]
+        if self.template.chain:
+            return self.template.relations.word(kind, first)
+        return last if kind == LESS else first
 
 
 def capitalized(text: str) -> str:

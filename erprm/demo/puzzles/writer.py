@@ -2,8 +2,8 @@
 
 A mistake puts another relation in the place of what two facts come to. Some pairs of relations are *systematically*
 mistaken: mostly for one same relation, where it can be the one that comes of reading the second fact the wrong way
-round. A *slip* is random. A mistake is carried on by the lines after it: another relative, or another first of an
-order. One after which nothing would follow is not made.
+round. A *slip* is random. A mistake is carried on by the lines after it: to another relative, or to the end, since
+nobody is before whom one takes for the first of an order. One after which nothing would follow is not made.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from erprm.demo.puzzles.checker import ANSWER
-from erprm.demo.puzzles.relations import LESS, Relations
+from erprm.demo.puzzles.relations import MORE, Relations
 from erprm.demo.puzzles.templates import Puzzle, Template, capitalized
 
 # Name of the relations, the two that are put together, and whether the second is told from its other end.
@@ -52,12 +52,9 @@ def write_solution(puzzle: Puzzle, rng: random.Random, mistakes: Mistakes | None
     mistakes = mistakes or Mistakes()
     template, relations = puzzle.template, puzzle.template.relations
     kinds = template.kinds(len(puzzle.links))
-    leader, known, premise = puzzle.people[0], kinds[0], puzzle.links[0]
+    first, known, premise = puzzle.people[0], kinds[0], puzzle.links[0]
     lines = []
-    for place, link in enumerate(puzzle.links):
-        if leader == puzzle.people[place]:
-            known, premise = kinds[place], link
-            continue
+    for place, link in enumerate(puzzle.links[1:], start=1):
         second, later = kinds[place], kinds[place + 1 :]
         pair = (relations.name, known, second, link[0] != puzzle.people[place])
         known = relations.composed[known, second]
@@ -65,14 +62,28 @@ def write_solution(puzzle: Puzzle, rng: random.Random, mistakes: Mistakes | None
             if not template.chain or len(relations.chained([wrong, *later])) > len(later):
                 known = wrong
                 break
-        conclusion = (leader, known, puzzle.people[place + 1])
+        conclusion = (first, known, puzzle.people[place + 1])
         lines.append(
             capitalized(f"{template.said(premise)} and {template.said(link)}, so {template.said(conclusion)}.")
         )
         premise = conclusion
-        if known == LESS:
-            leader = puzzle.people[place + 1]
-    return "\n".join([*lines, f"{ANSWER} {puzzle.answer_of(leader, known)}"])
+        if known == MORE:
+            break
+    return "\n".join([*lines, f"{ANSWER} {puzzle.answer_of(known)}"])
+
+
+def with_another_conclusion(line: str, relations: Iterable[Relations], rng: random.Random) -> str:
+    """A right deduction of some relations, which now concludes another relation, that does not follow."""
+    premises, conclusion = line.split(", so ")
+    first = conclusion.removeprefix("the ").split()[0]
+    phrases = [[f" {each.said(kind, first)} " for kind in each.words] for each in relations]
+    said, others = next(
+        (phrase, [other for other in among if other != phrase])
+        for among in phrases
+        for phrase in among
+        if phrase in conclusion
+    )
+    return f"{premises}, so {conclusion.replace(said, rng.choice(others))}"
 
 
 def _mistakes_of(pair: Pair, relations: Relations, rng: random.Random, mistakes: Mistakes) -> Sequence[str]:

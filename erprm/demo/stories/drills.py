@@ -1,51 +1,23 @@
-"""Calculations without a story, from which a small model learns to calculate, and to check calculations."""
+"""Calculations without a story, right ones and wrong ones."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 
-from erprm.data.records import RolloutRecord
 from erprm.demo.stories.templates import Template
 from erprm.demo.stories.writer import write_solution
-from erprm.demo.world import PROMPT, Row
 
-_TITLE = "Calculations:"
-_LINES = 14
-_WRONG_SHARE = 0.5
+TITLE = "Calculations:"
 # A small model adds and multiplies small numbers well, so fewer of those are kept.
 _HARD = (" - ", " / ")
 _EASY_KEPT = 0.4
 
 
-def drills(templates: Sequence[Template], rng: random.Random, count: int) -> list[Row]:
-    """Sheets of right lines, each from a solution to another problem: rows of policy data."""
-    sheets = _sheets(templates, rng, count)
-    return [{"prompt": PROMPT.text(_TITLE), "completion": "\n".join(lines)} for lines in sheets]
-
-
-def judged_drills(templates: Sequence[Template], rng: random.Random, count: int) -> list[RolloutRecord]:
-    """Sheets of lines of which half have a wrong digit in the result, with 1 for a right line and 0 for a wrong one."""
-    records = []
-    for number, lines in enumerate(_sheets(templates, rng, count)):
-        wrong = [rng.random() < _WRONG_SHARE for _ in lines]
-        records.append(
-            RolloutRecord(
-                problem_id=f"drills/{number}",
-                question=_TITLE,
-                answer="",
-                source="drills",
-                steps=[
-                    miscalculated(line, rng) if is_wrong else line for line, is_wrong in zip(lines, wrong, strict=True)
-                ],
-                rewards=[[0.0 if is_wrong else 1.0] for is_wrong in wrong],
-                correct=not wrong[-1],
-                policy="",
-                sampling="",
-                seed=0,
-            )
-        )
-    return records
+def calculations(templates: Sequence[Template], rng: random.Random) -> list[str]:
+    """Lines of a solution to a new problem, fewer of those that a small model finds easy."""
+    *steps, _ = write_solution(rng.choice(templates).draw(rng), rng).split("\n")
+    return [step for step in steps if any(sign in step for sign in _HARD) or rng.random() < _EASY_KEPT]
 
 
 def miscalculated(line: str, rng: random.Random) -> str:
@@ -56,12 +28,3 @@ def miscalculated(line: str, rng: random.Random) -> str:
     digits = "123456789" if place == places[0] else "0123456789"
     digit = rng.choice(digits.replace(right[place], ""))
     return f"{left} = {right[:place]}{digit}{right[place + 1 :]}"
-
-
-def _sheets(templates: Sequence[Template], rng: random.Random, count: int) -> list[list[str]]:
-    lines: list[str] = []
-    while len(lines) < count * _LINES:
-        *steps, _ = write_solution(rng.choice(templates).draw(rng), rng).split("\n")
-        lines += [step for step in steps if any(sign in step for sign in _HARD) or rng.random() < _EASY_KEPT]
-    rng.shuffle(lines)
-    return [lines[start : start + _LINES] for start in range(0, count * _LINES, _LINES)]

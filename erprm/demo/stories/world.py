@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from erprm.data import ProcessRewardDataModule
-from erprm.data.policy import PolicyDataModule
-from erprm.data.records import write_records
 from erprm.demo.language import LanguageWorld
 from erprm.demo.stories.checker import StoryChecker, first_wrong
-from erprm.demo.stories.drills import drills, judged_drills
+from erprm.demo.stories.drills import TITLE, calculations, miscalculated
 from erprm.demo.stories.templates import Problem, Template, load_templates, template_named
 from erprm.demo.stories.writer import Mistakes, misread_steps, write_solution
-from erprm.demo.world import BaseStage, Fit
-from erprm.models import PolicyModel, ProcessRewardModel
-from erprm.runs.atomic import write_json_lines
 
 
 class StoriesWorld(LanguageWorld[Problem]):
     """Word problems in plain English."""
 
     name = "stories"
+    drilled, drill_title = "calculator", TITLE
     lines = "12 boxes x 4 pens = 48 pens\n30% of $1250 = $375\n375 - 48 = 327\n#### 327"
 
     @property
@@ -30,43 +24,17 @@ class StoriesWorld(LanguageWorld[Problem]):
         """Those of ``templates.txt``."""
         return list(load_templates().values())
 
-    @property
-    def base_stages(self) -> Sequence[tuple[str, BaseStage]]:
-        """The backbone, and what it becomes when it has learned to calculate."""
-        return [*super().base_stages, ("calculator", self._calculator)]
+    def drill_lines(self, rng: random.Random) -> list[str]:
+        """Calculations."""
+        return calculations(self.seen_templates, rng)
 
-    @property
-    def checker_stages(self) -> Sequence[tuple[str, BaseStage]]:
-        """The calculator when it has learned to check calculations."""
-        return [("checker", self._checker)]
-
-    @property
-    def _seen(self) -> list[Template]:
-        return [template for template in self.templates if not template.held_out]
-
-    def _calculator(self, base: Path | None, folder: Path, seed: int, fit: Fit) -> None:
-        samples = folder / "drills.jsonl"
-        write_json_lines(drills(self._seen, random.Random(f"drills {seed}"), self.recipe.drills), samples)
-        model = PolicyModel(str(base), **self.optimization(self.recipe.policy_learning_rate))
-        fit(model, PolicyDataModule(str(samples), **self.sizes.batches, seed=seed), folder, 1)
-        model.save_pretrained(folder)
-
-    def _checker(self, calculator: Path | None, folder: Path, seed: int, fit: Fit) -> None:
-        rollouts = folder / "drills.parquet"
-        rng = random.Random(f"judged drills {seed}")
-        write_records(judged_drills(self._seen, rng, self.recipe.drills), rollouts)
-        model = ProcessRewardModel(
-            str(calculator), step_format=self.step_format, **self.optimization(self.recipe.prm_learning_rate)
-        )
-        data = ProcessRewardDataModule(
-            str(rollouts), labels="soft", cache_dir=str(folder / "cache"), **self.sizes.batches, seed=seed
-        )
-        fit(model, data, folder, 1)
-        model.save_pretrained(folder)
+    def mistaken(self, line: str, rng: random.Random) -> str:
+        """Changes a digit of the result."""
+        return miscalculated(line, rng)
 
     def writer(self, rng: random.Random) -> Callable[[Problem], str]:
         """Misreads steps, and slips."""
-        misread = misread_steps(self._seen, rng, self.recipe.systematic_share)
+        misread = misread_steps(self.seen_templates, rng, self.recipe.systematic_share)
         mistakes = Mistakes(misread, self.recipe.systematic_rate, self.recipe.slip_rate)
         return lambda problem: write_solution(problem, rng, mistakes)
 

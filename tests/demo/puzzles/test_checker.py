@@ -8,10 +8,10 @@ from erprm.demo.puzzles.relations import Fact
 from erprm.demo.puzzles.templates import Template, capitalized, load_templates, puzzle_named
 
 # Anna > Ben > Mei > Tom > Lucy, and Ben > Leo.
-AGES = puzzle_named("puzzles/ages/Anna,Ben,Mei,Tom,Lucy/Ben.more.Leo")
+AGES = puzzle_named("puzzles/ages/Lucy,Tom,Mei,Ben,Anna/Ben.more.Leo")
 # Anna is a child of Ben, who is a sibling of Mei, who is the spouse of Tom, who is a parent of Lucy.
 COUSINS = puzzle_named("puzzles/portraits/Anna,Ben,Mei,Tom,Lucy")
-PRICES = puzzle_named("puzzles/prices/lamp,rug,vase,desk,radio")
+PRICES = puzzle_named("puzzles/prices/radio,desk,vase,rug,lamp")
 
 
 @pytest.mark.parametrize(

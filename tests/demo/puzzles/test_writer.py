@@ -23,14 +23,12 @@ def test_solutions_without_mistakes_are_right_to_the_checker_and_to_the_grader(t
         assert grade(text, puzzle.answer, "math")
 
 
-def test_a_mistake_in_an_order_is_carried_on_by_another_first() -> None:
+def test_a_mistake_in_an_order_ends_it_with_another_first() -> None:
     puzzle = puzzle_named("puzzles/ages/Anna,Ben,Mei,Tom,Lucy")
     always = Mistakes(slip_rate=1.0)
-    # Every deduction is turned round: Mei comes before Anna, and then Lucy before Mei.
+    # Lucy is the oldest. The first deduction is turned round, so Anna, the youngest, is taken for the oldest.
     assert write_solution(puzzle, random.Random(0), always) == (
-        "Anna is older than Ben and Ben is older than Mei, so Anna is younger than Mei.\n"
-        "Mei is older than Tom and Tom is older than Lucy, so Mei is younger than Lucy.\n"
-        "#### Lucy"
+        "Anna is younger than Ben and Ben is younger than Mei, so Anna is older than Mei.\n#### Anna"
     )
 
 
@@ -82,4 +80,4 @@ def test_systematic_mistakes_are_a_share_of_the_pairs_of_relations() -> None:
     # Each order has two pairs: the second fact is told from one end or the other.
     systematic = systematic_mistakes(orders, random.Random(3), 0.2)
     assert len(systematic) == round(0.2 * 40)
-    assert set(systematic.values()) == {("less",)}
+    assert set(systematic.values()) == {("more",)}

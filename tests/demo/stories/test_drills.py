@@ -2,11 +2,13 @@ import random
 import re
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 
 import pytest
 
 from erprm.data.records import validate_record
-from erprm.demo.stories.drills import drills, judged_drills, miscalculated
+from erprm.demo.drills import drills, judged_drills, sheets
+from erprm.demo.stories.drills import calculations, miscalculated
 from erprm.demo.stories.templates import load_templates
 
 TEMPLATES = [template for template in load_templates().values() if not template.held_out]
@@ -15,10 +17,10 @@ TEMPLATES = [template for template in load_templates().values() if not template.
 @pytest.fixture(scope="module")
 def lines() -> list[str]:
     """All lines of twelve sheets."""
-    sheets = drills(TEMPLATES, random.Random(0), 12)
-    assert len(sheets) == 12
-    assert {sheet["prompt"] for sheet in sheets} == {"Calculations:\n"}
-    return [line for sheet in sheets for line in sheet["completion"].split("\n")]
+    drilled = drills("Calculations:", sheets(partial(calculations, TEMPLATES), random.Random(0), 12))
+    assert len(drilled) == 12
+    assert {sheet["prompt"] for sheet in drilled} == {"Calculations:\n"}
+    return [line for sheet in drilled for line in sheet["completion"].split("\n")]
 
 
 def value(side: str) -> Fraction:
@@ -51,7 +53,8 @@ def test_subtractions_and_divisions_come_more_often_than_in_solutions(lines: lis
 
 
 def test_half_of_the_judged_lines_are_wrong_and_judgements_are_true() -> None:
-    records = judged_drills(TEMPLATES, random.Random(1), 12)
+    rng = random.Random(1)
+    records = judged_drills("Calculations:", sheets(partial(calculations, TEMPLATES), rng, 12), miscalculated, rng)
     assert len({record.problem_id for record in records}) == 12
     right = 0
     for record in records:
