@@ -4,6 +4,6 @@ Importing this package is cheap on purpose: it pulls in neither torch nor any ot
 need from its parts, for example ``from erprm.rewards import entropy_regularized_reward``.
 """
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = ["__version__"]

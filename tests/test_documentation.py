@@ -1,4 +1,4 @@
-"""Runs what README.md and the pages under docs/ tell the reader to run.
+"""Runs what README.md, the page of the examples and the pages under docs/ tell the reader to run.
 
 A comment directly above a code block says what becomes of the block:
 
@@ -25,7 +25,8 @@ from erprm.cli import COMMANDS, main
 from tests.conftest import REPOSITORY, load_script
 from tests.working_folder import make_working_folder
 
-PAGES = [page for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))) if page.exists()]
+_PAGES = (REPOSITORY / "README.md", REPOSITORY / "examples/README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+PAGES = [page for page in _PAGES if page.exists()]
 # The snippets of these pages use a package of the extra `dev` that is no dependency.
 NEEDS = {"rl.md": "trl", "serving.md": "starlette"}
 
@@ -114,7 +115,7 @@ def working_folder(filled_folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def page_name(page: Path) -> str:
-    return page.name
+    return page.name if page.parent.name != "examples" else "examples"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def page_name(page: Path) -> str:
 def test_what_a_page_says_to_run_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.name in NEEDS:
         pytest.importorskip(NEEDS[page.name])
-    if page.name == "README.md":
+    if page == REPOSITORY / "README.md":
         shutil.rmtree("prm")  # The page trains it.
     run_page(page, monkeypatch)
 

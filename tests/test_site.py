@@ -15,7 +15,7 @@ from tests.test_public_names import PUBLIC_NAMES
 reference = load_script(REPOSITORY / "docs/site/reference.py")
 links = load_script(REPOSITORY / "docs/site/repository_links.py")
 
-PAGES = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("examples/*/README.md")]
+PAGES = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("examples/**/README.md")]
 
 
 def described() -> dict[str, str]:
@@ -142,13 +142,16 @@ def test_a_link_of_a_file_leads_to_the_same_place_on_the_site(file: str, link: s
 
 def test_files_that_pages_link_to_become_pages_and_so_do_those_that_these_link_to(tmp_path: Path) -> None:
     for name, text in {
-        "README.md": "[a](docs/a.md)",
+        "README.md": "[a](docs/a.md), [cells](cells.ipynb)",
         "CHANGELOG.md": "",
         "examples/one/README.md": "[code](../../code.py), [back](../../docs/a.md)",
         "code.py": "print(1)\n",
+        "cells.ipynb": '{"cells": [{"cell_type": "markdown", "source": ["# One\\n", "two"]},'
+        ' {"cell_type": "code", "source": ["print(1)"]}]}',
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     found = links.files_beside_docs({"docs/a.md": "[one](../examples/one/README.md)"}, tmp_path)
-    assert sorted(found) == ["CHANGELOG.md", "README.md", "code.py", "examples/one/README.md"]
+    assert sorted(found) == ["CHANGELOG.md", "README.md", "cells.ipynb", "code.py", "examples/one/README.md"]
     assert found["code.py"] == "# code.py\n\n```py\nprint(1)\n```\n"
+    assert found["cells.ipynb"] == "# One\ntwo\n\n```python\nprint(1)\n```\n"

@@ -18,7 +18,7 @@ def make_working_folder(folder: Path) -> Path:
     - ``my-llama``: a tiny causal language model with random weights, with a tokenizer that has a chat template
     - ``prm``: the same as a process reward model, the way ``save_pretrained`` writes it
     - ``rollouts.parquet``, ``pool.jsonl`` (4 candidates a problem), ``solutions.jsonl``, ``problems.jsonl``
-    - ``configs``: those of the repository
+    - ``configs`` and ``examples/step_labels``: those of the repository
     """
     save_tiny_llama(folder / "my-llama")
     tokenizer = make_tokenizer()
@@ -40,7 +40,8 @@ def make_working_folder(folder: Path) -> Path:
         [{"question": q, "solution": f"{i} + 4 = {i + 4}.\nThe answer is: {i + 4}"} for i, q in enumerate(questions)],
     )
     _write_rows(folder / "problems.jsonl", [{"question": q, "answer": str(i + 4)} for i, q in enumerate(questions)])
-    shutil.copytree(REPOSITORY / "configs", folder / "configs")
+    for name in ("configs", "examples/step_labels"):
+        shutil.copytree(REPOSITORY / name, folder / name)
     return folder
 
 

@@ -1,11 +1,12 @@
 """Pages link to files beside ``docs/`` as on a code host; here these files become pages of the site, too.
 
-``README.md`` is the first page. Another Markdown file keeps its text, and any other file is shown as it is. A hook of
-MkDocs.
+``README.md`` is the first page. Another Markdown file keeps its text, a notebook becomes its cells, and any other
+file is shown as it is. A hook of MkDocs.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -50,6 +51,12 @@ def with_links_of_site(text: str, file: str) -> str:
     return _LINK.sub(link, text)
 
 
+def notebook_text(notebook: str) -> str:
+    """The cells of a notebook without its outputs, as Markdown."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(notebook)["cells"]]
+    return "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in cells) + "\n"
+
+
 def files_beside_docs(docs: dict[str, str], read: Path) -> dict[str, str]:
     """The Markdown of each page for a file beside ``docs/``.
 
@@ -66,6 +73,8 @@ def files_beside_docs(docs: dict[str, str], read: Path) -> dict[str, str]:
         text = (read / file).read_text(encoding="utf-8")
         if file.endswith(".md"):
             left += linked_files(text, file)
+        elif file.endswith(".ipynb"):
+            text = notebook_text(text)
         else:
             text = f"# {file}\n\n```{Path(file).suffix[1:]}\n{text}```\n"
         found[file] = text
