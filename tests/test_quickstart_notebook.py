@@ -59,7 +59,6 @@ def test_the_first_cell_installs_nothing_where_the_package_is(tmp_path: Path) ->
     assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.slow
 def test_the_cells_run_from_an_empty_folder(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     ended = run([*CODE, "figure.savefig('figure.png')"], tmp_path)
