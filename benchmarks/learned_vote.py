@@ -53,7 +53,7 @@ LEAST, MOST = 0.02, 0.98
 
 
 def accuracies(
-    pool: Candidates, scores_PN: Tensor, method: CalibrationMethod, folds: int, seed: int = 0
+    pool: Candidates, scores_PN: Tensor, method: CalibrationMethod, folds: int, seed: int
 ) -> dict[str, Tensor]:
     """Whether each problem is answered rightly by all of its candidates, [P], in every way."""
     p_PN = right_probabilities(pool, scores_PN, method, folds, seed)
@@ -177,15 +177,17 @@ def main() -> None:
     parser.add_argument("--aggregation", default="min", help="of step scores, whose result must lie in [0, 1]")
     parser.add_argument("--method", choices=CALIBRATION_METHODS, default="isotonic")
     parser.add_argument("--folds", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="of the folds")
     parser.add_argument("--worlds", type=int, default=10, help="that are drawn where no folder is given")
     parser.add_argument("--problems", type=int, default=300, help="of each world")
     parser.add_argument("--ns", type=int, nargs="+", default=(64, 256), help="candidates in drawn pools")
     parser.add_argument("--noises", type=float, nargs="+", default=(1.0, 2.0, 4.0), help="standard deviations")
     arguments = parser.parse_args()
+    method, folds, seed = arguments.method, arguments.folds, arguments.seed
     for folder in arguments.results:
         pool, scores = read_scored_pool(folder)
         n = int(pool.valid_PN.sum(1).min())
-        values = accuracies(first(pool, n), scores[arguments.aggregation][:, :n], arguments.method, arguments.folds)
+        values = accuracies(first(pool, n), scores[arguments.aggregation][:, :n], method, folds, seed)
         show(f"{folder}, {len(pool.correct_PN)} problems, n = {n}", values, Estimate.of)
     if arguments.results:
         return
@@ -195,7 +197,7 @@ def main() -> None:
         for noise in arguments.noises:
             scores_PN = (logits_PNS + noise * noise_PNS).amin(2).sigmoid()
             for n in arguments.ns:
-                values = accuracies(first(pool, n), scores_PN[:, :n], arguments.method, arguments.folds)
+                values = accuracies(first(pool, n), scores_PN[:, :n], method, folds, seed)
                 found.setdefault((noise, n), []).append({name: float(each.mean()) for name, each in values.items()})
     for (noise, n), worlds in found.items():
         means = {name: torch.tensor([world[name] for world in worlds]) for name in worlds[0]}
