@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from erprm.data.policy import PolicySample
@@ -257,6 +258,6 @@ def _log_probs(config: RaftConfig, model: str, gguf_file: str | None, samples: S
 def _load_policy(config: RaftConfig, model: str, gguf_file: str | None) -> PreTrainedModel:
     device = device_named(config.device)
     dtype: Any = config.dtype if config.dtype != "auto" else "float32" if device.type == "cpu" else "bfloat16"
-    policy = load_causal_lm(model, gguf_file, dtype=dtype).eval()
-    policy.to(device)  # type: ignore[arg-type]
+    policy: PreTrainedModel = load_causal_lm(model, gguf_file, dtype=dtype)
+    nn.Module.to(policy.eval(), device)
     return policy
