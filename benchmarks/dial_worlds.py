@@ -38,7 +38,7 @@ def success_after(problem: DialProblem, policy: Mistakes) -> list[list[float]]:
 
 
 def _results(position: int, move: int, policy: Mistakes) -> list[float]:
-    """How likely each position is to be written as the result of a move."""
+    """Probability of each position as the written result of a move."""
     right, wrong = (position + move) % POSITIONS, policy.systematic.get((position, move))
     slip = policy.slip_rate if wrong is None else 0.0
     shares = [slip / (POSITIONS - 1)] * POSITIONS

@@ -55,7 +55,7 @@ LEAST, MOST = 0.02, 0.98
 def accuracies(
     pool: Candidates, scores_PN: Tensor, method: CalibrationMethod, folds: int, seed: int
 ) -> dict[str, Tensor]:
-    """Whether each problem is answered rightly by all of its candidates, [P], in every way."""
+    """Accuracy on each problem with all of its candidates, [P], by every way of choosing."""
     p_PN = right_probabilities(pool, scores_PN, method, folds, seed)
     return {
         "best-of-n": best_of_n_curves(scores_PN, pool.correct_PN, pool.valid_PN)[:, -1],
@@ -71,7 +71,7 @@ def accuracies(
 
 
 def vote(pool: Candidates, log_weights_PN: Tensor) -> Tensor:
-    """Whether each problem is answered rightly by a vote of all of its candidates, [P].
+    """Accuracy on each problem of a vote of all of its candidates, [P].
 
     An entropic vote at eta 1 takes logarithms of weights. One that is not finite casts no vote: that of a score of 0,
     or of a candidate without a score. Of the whole pool there is one subset, so one draw is exact.
@@ -125,7 +125,7 @@ _STEPS = 6
 def _draw_problem(
     rng: random.Random, policy: Mistakes, candidates: int
 ) -> tuple[list[bool], list[int], list[list[float]], list[list[float]]]:
-    """Whether candidates are right, their answers, and of their steps the logits of exact values and the noise."""
+    """Draws outcomes and answers of candidates, and of their steps the logits of exact values and the noise."""
     problem = random_problem(rng, longest=_STEPS)
     logits_at = [[_logit(p) for p in at_position] for at_position in success_after(problem, policy)]
     noise_of: dict[tuple[int, ...], float] = {}

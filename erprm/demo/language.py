@@ -186,7 +186,7 @@ class LanguageWorld(World, Generic[_Problem]):
 
     @property
     def checker_stages(self) -> Sequence[tuple[str, BaseStage]]:
-        """What the base becomes when it has learned to check single lines, too."""
+        """The base when it has learned to check single lines, too."""
         return [("checker", self._checker)]
 
     def _base(self, _: Path | None, folder: Path, seed: int, fit: Fit) -> None:

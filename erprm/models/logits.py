@@ -148,7 +148,7 @@ def _head_as_loss(
 
 @dataclass
 class _HeadAt:
-    """What an output layer was seen to do within :func:`_head_at`."""
+    """Notes on the forward of an output layer within :func:`_head_at`."""
 
     is_narrowed: bool = False
 

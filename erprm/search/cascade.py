@@ -47,7 +47,7 @@ class Cascade:
         return distinct[: math.ceil(self.keep * len(distinct) - _ROUNDING)]
 
     def affordable(self, flops: Sequence[int]) -> int:
-        """How many of the kept candidates the second scorer may read.
+        """Number of the kept candidates that the second scorer may read.
 
         Args:
             flops: operations for each, the best first.

@@ -1,4 +1,4 @@
-"""What a scorer reads: tokens, and the arithmetic of its forward passes."""
+"""Costs of reading for a scorer: tokens, and the arithmetic of its forward passes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from erprm.steps import Solution, StepEncoder
 
 @dataclass(frozen=True)
 class Reading:
-    """What a scorer has read, each solution by itself: what packing shares among solutions is counted for each.
+    """Amount that a scorer has read, each solution by itself: what packing shares is counted for each.
 
     Attributes:
         solutions: whole ones and parts of them.
@@ -32,7 +32,7 @@ class Reading:
 
 
 def readings(scorer: StepScorer, solutions: Sequence[Solution]) -> list[Reading]:
-    """What a scorer reads of each of some solutions; known of one with a ``step_encoder`` and a ``backbone``."""
+    """Reading of each of some solutions; known of a scorer with a ``step_encoder`` and a ``backbone``."""
     encoder, backbone = getattr(scorer, "step_encoder", None), getattr(scorer, "backbone", None)
     if not isinstance(encoder, StepEncoder):
         return [Reading(1, None, None)] * len(solutions)

@@ -117,7 +117,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
 
 
 def _identity_of(cascade: Cascade | None) -> dict[str, Any]:
-    """What determines the results of a run with a cascade; nothing without one."""
+    """Settings that determine the results of a run with a cascade; nothing without one."""
     if cascade is None:
         return {}
     scorer = scorer_identity(deciding_scorer(cascade), "cascade.scorer")

@@ -146,7 +146,7 @@ SMALL: dict[str, Any] = {"rounds": 3, "prompts_per_round": 2, "solutions_per_pro
 
 @pytest.fixture
 def accuracies(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What evaluations are made to say of pass@1, in place of what a training comes to."""
+    """Makes evaluations say this of pass@1, in place of what a training comes to."""
     scripted = [0.2, 0.5, 0.4, 0.6]
 
     def read(folder: Path) -> Evaluation:

@@ -1,4 +1,4 @@
-"""What each run is: how its model was trained, when, and every setting of it; and the curves of the trainings."""
+"""Descriptions of runs: how and when a model was trained, every setting of it, and the curves of the trainings."""
 
 from __future__ import annotations
 

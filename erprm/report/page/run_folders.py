@@ -56,7 +56,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunContent:
-    """What the folder of a run holds.
+    """Content of the folder of a run.
 
     Attributes:
         evaluations: its evaluations; of an ablation those of the first seed of each setting.

@@ -1,4 +1,4 @@
-"""What trainings have left in the folders of runs: their settings, and what was logged while they went on."""
+"""Trainings as the folders of runs keep them: their settings, and what was logged while they went on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Training:
 
     @property
     def dates(self) -> tuple[str, str]:
-        """When it began, and when it last wrote down a value, by the dates of its files."""
+        """Beginning, and the last time it wrote down a value, by the dates of its files."""
         files = [self.folder / CONFIG_FILE, self.folder / METRICS_FILE, *self.folder.glob("best_of_n/*-step=*.json")]
         times = [file.stat().st_mtime for file in files if file.is_file()]
         return day_and_minute(min(times)), day_and_minute(max(times))
