@@ -183,7 +183,7 @@ def evaluate_policy(
     ratios = None
     if number:
         initial = _log_probs(config, config.model, config.gguf_file, samples)
-        ratios = log_ratios(sampled, lambda _: now, lambda _: initial)
+        ratios = _by_problem(sampled, [one - other for one, other in zip(now, initial, strict=True)])
     log_probs = _by_problem(sampled, now)
     scores = None
     if selector is not None:
