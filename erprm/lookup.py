@@ -97,6 +97,32 @@ def check_arguments(target: Any, arguments: Mapping[str, Any], key: str) -> None
         raise ValueError(f"{key}: {error}; {target.__name__} takes {signature}") from error
 
 
+def class_of(setting: Mapping[str, Any], key: str, accepted: str) -> Any:
+    """The object at the ``class_path`` of a setting, beside which there may be ``init_args`` and nothing else.
+
+    Raises:
+        ValueError: if nothing is there, or the setting is another; says what would be accepted.
+    """
+    path, arguments = setting.get("class_path"), setting.get("init_args") or {}
+    if not isinstance(path, str) or not isinstance(arguments, dict) or set(setting) - {"class_path", "init_args"}:
+        raise ValueError(f"{key} is {setting!r}; it must be {accepted}")
+    return imported(path, key, accepted)
+
+
+def made(setting: Mapping[str, Any], key: str, accepted: str) -> Any:
+    """Makes what the ``class_path`` and ``init_args`` of a setting name.
+
+    Raises:
+        ValueError: if it cannot be made; says why.
+    """
+    target, arguments = class_of(setting, key, accepted), setting.get("init_args") or {}
+    check_arguments(target, arguments, f"{key}.init_args")
+    try:
+        return target(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key}: {setting['class_path']!r} cannot be made: {error}") from error
+
+
 def accepted_arguments(path: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some arguments that the class at an import path takes by name; none if it cannot be imported."""
     try:

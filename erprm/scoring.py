@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from erprm.errors import InputError
+from erprm.lookup import made
 from erprm.steps import Solution
 
 if TYPE_CHECKING:
@@ -43,6 +44,19 @@ class StepScorer(Protocol):
 
 class ScorerError(InputError):
     """A scorer that answers otherwise than it should; no fault of a solution."""
+
+
+def scorer_or_name(setting: object, key: str) -> str | StepScorer:
+    """A scorer, or the name of one, that a setting gives; made if it is ``class_path`` with ``init_args``.
+
+    Raises:
+        ValueError: if it cannot be made, or is neither.
+    """
+    if isinstance(setting, dict):
+        setting = made(setting, key, "a folder, a hub id, a URL, or class_path with init_args")
+    if not isinstance(setting, str | StepScorer):
+        raise ValueError(f"{key} needs score_steps(solutions); {type(setting).__name__} has none")
+    return setting
 
 
 def checked_scores(scores: Sequence[Any], solutions: Sequence[Solution]) -> list[Tensor]:

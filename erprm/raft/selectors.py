@@ -19,7 +19,7 @@ from torch import Tensor
 
 from erprm.errors import InputError
 from erprm.grading import BatchGrader, Kind, OutcomeGrader, outcome_rewards
-from erprm.lookup import imported
+from erprm.lookup import class_of, made
 from erprm.metrics.functional.aggregation import Aggregation, aggregate_steps
 from erprm.models.adapters.choice import choose_adapter
 from erprm.models.attention.masks import AttentionError
@@ -210,6 +210,7 @@ def outcomes(grader: OutcomeGrader | BatchGrader, problems: Sequence[SampledProb
 
 
 ScorerSetting = str | dict[str, Any]
+_ACCEPTED = "a folder, a hub id, a URL, or class_path with init_args of a class with score_steps or scores"
 
 
 def scorer_config_key(name: str) -> str:
@@ -238,14 +239,10 @@ def _make(setting: ScorerSetting, key: str) -> StepScorer | Selector:
     """The scorer, a model without its weights."""
     if isinstance(setting, str):
         return named_scorer(setting)
-    made_by = _class_of(setting, key)
-    try:
-        made = made_by(**(setting.get("init_args") or {}))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{key}: {setting['class_path']!r} cannot be made: {error}") from error
-    if not isinstance(made, StepScorer | Selector):
+    scorer = made(setting, key, _ACCEPTED)
+    if not isinstance(scorer, StepScorer | Selector):
         raise ValueError(f"{key}: {setting['class_path']!r} has neither score_steps(solutions) nor scores(problems)")
-    return made
+    return scorer
 
 
 def check_scorer(setting: ScorerSetting, key: str, policy: str) -> None:
@@ -259,14 +256,7 @@ def check_scorer(setting: ScorerSetting, key: str, policy: str) -> None:
     if isinstance(setting, str):
         check_step_formats(policy, choose_adapter(setting).step_format, key)
     else:
-        _class_of(setting, key)
-
-
-def _class_of(setting: dict[str, Any], key: str) -> Any:
-    path, arguments = setting.get("class_path"), setting.get("init_args") or {}
-    if not isinstance(path, str) or not isinstance(arguments, dict) or set(setting) - {"class_path", "init_args"}:
-        raise ValueError(f"{key} is {setting!r}; it must be a folder, a hub id, a URL, or class_path with init_args")
-    return imported(path, key, "the import path of a class with score_steps or scores")
+        class_of(setting, key, _ACCEPTED)
 
 
 def scorer_key(setting: ScorerSetting) -> str:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
-from erprm.scoring import StepScorer
+from erprm.scoring import StepScorer, scorer_or_name
 from erprm.search.protocol import PartialSolution
 
 # A share of 0.07 of 100 candidates is 7.000000000000001 of them.
@@ -25,13 +26,13 @@ class Cascade:
             best is read in any case. For a scorer whose weights are here. By default only ``keep`` limits them.
     """
 
-    scorer: str | StepScorer
+    # As a dict a scorer of any annotations is made here; a parser would ask for those of the protocol.
+    scorer: str | dict[str, Any] | StepScorer
     keep: float = 0.25
     flops: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.scorer, str | StepScorer):
-            raise ValueError(f"cascade.scorer needs score_steps(solutions); {type(self.scorer).__name__} has none")
+        object.__setattr__(self, "scorer", scorer_or_name(self.scorer, "cascade.scorer"))
         if not 0.0 < self.keep <= 1.0:
             raise ValueError(f"cascade.keep is {self.keep}; it must be above 0 and at most 1")
         if self.flops is not None and not self.flops > 0.0:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from erprm.estimate.flops import token_flops
-from erprm.scoring import StepScorer
+from erprm.scoring import StepScorer, scorer_or_name
 from erprm.search.cascade import Cascade
 from erprm.steps import Solution, StepEncoder
 
@@ -50,14 +50,15 @@ def deciding_scorer(cascade: Cascade) -> StepScorer:
     Raises:
         ValueError: if it is a name, or its operations are limited and cannot be counted.
     """
-    if isinstance(cascade.scorer, str):
-        raise ValueError(f"cascade.scorer is {cascade.scorer!r}, a name; give a scorer that is ready")
-    if cascade.flops is not None and not isinstance(getattr(cascade.scorer, "backbone", None), PreTrainedModel):
+    scorer = scorer_or_name(cascade.scorer, "cascade.scorer")
+    if isinstance(scorer, str):
+        raise ValueError(f"cascade.scorer is {scorer!r}, a name; give a scorer that is ready")
+    if cascade.flops is not None and not isinstance(getattr(scorer, "backbone", None), PreTrainedModel):
         raise ValueError(
-            f"cascade.flops is {cascade.flops:g}, but {type(cascade.scorer).__name__} has no backbone here whose "
+            f"cascade.flops is {cascade.flops:g}, but {type(scorer).__name__} has no backbone here whose "
             "operations could be counted; use cascade.keep alone"
         )
-    return cascade.scorer
+    return scorer
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

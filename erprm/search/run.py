@@ -30,7 +30,7 @@ from erprm.runs.folder import Parts, RunFolder, as_json
 from erprm.runs.identity import content_hash
 from erprm.runs.lock import sole_use
 from erprm.runs.progress import progress_bar
-from erprm.scoring import StepScorer
+from erprm.scoring import StepScorer, scorer_or_name
 from erprm.search.cascade import Cascade
 from erprm.search.config import SearchConfig
 from erprm.search.opening import opened_cascade
@@ -71,7 +71,7 @@ def run_search(config: SearchConfig, engine: Engine | None = None, console: Cons
             check_prompt(config, config.prompt)
         else:
             config.prompt.check_chat(engine.tokenizer)
-        named = config.scorer
+        named = scorer_or_name(config.scorer, "scorer")
         if isinstance(named, str):
             named = named_scorer(named, config.calibration)
         scorer: StepScorer = stack.enter_context(opened_scorer(named, device_named(config.device)))

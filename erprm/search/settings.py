@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 from erprm.engines.prompts import PromptFormat
 from erprm.engines.settings import EngineSettings
@@ -11,7 +12,7 @@ from erprm.eta import Eta
 from erprm.inherited_help import inherits_help
 from erprm.metrics.choice import Select, check_select
 from erprm.metrics.functional.aggregation import Aggregation, aggregator
-from erprm.scoring import StepScorer
+from erprm.scoring import StepScorer, scorer_or_name
 from erprm.search.cascade import Cascade
 from erprm.search.protocol import Decoding
 from erprm.steps import check_step_style
@@ -48,7 +49,8 @@ class GuidedSettings(EngineSettings):
         stop: strings that end a solution.
     """
 
-    scorer: str | StepScorer
+    # As a dict a scorer of any annotations is made here; a parser would ask for those of the protocol.
+    scorer: str | dict[str, Any] | StepScorer
     _: KW_ONLY
     cascade: Cascade | None = None
     calibration: str | None = None
@@ -66,8 +68,7 @@ class GuidedSettings(EngineSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.scorer, str | StepScorer):
-            raise ValueError(f"scorer needs score_steps(solutions); {type(self.scorer).__name__} has none")
+        self.scorer = scorer_or_name(self.scorer, "scorer")
         if self.calibration is not None and not isinstance(self.scorer, str):
             raise ValueError("calibration is for a scorer by its name; give it in scorer.init_args, where it takes one")
         check_step_style(self.style, "style")

@@ -18,7 +18,7 @@ from erprm.engines.registry import check_prompt, open_engine, require_package
 from erprm.models.scorers.http import HTTPStepScorer
 from erprm.models.scorers.opening import check_step_formats, device_named, named_scorer, opened_scorer
 from erprm.models.scorers.settings import is_url
-from erprm.scoring import StepScorer
+from erprm.scoring import StepScorer, scorer_or_name
 from erprm.search.opening import opened_cascade
 from erprm.serve.app import Service, make_app
 from erprm.serve.config import RETRIES, ServeConfig, check_key
@@ -86,7 +86,9 @@ def _opened(config: ServeConfig, engine: Engine | None) -> Iterator[tuple[uvicor
         config = config.located()
         if engine is None:
             check_prompt(config, config.prompt)
-        named = _named_scorer(config.scorer, config.calibration) if isinstance(config.scorer, str) else config.scorer
+        named = scorer_or_name(config.scorer, "scorer")
+        if isinstance(named, str):
+            named = _named_scorer(named, config.calibration)
         scorer: StepScorer = stack.enter_context(opened_scorer(named, device_named(config.device)))
         check_step_formats(config.model, getattr(scorer, "step_format", None), "scorer")
         cascade = stack.enter_context(opened_cascade(config, device_named(config.device), _named_scorer))

@@ -238,6 +238,12 @@ def test_gain_is_the_difference_to_the_first_method_on_the_same_problems_and_see
         ({"seeds": []}, "seeds is empty"),
         ({"methods": {"mine": object()}}, r"methods.mine needs search\(budget\); object has none"),
         ({"scorer": object()}, r"scorer needs score_steps\(solutions\); object has none"),
+        (
+            {"scorer": {"class_path": "erprm.models.HTTPStepScorer", "init_args": {"ur": "x"}}},
+            r"scorer\.init_args: missing a required argument: 'url'; HTTPStepScorer takes \(url",
+        ),
+        ({"scorer": {"class_path": "erprm.models.Nothing"}}, "scorer: 'erprm.models.Nothing' cannot be imported"),
+        ({"scorer": {"class_pat": "x"}}, r"scorer is \{'class_pat': 'x'\}; it must be a folder, a hub id, a URL, or"),
         ({"max_step_tokens": 17}, r"max_step_tokens is 17; it must be at most max_tokens \(16\)"),
         ({"temperature": 0.0}, "temperature is 0.0; it must be a finite number above 0"),
         ({"style": "numbered"}, "step_ends is needed with style 'numbered'"),
@@ -306,6 +312,24 @@ def test_a_cascade_is_named_on_the_command_line_and_counts_what_both_models_read
     assert 0 < point["cascade_tokens"] <= point["scorer_tokens"]
     assert 0 < point["cascade_flops"] <= point["scorer_flops"]
     assert "| cascade FLOPs |" in (tmp_path / "out/results.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", ["scorer", "cascade.scorer"])
+def test_a_scorer_of_any_class_with_score_steps_is_given_in_the_file(
+    key: str, command: list[str], models: Path, tmp_path: Path
+) -> None:
+    """Its method is annotated otherwise than the protocol's, as those of all models of the package are."""
+    own = f"{{class_path: erprm.models.AdaptedRewardModel, init_args: {{backbone: {models / 'prm'}}}}}"
+    config = Path(command[-1])
+    text = config.read_text(encoding="utf-8")
+    if key == "scorer":
+        text = text.replace(f"scorer: {models / 'prm'}\n", f"scorer: {own}\n")
+    else:
+        text += f"cascade: {{scorer: {own}}}\n"
+    config.write_text(text, encoding="utf-8")
+    assert main(command) == 0
+    (point,) = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["points"]
+    assert point["scorer_flops"] > 0
 
 
 def test_a_policy_saved_with_another_step_format_than_the_scorer_s_is_refused(
